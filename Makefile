@@ -1,0 +1,55 @@
+# The verbs of the project; CI uses the same ones. Each does its own set-up.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+DISTS  := protos sdk services/runtime services/identity services/profile services/segment services/collector cli \
+          $(sort $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml))))
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo up test lint bench protos lock clean
+help:            ## list the verbs
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.installed: requirements.lock $(addsuffix /pyproject.toml,$(DISTS))
+	@echo "Setting up $(VENV) (once) ..." >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --no-index $(addprefix -e ,$(DISTS))
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	@echo "Installing the development tools (once) ..." >&2
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: $(VENV)/.installed   ## sample channels in, people and segments out; ARGS=--stay keeps it running, ARGS=--json prints one object
+	@$(BIN)/sima demo $(ARGS)
+
+up: $(VENV)/.installed     ## start PostgreSQL, identity, profile, segment and collector, and stay
+	@$(BIN)/sima up $(ARGS)
+
+test: $(VENV)/.installed-dev ## run the whole test suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev ## ruff, mypy, buf lint, generated code up to date
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@$(BIN)/mypy
+	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/protos --check
+
+protos: $(VENV)/.installed-dev ## regenerate protos/src from protos/sima
+	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/protos
+
+bench: $(VENV)/.installed-dev ## print one JSON object per figure, each beside its floor
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(VENV)/.installed-dev ## resolve requirements*.in again
+	@for name in requirements requirements-dev; do $(BIN)/uv pip compile --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --quiet $(ARGS) $$name.in -o $$name.lock; done
+
+clean:           ## remove what the verbs made
+	@rm -rf $(VENV) .tools .sima .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The `sima` command."""

@@ -1,0 +1,1 @@
+"""Server-side HTTP batch API for Sima."""

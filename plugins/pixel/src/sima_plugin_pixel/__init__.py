@@ -1,0 +1,1 @@
+"""Tracking pixel for Sima: page views, identify calls, e-mail opens."""

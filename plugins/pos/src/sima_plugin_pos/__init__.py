@@ -1,0 +1,1 @@
+"""Point of sale for Sima: Shopify webhooks and transaction files."""

@@ -1,0 +1,1 @@
+"""Recency, frequency and monetary scores for Sima's rules."""

@@ -1,0 +1,1 @@
+"""All that a connector or rule plugin for Sima needs."""

@@ -1,0 +1,116 @@
+"""Base classes of connectors. A connector turns what a channel sends into facts; it is plain synchronous Python."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sima_sdk.facts import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One configured use of a connector, for example one shop.
+
+    Attributes:
+        name: The name under which its facts are stored.
+        secrets: Secrets that the channel shares with us, by purpose (each connector documents which).
+        default_region: Two-letter region in which local phone numbers are read.
+        options: The connector's own settings, by name (each connector documents which).
+    """
+
+    name: str
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    default_region: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request; header names are in lower case; `path` is what follows the source's own prefix."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The HTTP answer that the channel expects once the facts are durable."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A part of a payload that is no fact; it is stored with its raw bytes and never dropped."""
+
+    reason: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """What came out of one request or one page of a pull."""
+
+    facts: tuple[Fact, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    response: Response = field(default_factory=Response)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method and path that a push connector answers, below its source's prefix."""
+
+    method: str
+    path: str = ""
+
+
+class PushConnector(ABC):
+    """A channel that calls us."""
+
+    #: Name of the connector, as configured in sources.
+    name: str
+    #: What it answers.
+    routes: tuple[Route, ...]
+
+    @abstractmethod
+    def receive(self, request: Request, source: Source) -> Reception:
+        """Verify and parse one request.
+
+        Raises:
+            SignatureError: The request does not prove where it comes from.
+            PayloadError: The body is not what the channel sends.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some facts of a pull; once they are durable, `checkpoint` is stored and the pull can go on from there."""
+
+    facts: tuple[Fact, ...]
+    refusals: tuple[Refusal, ...] = ()
+    checkpoint: str = ""
+
+
+class PullConnector(ABC):
+    """A channel that we read, for example a file."""
+
+    #: Name of the connector, as configured in sources.
+    name: str
+
+    @abstractmethod
+    def pull(self, source: Source, file: Path, checkpoint: str = "") -> Iterator[Page]:
+        """Yield the facts of a file in pages of at most 1,000, going on behind `checkpoint`.
+
+        Raises:
+            PayloadError: The file as a whole is not what the connector reads.
+        """
+
+
+Connector = PushConnector | PullConnector

@@ -1,0 +1,1 @@
+"""Facts, and the profiles folded from them."""
