@@ -1,0 +1,109 @@
+"""The arrows between the distributions: who may import whom, and who may read what."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("identity", "profile", "segment", "collector")
+PLUGINS = sorted(path.parent.name for path in (ROOT / "plugins").glob("*/pyproject.toml"))
+
+# Distribution -> the Sima packages that it may import beside itself.
+ALLOWED = {
+    "protos": set(),
+    "sdk": set(),
+    "services/runtime": {"sima", "sima_sdk"},
+    **{f"services/{service}": {"sima", "sima_sdk", "sima_runtime"} for service in SERVICES},
+    "cli": {"sima", "sima_sdk", "sima_runtime", *(f"sima_{service}" for service in SERVICES)},
+    **{f"plugins/{plugin}": {"sima_sdk"} for plugin in PLUGINS},
+}
+
+
+def sources(distribution: str) -> list[Path]:
+    """All hand-written modules of a distribution."""
+    return sorted((ROOT / distribution / "src").rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, by its full name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def offenders(distribution: str, forbidden: re.Pattern[str]) -> list[str]:
+    """The imports of a distribution whose names match, as `file: module`."""
+    return [
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in sources(distribution)
+        for module in imports(path)
+        if forbidden.match(module)
+    ]
+
+
+@pytest.mark.parametrize("distribution", ALLOWED)
+def test_a_distribution_imports_only_what_its_arrow_allows(distribution: str) -> None:
+    """Plugins see the SDK, services see runtime, contracts and SDK, and services never see each other."""
+    own = {path.name for path in (ROOT / distribution / "src").iterdir() if path.is_dir()}
+    wrong = [
+        f"{path.relative_to(ROOT)}: {module}"
+        for path in sources(distribution)
+        for module in imports(path)
+        if (top := module.split(".")[0]) not in own | ALLOWED[distribution]
+        and (top == "sima" or top.startswith("sima_"))
+    ]
+    assert wrong == []
+
+
+def test_every_distribution_stands_under_these_rules() -> None:
+    """A new distribution cannot slip past the arrows."""
+    found = {
+        path.parent.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("pyproject.toml")
+        if path.parent != ROOT and ".venv" not in path.parts and "template" not in path.parts
+    }
+    assert found == set(ALLOWED)
+
+
+def test_the_sdk_needs_neither_grpc_nor_a_database() -> None:
+    """A partner installs the SDK without the weight of the services."""
+    assert offenders("sdk", re.compile(r"grpc|google|sqlmodel|sqlalchemy|psycopg|starlette|uvicorn")) == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_only_store_and_models_speak_sql(service: str) -> None:
+    """Queries live in `store.py`, tables in `models.py`; nothing else imports a database library."""
+    wrong = [
+        line
+        for line in offenders(f"services/{service}", re.compile(r"sqlalchemy|sqlmodel|psycopg|sqlite3"))
+        if not re.search(r"/(store|models|migrations)\b", line)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_only_the_servicer_speaks_grpc(service: str) -> None:
+    """Domain code raises domain errors and knows no transport; the generated messages stay at the edge."""
+    assert [
+        line
+        for line in offenders(f"services/{service}", re.compile(r"grpc(\.|$)"))
+        if not re.search(r"/(servicer|__main__)\.py", line)
+    ] == []
+
+
+def test_nothing_but_the_generator_and_the_report_reads_the_truth() -> None:
+    """Sima finds the people without ever seeing the answer."""
+    readers = {
+        path.relative_to(ROOT).as_posix()
+        for distribution in ALLOWED
+        for path in sources(distribution)
+        if re.search(r"truth\.jsonl|\btruth\b.*\bimport\b|import .*\btruth\b", path.read_text())
+    }
+    assert {
+        reader for reader in readers if not reader.startswith(("cli/src/sima_cli/sample/", "cli/src/sima_cli/report"))
+    } == set()

@@ -1,0 +1,40 @@
+"""The manifests as kustomize builds them."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+Manifest = dict[str, Any]
+
+
+def build(folder: Path) -> list[Manifest]:
+    """What `kubectl kustomize` makes of a folder."""
+    done = subprocess.run(
+        [ROOT / "scripts" / "kubectl", "kustomize", folder], check=True, capture_output=True, text=True, timeout=300
+    )
+    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+
+
+@pytest.fixture(scope="session")
+def secrets_folder() -> Path:
+    """The development secrets, made as a user makes them."""
+    subprocess.run([sys.executable, ROOT / "scripts" / "dev-secrets"], check=True, capture_output=True, timeout=60)
+    return ROOT / "deploy" / "overlays" / "dev" / "secrets"
+
+
+@pytest.fixture(scope="session")
+def base() -> list[Manifest]:
+    """The base, on its own."""
+    return build(ROOT / "deploy" / "base")
+
+
+@pytest.fixture(scope="session")
+def dev(secrets_folder: Path) -> list[Manifest]:
+    """The overlay for development."""
+    assert secrets_folder.exists()
+    return build(ROOT / "deploy" / "overlays" / "dev")
