@@ -9,22 +9,26 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 DISTS  := protos sdk services/runtime services/identity services/profile services/segment services/collector cli \
           $(sort $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml))))
-PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
 
 .PHONY: help demo up test lint bench protos lock clean
 help:            ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/.installed: requirements.lock $(addsuffix /pyproject.toml,$(DISTS))
+$(BIN)/uv: requirements-uv.lock
 	@echo "Setting up $(VENV) (once) ..." >&2
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --require-hashes -r requirements.lock
-	@$(PIP) install --no-deps --no-build-isolation --no-index $(addprefix -e ,$(DISTS))
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements-uv.lock
+	@touch $@
+
+$(VENV)/.installed: $(BIN)/uv requirements.lock $(addsuffix /pyproject.toml,$(DISTS))
+	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --no-deps --no-build-isolation --offline $(addprefix -e ,$(DISTS))
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	@echo "Installing the development tools (once) ..." >&2
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
 	@touch $@
 
 demo: $(VENV)/.installed   ## sample channels in, people and segments out; ARGS=--stay keeps it running, ARGS=--json prints one object
@@ -48,7 +52,7 @@ bench: $(VENV)/.installed-dev ## print one JSON object per figure, each beside i
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lock: $(VENV)/.installed-dev ## resolve requirements*.in again
-	@for name in requirements requirements-dev; do $(BIN)/uv pip compile --universal --python-version 3.11 \
+	@for name in requirements-uv requirements requirements-dev; do $(BIN)/uv pip compile --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet $(ARGS) $$name.in -o $$name.lock; done
 
 clean:           ## remove what the verbs made
