@@ -1,0 +1,56 @@
+"""What a benchmark prints: one JSON object a line, each figure beside the floor measured in the same run."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A measured value beside its floor.
+
+    Attributes:
+        name: What was measured.
+        value: The figure, in `unit`.
+        unit: For example `events/s` or `ms`.
+        floor: The least that any implementation would need (or the most it could reach), in `unit`, from the same run.
+        floor_is: In words, what the floor did.
+        bar: What is promised, in `unit`; None if nothing is.
+    """
+
+    name: str
+    value: float
+    unit: str
+    floor: float
+    floor_is: str
+    bar: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the bar is met: throughputs must reach it, everything else must stay below it."""
+        if self.bar is None:
+            return None
+        return self.value >= self.bar if self.unit.endswith("/s") else self.value <= self.bar
+
+    def line(self) -> str:
+        """The figure as one line of JSON."""
+        return json.dumps(
+            {
+                "name": self.name,
+                "value": round(self.value, 3),
+                "unit": self.unit,
+                "floor": round(self.floor, 3),
+                "ratio": round(self.value / self.floor, 3) if self.floor else None,
+                "bar": self.bar,
+                "met": self.met,
+                "floor_is": self.floor_is,
+            },
+            ensure_ascii=False,
+        )
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile; `share` between 0 and 1."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
