@@ -1,0 +1,83 @@
+"""What passes through the collector: chunks of serialized facts, what became of them, and what was refused."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+#: Most facts in one chunk and in one call of the profile service.
+MOST_FACTS = 1_000
+#: Most bytes in one call of the profile service, far below what a gRPC message may have.
+MOST_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some facts of one source in the form in which they travel on: a serialized `IngestRequest`.
+
+    Serialized requests can be joined end to end, so nobody on the way has to read them again.
+    """
+
+    workspace: str
+    source: str
+    facts: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A payload, or a part of one, that did not become a stored fact.
+
+    Attributes:
+        workspace: Whose it is.
+        source: The configured source that sent it.
+        reason: What was expected, without any value of the payload.
+        raw: The payload itself; of a fact that was parsed already, the fact as JSON.
+        message_id: The source's own id of the message; empty if it was never read.
+    """
+
+    workspace: str
+    source: str
+    reason: str
+    raw: bytes
+    message_id: str = ""
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the facts of a request.
+
+    Attributes:
+        accepted: Stored now.
+        duplicates: Stored before; nothing changed.
+        conflicts: Stored before with other content; both are kept.
+        buffered: Durable in the collector's own buffer, on the way to the profile service.
+        refused: What was refused, with reasons.
+    """
+
+    accepted: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    buffered: int = 0
+    refused: list[Refused] = field(default_factory=list)
+
+    def add(self, other: "Report") -> None:
+        """Count what another report counted, too."""
+        self.accepted += other.accepted
+        self.duplicates += other.duplicates
+        self.conflicts += other.conflicts
+        self.buffered += other.buffered
+        self.refused.extend(other.refused)
+
+    def counts(self) -> dict[str, int]:
+        """The figures by name, in the form in which answers show them."""
+        return {
+            "accepted": self.accepted,
+            "duplicates": self.duplicates,
+            "conflicts": self.conflicts,
+            "buffered": self.buffered,
+            "refused": len(self.refused),
+        }
+
+
+def joined(chunks: Iterable[Chunk]) -> bytes:
+    """The request that holds the facts of all chunks, in their order."""
+    return b"".join(chunk.data for chunk in chunks)

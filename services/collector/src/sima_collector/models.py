@@ -1,0 +1,59 @@
+"""The tables of the collector's own file, and how the file is opened."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from sima_runtime.errors import FixConfigurationError
+
+_VERSION = 1
+_SCHEMA = """
+PRAGMA auto_vacuum = FULL;
+CREATE TABLE spool (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, workspace TEXT NOT NULL, source TEXT NOT NULL, facts INTEGER NOT NULL,
+  data BLOB NOT NULL
+) STRICT;
+CREATE INDEX spool_in_order ON spool (workspace, id);
+CREATE TABLE refusals (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB NOT NULL UNIQUE, workspace TEXT NOT NULL, source TEXT NOT NULL,
+  reason TEXT NOT NULL, message_id TEXT NOT NULL, first_at INTEGER NOT NULL, last_at INTEGER NOT NULL,
+  times INTEGER NOT NULL, raw BLOB NOT NULL
+) STRICT;
+CREATE INDEX refusals_by_age ON refusals (last_at);
+CREATE INDEX refusals_by_workspace ON refusals (workspace, id);
+CREATE TABLE checkpoints (
+  key BLOB PRIMARY KEY, position TEXT NOT NULL, totals TEXT NOT NULL, at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def open_file(directory: Path) -> sqlite3.Connection:
+    """Open `collector.db` in a directory, making both if need be; use it from one thread at a time.
+
+    Raises:
+        FixConfigurationError: The directory cannot be written, another process uses it, or another version made it.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = directory / "collector.db"
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+        # An exclusive lock keeps a second collector out of the same directory.
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        _prepare(db)
+    except (OSError, sqlite3.Error) as error:
+        raise FixConfigurationError(
+            f"data_dir {directory}: cannot be opened for this process alone ({type(error).__name__}: {error})"
+        ) from error
+    return db
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version not in (0, _VERSION):
+        raise FixConfigurationError(f"data_dir was written by another version: expected {_VERSION}, found {version}")
+    if version == 0:
+        db.executescript(f"{_SCHEMA}; PRAGMA user_version = {_VERSION};")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA journal_size_limit = 67108864")

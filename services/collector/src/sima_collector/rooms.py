@@ -1,0 +1,50 @@
+"""Limits in bytes: what takes room counts it here first."""
+
+import threading
+
+from sima_runtime.errors import OverloadedError
+
+
+class Room:
+    """Counts the bytes of one kind of content against a limit; used from the store's thread and from the event loop."""
+
+    def __init__(self, name: str, limit: int, used: int) -> None:
+        self.name, self.limit, self.used = name, limit, used
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> None:
+        """Take `size` bytes.
+
+        Raises:
+            OverloadedError: That many are not left.
+        """
+        with self._lock:
+            if self.used + size > self.limit:
+                raise OverloadedError(self.name)
+            self.used += size
+
+    def give_back(self, size: int) -> None:
+        """Give back `size` bytes."""
+        with self._lock:
+            self.used -= size
+
+
+class Claim:
+    """What one piece of work took of a room, so that it can be given back if the work is undone."""
+
+    def __init__(self, room: Room) -> None:
+        self._room, self._taken = room, 0
+
+    def take(self, size: int) -> None:
+        """Take `size` bytes more.
+
+        Raises:
+            OverloadedError: That many are not left.
+        """
+        self._room.take(size)
+        self._taken += size
+
+    def undo(self) -> None:
+        """Give everything back."""
+        self._room.give_back(self._taken)
+        self._taken = 0

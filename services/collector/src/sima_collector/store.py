@@ -1,0 +1,333 @@
+"""The collector's own disk: buffered facts, refused payloads, checkpoints of imports. Every query is here.
+
+One SQLite file in WAL mode with `synchronous=FULL`: what a method has returned from is on disk. One thread owns the
+connection, and the work of all callers that wait for it shares a transaction, so they also share the cost of a sync.
+"""
+
+import asyncio
+import hashlib
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from sima_runtime.errors import OverloadedError
+
+from sima_collector.facts import MOST_BYTES, MOST_FACTS, Chunk, Refused
+from sima_collector.models import open_file
+from sima_collector.rooms import Claim, Room
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+_SELECT_REFUSAL = "SELECT id, workspace, source, reason, raw, message_id, first_at, last_at, times FROM refusals"
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A chunk in the buffer, under the number that says its place in the order."""
+
+    id: int
+    chunk: Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRefusal:
+    """A refused payload as it is kept.
+
+    Attributes:
+        id: Its number; later ones are greater.
+        refused: The payload and the reason.
+        first_at: When it came for the first time, in microseconds since 1970.
+        last_at: When it came for the last time.
+        times: How often the same bytes came and were refused for the same reason.
+    """
+
+    id: int
+    refused: Refused
+    first_at: int
+    last_at: int
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far an import is: the connector's own mark, and the counts up to there (JSON)."""
+
+    position: str
+    totals: str
+
+
+@dataclass(slots=True)
+class _Work:
+    """What a caller wants done in a transaction, and how to take its side effects back if that fails."""
+
+    run: Callable[[sqlite3.Connection], Any]
+    undo: Callable[[], None]
+    future: asyncio.Future[Any]
+
+
+class Store:
+    """Opens the file and hands out its three parts: `spool`, `refusals` and `checkpoints`.
+
+    Raises:
+        FixConfigurationError: The directory cannot be written, another process uses it, or a newer version made it.
+    """
+
+    def __init__(self, directory: Path, spool_bytes: int, refusal_bytes: int) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        try:
+            self._db = self._thread.submit(open_file, directory).result()
+            sizes = self._thread.submit(_sizes, self._db).result()
+        except BaseException:
+            self._thread.shutdown()
+            raise
+        self._waiting: list[_Work] = []
+        self._committing: asyncio.Task[None] | None = None
+        self.spool = Spool(self, Room("buffer", spool_bytes, sizes[0]))
+        self.refusals = Refusals(self, Room("refusals", refusal_bytes, sizes[1]))
+        self.checkpoints = Checkpoints(self)
+
+    async def run(self, work: Callable[[sqlite3.Connection], T], undo: Callable[[], None] = lambda: None) -> T:
+        """Run `work` in a transaction and return its result once that is on disk; call `undo` if it does not get there.
+
+        Raises:
+            OverloadedError: The disk is full or broken, or the work says so of its room.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Work(work, undo, future))
+        if self._committing is None or self._committing.done():
+            self._committing = asyncio.create_task(self._commit_waiting())
+        return await future
+
+    async def close(self) -> None:
+        """Finish what is waiting and close the file."""
+        if self._committing is not None:
+            await self._committing
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
+        self._thread.shutdown()
+
+    async def _commit_waiting(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            results = await loop.run_in_executor(self._thread, self._transact, batch)
+            for work, result in zip(batch, results, strict=True):
+                _resolve(work.future, result)
+
+    def _transact(self, batch: Sequence[_Work]) -> Sequence[object]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            results = [self._attempt(work) for work in batch]
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            _log.error("store_failed", error=str(error))
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            for work in batch:
+                work.undo()
+            return [OverloadedError("disk")] * len(batch)
+        return results
+
+    def _attempt(self, work: _Work) -> object:
+        """Run one caller's work so that its failure undoes nothing of the others'."""
+        self._db.execute("SAVEPOINT work")
+        try:
+            result = work.run(self._db)
+        except sqlite3.Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - its own caller gets it
+            self._db.execute("ROLLBACK TO work")
+            work.undo()
+            self._db.execute("RELEASE work")
+            return error
+        self._db.execute("RELEASE work")
+        return result
+
+
+class Spool:
+    """Facts that wait for the profile service, in the order in which they came."""
+
+    def __init__(self, store: Store, room: Room) -> None:
+        self._store, self.room = store, room
+
+    async def put(self, chunks: Sequence[Chunk]) -> None:
+        """Append chunks; they are on disk afterwards.
+
+        Raises:
+            OverloadedError: The buffer or the disk is full; nothing was appended.
+        """
+        claim = Claim(self.room)
+        claim.take(sum(len(chunk.data) for chunk in chunks))
+        rows = [(chunk.workspace, chunk.source, chunk.facts, chunk.data) for chunk in chunks]
+        await self._store.run(
+            lambda db: db.executemany("INSERT INTO spool (workspace, source, facts, data) VALUES (?, ?, ?, ?)", rows),
+            claim.undo,
+        )
+
+    async def workspaces(self) -> list[str]:
+        """The workspaces that have facts waiting."""
+        return await self._store.run(
+            lambda db: [name for (name,) in db.execute("SELECT DISTINCT workspace FROM spool")]
+        )
+
+    async def head(self, workspace: str) -> list[Spooled]:
+        """The oldest chunks of a workspace, as many as one call can carry but at least one; empty if none waits."""
+        return await self._store.run(lambda db: _head(db, workspace))
+
+    async def settle(self, done: Sequence[Spooled], refused: Sequence[Refused]) -> None:
+        """Remove chunks that the profile service has answered, and keep what it refused of them, in one step.
+
+        Raises:
+            OverloadedError: The room for refused payloads is full; nothing was removed.
+        """
+        claim = Claim(self._store.refusals.room)
+        numbers = [(row.id,) for row in done]
+
+        def work(db: sqlite3.Connection) -> None:
+            _insert_refusals(db, refused, claim)
+            db.executemany("DELETE FROM spool WHERE id = ?", numbers)
+
+        await self._store.run(work, claim.undo)
+        self.room.give_back(sum(len(row.chunk.data) for row in done))
+
+
+class Refusals:
+    """Payloads that did not become facts. The same bytes refused for the same reason again are counted, not doubled."""
+
+    def __init__(self, store: Store, room: Room) -> None:
+        self._store, self.room = store, room
+
+    async def put(self, refused: Sequence[Refused]) -> None:
+        """Keep refused payloads; they are on disk afterwards.
+
+        Raises:
+            OverloadedError: The room for them or the disk is full; none was kept.
+        """
+        if refused:
+            claim = Claim(self.room)
+            await self._store.run(lambda db: _insert_refusals(db, refused, claim), claim.undo)
+
+    async def page(self, workspace: str, source: str, before: int, size: int) -> list[StoredRefusal]:
+        """The newest `size` refusals with a number below `before`; empty workspace or source: of all."""
+        rows = await self._store.run(
+            lambda db: db.execute(
+                f"{_SELECT_REFUSAL} WHERE id < ? AND (? = '' OR workspace = ?) AND (? = '' OR source = ?) "
+                "ORDER BY id DESC LIMIT ?",
+                (before, workspace, workspace, source, source, size),
+            ).fetchall()
+        )
+        return [_stored(row) for row in rows]
+
+    async def get(self, number: int) -> StoredRefusal | None:
+        """The refusal with this number; None if there is none."""
+        row = await self._store.run(lambda db: db.execute(f"{_SELECT_REFUSAL} WHERE id = ?", (number,)).fetchone())
+        return None if row is None else _stored(row)
+
+    async def expire(self, older_than: int) -> int:
+        """Remove refusals that came last before an instant (microseconds since 1970); returns how many."""
+        sizes = await self._store.run(
+            lambda db: db.execute(
+                "DELETE FROM refusals WHERE last_at < ? RETURNING length(raw)", (older_than,)
+            ).fetchall()
+        )
+        self.room.give_back(sum(size for (size,) in sizes))
+        return len(sizes)
+
+
+class Checkpoints:
+    """How far each unfinished import is."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def get(self, key: bytes) -> Checkpoint | None:
+        """The checkpoint of an import; None if it never began or was finished."""
+        row = await self._store.run(
+            lambda db: db.execute("SELECT position, totals FROM checkpoints WHERE key = ?", (key,)).fetchone()
+        )
+        return None if row is None else Checkpoint(*row)
+
+    async def put(self, key: bytes, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint of an import."""
+        row = (key, checkpoint.position, checkpoint.totals, now())
+        await self._store.run(lambda db: db.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?, ?, ?)", row))
+
+    async def finish(self, key: bytes) -> None:
+        """Forget the checkpoint of an import that is complete."""
+        await self._store.run(lambda db: db.execute("DELETE FROM checkpoints WHERE key = ?", (key,)))
+
+    async def expire(self, older_than: int) -> None:
+        """Forget imports that nobody went on with since an instant (microseconds since 1970)."""
+        await self._store.run(lambda db: db.execute("DELETE FROM checkpoints WHERE at < ?", (older_than,)))
+
+
+def now() -> int:
+    """The time in microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+def _sizes(db: sqlite3.Connection) -> tuple[int, int]:
+    sizes: tuple[int, int] = db.execute(
+        "SELECT (SELECT coalesce(sum(length(data)), 0) FROM spool),"
+        " (SELECT coalesce(sum(length(raw)), 0) FROM refusals)"
+    ).fetchone()
+    return sizes
+
+
+def _head(db: sqlite3.Connection, workspace: str) -> list[Spooled]:
+    """Choose by size before reading any data: a thousand chunks may be more than fits into memory."""
+    facts = size = last = 0
+    for number, more_facts, more_bytes in db.execute(
+        "SELECT id, facts, length(data) FROM spool WHERE workspace = ? ORDER BY id LIMIT ?", (workspace, MOST_FACTS)
+    ):
+        facts, size = facts + more_facts, size + more_bytes
+        if last and (facts > MOST_FACTS or size > MOST_BYTES):
+            break
+        last = number
+    rows = db.execute(
+        "SELECT id, workspace, source, facts, data FROM spool WHERE workspace = ? AND id <= ? ORDER BY id",
+        (workspace, last),
+    )
+    return [Spooled(number, Chunk(*columns)) for number, *columns in rows]
+
+
+def _insert_refusals(db: sqlite3.Connection, refused: Iterable[Refused], claim: Claim) -> None:
+    for one in refused:
+        if _insert_refusal(db, one):
+            claim.take(len(one.raw))
+
+
+def _insert_refusal(db: sqlite3.Connection, refused: Refused) -> bool:
+    """Insert or count a refusal; says whether it is a new one."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (refused.workspace, refused.source, refused.reason, refused.message_id):
+        digest.update(f"{part}\x1f".encode())
+    digest.update(refused.raw)
+    at = now()
+    (times,) = db.execute(
+        "INSERT INTO refusals (hash, workspace, source, reason, message_id, first_at, last_at, times, raw) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?) "
+        "ON CONFLICT (hash) DO UPDATE SET times = times + 1, last_at = excluded.last_at RETURNING times",
+        (digest.digest(), refused.workspace, refused.source, refused.reason, refused.message_id, at, at, refused.raw),
+    ).fetchone()
+    return bool(times == 1)
+
+
+def _stored(row: Sequence[Any]) -> StoredRefusal:
+    number, workspace, source, reason, raw, message_id, first_at, last_at, times = row
+    return StoredRefusal(number, Refused(workspace, source, reason, raw, message_id), first_at, last_at, times)
+
+
+def _resolve(future: asyncio.Future[Any], result: object) -> None:
+    if future.done():  # its caller was cancelled
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,0 +1,126 @@
+"""The file of sources: what it may say, and how its mistakes are named."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sima_collector.errors import FixSourcesError
+from sima_collector.sources import check_connectors, read_sources
+
+
+def written(folder: Path, text: str) -> Path:
+    """A file of sources with this text."""
+    path = folder / "sources.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(folder: Path, text: str) -> tuple[str, ...]:
+    """What reading this text complains about."""
+    with pytest.raises(FixSourcesError) as caught:
+        read_sources(written(folder, text))
+    return caught.value.problems
+
+
+def test_a_source_is_read_with_its_secrets_by_value_and_by_file(tmp_path: Path) -> None:
+    """Secrets may stand in the file or beside it, and the end of line of a secret's file is no part of it."""
+    (tmp_path / "webhook").write_text("from-file\n")
+    text = """
+    sources:
+      - name: shop-riyadh
+        workspace: main
+        connector: shopify
+        default_region: SA
+        secrets:
+          webhook: {file: webhook}
+          import_token: {value: by-value}
+        options: {currency: SAR}
+    """
+    configured = read_sources(written(tmp_path, text))["shop-riyadh"]
+    assert (configured.workspace, configured.connector) == ("main", "shopify")
+    assert configured.source.default_region == "SA"
+    assert configured.source.secrets == {"webhook": "from-file", "import_token": "by-value"}
+    assert configured.source.options == {"currency": "SAR"}
+
+
+def test_json_is_read_too(tmp_path: Path) -> None:
+    """A program may write the file with any JSON library."""
+    text = json.dumps({"sources": [{"name": "web", "workspace": "main", "connector": "pixel"}]}, indent="\t")
+    assert list(read_sources(written(tmp_path, text))) == ["web"]
+
+
+def test_no_sources_at_all_is_a_valid_file(tmp_path: Path) -> None:
+    """A fresh deployment starts before anybody configured a channel."""
+    assert read_sources(written(tmp_path, "sources: []")) == {}
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    """Each mistake comes with its place, so that one look at the file is enough to mend it."""
+    text = """
+    sources:
+      - name: Shop Riyadh
+        workspace: main
+        connector: pos
+        colour: red
+      - workspace: main
+        connector: pos
+        default_region: NO
+    """
+    found = problems(tmp_path, text)
+    assert [problem.split(":")[0] for problem in found] == [
+        "sources[0].name",
+        "sources[0].colour",
+        "sources[1].name",
+        "sources[1].default_region",
+    ]
+
+
+def test_mistakes_in_secrets_and_names_are_named_at_once(tmp_path: Path) -> None:
+    """A missing file, an empty one, a secret without content and a name used twice are all reported."""
+    (tmp_path / "empty").write_text("\n")
+    text = """
+    sources:
+      - {name: a, workspace: main, connector: x, secrets: {one: {file: absent}, two: {file: empty}, three: {}}}
+      - {name: a, workspace: other, connector: x}
+    """
+    assert problems(tmp_path, text) == (
+        "sources[0].secrets.one.file: cannot be read (FileNotFoundError)",
+        "sources[0].secrets.two.file: is empty",
+        "sources[0].secrets.three: expected either value or file",
+        "sources: 2 have the name a",
+    )
+
+
+def test_a_mistake_never_repeats_a_secret(tmp_path: Path) -> None:
+    """What stands in the file stays in the file."""
+    text = "sources: [{name: a, workspace: main, connector: x, secrets: {token: {value: 12345678}, other: hunter2}}]"
+    found = "".join(problems(tmp_path, text))
+    assert "12345678" not in found
+    assert "hunter2" not in found
+
+
+@pytest.mark.parametrize("text", ["sources: [", "", "- a", "sources: {a: b}"])
+def test_a_file_of_another_form_is_refused_with_its_name(tmp_path: Path, text: str) -> None:
+    """Broken YAML, nothing, and a list are mistakes like any other."""
+    with pytest.raises(FixSourcesError, match=r"sources\.yaml"):
+        read_sources(written(tmp_path, text))
+
+
+def test_an_absent_file_is_refused_with_its_name(tmp_path: Path) -> None:
+    """Whoever mounts the wrong path reads which one."""
+    with pytest.raises(FixSourcesError, match=r"nowhere\.yaml"):
+        read_sources(tmp_path / "nowhere.yaml")
+
+
+def test_a_connector_that_no_plugin_brings_is_named_with_those_there_are(tmp_path: Path) -> None:
+    """A misspelt connector is found at the start, together with every other one."""
+    path = written(
+        tmp_path,
+        "sources: [{name: a, workspace: m, connector: shoppify}, {name: b, workspace: m, connector: pixl}]",
+    )
+    with pytest.raises(FixSourcesError) as caught:
+        check_connectors(path, read_sources(path).values(), ["shopify", "pixel"])
+    assert caught.value.problems == (
+        "source a: no plugin brings the connector shoppify; there are ['pixel', 'shopify']",
+        "source b: no plugin brings the connector pixl; there are ['pixel', 'shopify']",
+    )

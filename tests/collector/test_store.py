@@ -1,0 +1,211 @@
+"""The collector's own disk."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from sima_collector.facts import MOST_FACTS, Chunk, Refused
+from sima_collector.store import Checkpoint, Store, now
+from sima_runtime.errors import FixConfigurationError, OverloadedError
+
+
+@pytest_asyncio.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """A store with room for 10,000 bytes of each kind."""
+    opened = Store(tmp_path, spool_bytes=10_000, refusal_bytes=10_000)
+    yield opened
+    await opened.close()
+
+
+def chunk(data: bytes, workspace: str = "main", facts: int = 1) -> Chunk:
+    """A chunk of some source."""
+    return Chunk(workspace, "web", facts, data)
+
+
+def refused(raw: bytes, reason: str = "expected JSON") -> Refused:
+    """A refused payload of some source."""
+    return Refused("main", "web", reason, raw)
+
+
+async def test_the_buffer_keeps_the_order_of_each_workspace(store: Store) -> None:
+    """Facts leave in the order in which they came."""
+    await asyncio.gather(*(store.spool.put([chunk(f"{n}".encode())]) for n in range(20)))
+    await store.spool.put([chunk(b"other", workspace="other")])
+    assert [row.chunk.data for row in await store.spool.head("main")] == [f"{n}".encode() for n in range(20)]
+    assert sorted(await store.spool.workspaces()) == ["main", "other"]
+
+
+async def test_one_call_carries_at_most_a_thousand_facts(store: Store) -> None:
+    """Chunks are joined up to what one call takes, and a chunk that is larger goes alone."""
+    await store.spool.put([chunk(b"a", facts=600), chunk(b"b", facts=400), chunk(b"c", facts=1)])
+    head = await store.spool.head("main")
+    assert [row.chunk.data for row in head] == [b"a", b"b"]
+    await store.spool.settle(head, [])
+    await store.spool.put([chunk(b"d", workspace="big", facts=MOST_FACTS + 1), chunk(b"e", workspace="big")])
+    assert [row.chunk.data for row in await store.spool.head("big")] == [b"d"]
+
+
+async def test_a_full_buffer_says_so_and_has_room_again_when_facts_left(store: Store) -> None:
+    """The buffer never grows over its limit and never drops a fact to make room."""
+    await store.spool.put([chunk(b"x" * 9_000)])
+    with pytest.raises(OverloadedError):
+        await store.spool.put([chunk(b"y" * 1_001)])
+    await store.spool.settle(await store.spool.head("main"), [])
+    await store.spool.put([chunk(b"y" * 1_001)])
+    assert store.spool.room.used == 1_001
+
+
+async def test_facts_leave_the_buffer_together_with_what_was_refused_of_them(store: Store) -> None:
+    """When there is no room for the refusals, the facts stay where they are."""
+    await store.spool.put([chunk(b"fact")])
+    head = await store.spool.head("main")
+    with pytest.raises(OverloadedError):
+        await store.spool.settle(head, [refused(b"small"), refused(b"r" * 10_000)])
+    assert await store.spool.head("main") == head
+    assert store.refusals.room.used == 0
+    assert await store.refusals.page("", "", now(), 10) == []
+    await store.spool.settle(head, [refused(b"small")])
+    assert await store.spool.head("main") == []
+    assert [one.refused.raw for one in await store.refusals.page("", "", now(), 10)] == [b"small"]
+
+
+async def test_one_callers_failure_undoes_nothing_of_the_others(store: Store) -> None:
+    """Callers share a transaction and still have fates of their own."""
+    results = await asyncio.gather(
+        store.refusals.put([refused(b"good")]),
+        store.refusals.put([refused(b"r" * 10_001)]),
+        store.refusals.put([refused(b"also good")]),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None), OverloadedError, type(None)]
+    assert store.refusals.room.used == len(b"good") + len(b"also good")
+
+
+async def test_the_same_refusal_is_counted_and_not_doubled(store: Store) -> None:
+    """A channel that repeats a bad payload for days does not fill the disk."""
+    for _ in range(3):
+        await store.refusals.put([refused(b"same")])
+    await store.refusals.put([refused(b"same", reason="another")])
+    stored = await store.refusals.page("", "", now(), 10)
+    assert [(one.refused.reason, one.times) for one in stored] == [("another", 1), ("expected JSON", 3)]
+    assert stored[1].first_at < stored[1].last_at
+
+
+async def test_refusals_are_paged_newest_first_and_filtered(store: Store) -> None:
+    """A reader asks for one workspace or one source and goes on where the page before ended."""
+    for n in range(5):
+        await store.refusals.put([Refused("main", "web" if n % 2 else "shop", "no", f"{n}".encode())])
+    await store.refusals.put([Refused("other", "web", "no", b"foreign")])
+    first = await store.refusals.page("main", "", now(), 2)
+    rest = await store.refusals.page("main", "", first[-1].id, 10)
+    assert [one.refused.raw for one in first + rest] == [b"4", b"3", b"2", b"1", b"0"]
+    assert [one.refused.raw for one in await store.refusals.page("main", "shop", now(), 10)] == [b"4", b"2", b"0"]
+    assert await store.refusals.get(first[0].id) == first[0]
+    assert await store.refusals.get(10_000) is None
+
+
+async def test_old_refusals_leave_and_give_their_room_back(store: Store) -> None:
+    """What is older than the retention goes, and how much went is told."""
+    await store.refusals.put([refused(b"old")])
+    instant = now() + 1
+    assert await store.refusals.expire(instant - 1_000_000) == 0
+    assert await store.refusals.expire(instant) == 1
+    assert store.refusals.room.used == 0
+
+
+async def test_an_import_remembers_how_far_it_is_until_it_is_finished(store: Store) -> None:
+    """The latest checkpoint counts; a finished or forgotten import has none."""
+    key = b"k"
+    assert await store.checkpoints.get(key) is None
+    await store.checkpoints.put(key, Checkpoint("1", "{}"))
+    await store.checkpoints.put(key, Checkpoint("2", "{}"))
+    assert await store.checkpoints.get(key) == Checkpoint("2", "{}")
+    await store.checkpoints.finish(key)
+    assert await store.checkpoints.get(key) is None
+    await store.checkpoints.put(key, Checkpoint("3", "{}"))
+    await store.checkpoints.expire(now() + 1)
+    assert await store.checkpoints.get(key) is None
+
+
+async def test_removed_rows_give_their_space_back_to_the_file_system(tmp_path: Path) -> None:
+    """After an outage the file shrinks again."""
+    store = Store(tmp_path, spool_bytes=1 << 30, refusal_bytes=1_000)
+    await store.spool.put([chunk(b"x" * 4_000_000)])
+    await store.spool.settle(await store.spool.head("main"), [])
+    await store.close()
+    assert (tmp_path / "collector.db").stat().st_size < 1_000_000
+
+
+async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+    """Facts, refusals, and how much room they take are read back from the file."""
+    store = Store(tmp_path, spool_bytes=100, refusal_bytes=100)
+    await store.spool.put([chunk(b"fact")])
+    await store.refusals.put([refused(b"bad")])
+    await store.close()
+    again = Store(tmp_path, spool_bytes=100, refusal_bytes=100)
+    assert [row.chunk for row in await again.spool.head("main")] == [chunk(b"fact")]
+    assert (again.spool.room.used, again.refusals.room.used) == (4, 3)
+    await again.close()
+
+
+async def test_a_directory_belongs_to_one_process(store: Store, tmp_path: Path) -> None:
+    """A second collector on the same buffer stops at its start and says why."""
+    await store.spool.put([chunk(b"mine")])
+    with pytest.raises(FixConfigurationError, match="for this process alone"):
+        Store(tmp_path, spool_bytes=1, refusal_bytes=1)
+
+
+def test_only_the_owner_can_read_the_files(tmp_path: Path) -> None:
+    """What waits in the buffer is personal data."""
+    directory = tmp_path / "data"
+    asyncio.run(Store(directory, spool_bytes=1, refusal_bytes=1).close())
+    assert directory.stat().st_mode & 0o077 == 0
+    assert (directory / "collector.db").stat().st_mode & 0o077 == 0
+
+
+_WRITER = """
+import asyncio, sys
+from pathlib import Path
+from sima_collector.facts import Chunk
+from sima_collector.store import Store
+
+async def main():
+    store = Store(Path(sys.argv[1]), 1 << 30, 1)
+    n = 0
+    while True:
+        await asyncio.gather(*(store.spool.put([Chunk("main", "web", 1, str(n + i).encode())]) for i in range(3)))
+        n += 3
+        print(n, flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+    """A process killed while it writes leaves every chunk whose writing had returned, once and in order."""
+    writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    acknowledged = 0
+    while acknowledged < 60:
+        acknowledged = int(writer.stdout.readline())
+    writer.send_signal(signal.SIGKILL)
+    rest, _ = writer.communicate()
+    acknowledged = max([acknowledged, *map(int, rest.split())])
+
+    async def read() -> list[int]:
+        store = Store(tmp_path, 1 << 30, 1)
+        found: list[int] = []
+        while head := await store.spool.head("main"):
+            found += [int(row.chunk.data) for row in head]
+            await store.spool.settle(head, [])
+        await store.close()
+        return found
+
+    found = asyncio.run(read())
+    assert found == list(range(len(found)))
+    assert len(found) >= acknowledged
