@@ -1,0 +1,175 @@
+"""Connections to a service's schema in PostgreSQL: async SQLAlchemy over psycopg 3, and COPY for the hot paths.
+
+Two doors lead to the same pool. `transaction()` gives a SQLAlchemy connection. `fast_transaction()` and
+`statement()` give psycopg's own connection, which costs less per statement and prepares what is repeated;
+`fetch`, `execute` and `copy_into` work on it. Keys are bytes there, see keys.py.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import psycopg
+from sqlalchemy import event
+from sqlalchemy.engine import AdaptedConnection, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from sima_runtime import keys
+from sima_runtime.errors import DependencyUnavailableError, OverloadedError
+from sima_runtime.settings import DatabaseSettings
+
+Driver = psycopg.AsyncConnection[tuple[Any, ...]]
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+# Classes of SQLSTATE that say "no connection", not "bad statement": 08 connection exception, 57P operator
+# intervention (shutdown, crash), 53300 too many connections, 25P03 idle in transaction.
+_LOST = ("08", "57P", "53300", "25P03")
+
+
+class Database:
+    """The schema of one service. Statements need no schema before table names: it is the search path."""
+
+    def __init__(self, settings: DatabaseSettings, schema: str) -> None:
+        self.settings = settings
+        self.schema = schema
+        self.engine = _engine(settings, schema)
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[AsyncConnection]:
+        """Give a SQLAlchemy connection; what is not committed explicitly is rolled back.
+
+        Raises:
+            OverloadedError: All connections stayed in use.
+            DependencyUnavailableError: The database does not answer.
+        """
+        async with self._translated(), self.engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Give a SQLAlchemy connection and commit at the end; an exception rolls back. Raises as `connect` does."""
+        async with self._translated(), self.engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def fast_transaction(self) -> AsyncIterator[Driver]:
+        """Give psycopg's connection and commit at the end; an exception rolls back. Raises as `connect` does."""
+        async with self.connect() as connection:
+            own = await driver(connection)
+            yield own
+            await own.commit()
+
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[Driver]:
+        """Give psycopg's connection in autocommit: one round trip for a single statement. Raises as `connect` does."""
+        async with self.connect() as connection:
+            own = await driver(connection)
+            await own.set_autocommit(True)
+            try:
+                yield own
+            finally:
+                if not own.closed:
+                    await own.set_autocommit(False)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()
+
+    def connection_arguments(self) -> dict[str, Any]:
+        """Arguments for `psycopg.AsyncConnection.connect`, for the few connections that are not pooled."""
+        return {"conninfo": self.settings.database_url, **_session(self.settings, self.schema)}
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except PoolTimeoutError:
+            raise OverloadedError("database connections") from None
+        except (OperationalError, psycopg.OperationalError) as error:
+            if not _is_lost(error):
+                raise
+            # One broken connection means that the idle ones are broken too: begin with a fresh pool.
+            await self.engine.dispose()
+            raise DependencyUnavailableError("database") from error
+
+
+async def driver(connection: AsyncConnection) -> Driver:
+    """Return psycopg's connection below a SQLAlchemy connection; both are in the same transaction."""
+    raw = await connection.get_raw_connection()
+    return cast(Driver, raw.driver_connection)
+
+
+async def fetch(connection: Driver, query: str, parameters: Parameters | None = None) -> list[tuple[Any, ...]]:
+    """Run one query and return all rows, transferred in binary."""
+    async with connection.cursor(binary=True) as cursor:
+        await cursor.execute(query, parameters)
+        return await cursor.fetchall()
+
+
+async def execute(connection: Driver, query: str, parameters: Parameters | None = None) -> int:
+    """Run one statement and return how many rows it touched."""
+    async with connection.cursor() as cursor:
+        await cursor.execute(query, parameters)
+        return cursor.rowcount
+
+
+async def copy_into(
+    connection: Driver,
+    table: str,
+    columns: Sequence[str],
+    types: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+) -> None:
+    """Append rows to a table by binary COPY.
+
+    Args:
+        connection: Psycopg's connection.
+        table: Name of the table; it is written into the statement as it is.
+        columns: Names of the columns that the rows have values for.
+        types: PostgreSQL type of each column, exactly: binary COPY converts nothing.
+        rows: The values, in the order of `columns`; a `uuid` may be 16 bytes.
+    """
+    statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
+    async with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(types)
+        write_row = copy.formatter.write_row  # gathers rows, and answers with bytes once it has enough of them
+        for row in rows:
+            if data := write_row(row):
+                await copy.writer.write(data)
+
+
+def _engine(settings: DatabaseSettings, schema: str) -> AsyncEngine:
+    engine = create_async_engine(
+        make_url(settings.database_url).set(drivername="postgresql+psycopg"),
+        connect_args=_session(settings, schema),
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_pool_overflow,
+        pool_timeout=settings.database_pool_wait_seconds,
+        hide_parameters=True,  # they are personal data, and errors are logged
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def teach_keys(connection: AdaptedConnection, _: object) -> None:
+        keys.register(connection.driver_connection.adapters)
+
+    return engine
+
+
+def _session(settings: DatabaseSettings, schema: str) -> dict[str, Any]:
+    milliseconds = {
+        "statement_timeout": settings.database_statement_seconds,
+        "idle_in_transaction_session_timeout": settings.database_idle_transaction_seconds,
+    }
+    options = [f"-c {name}={int(seconds * 1000)}" for name, seconds in milliseconds.items()]
+    return {
+        "application_name": f"sima-{schema}",
+        "options": " ".join([f"-c search_path={schema}", *options]),
+    }
+
+
+def _is_lost(error: OperationalError | psycopg.OperationalError) -> bool:
+    cause = error.orig if isinstance(error, OperationalError) else error
+    state = getattr(cause, "sqlstate", None)
+    return state is None or state.startswith(_LOST)

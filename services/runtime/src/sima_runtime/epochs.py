@@ -1,0 +1,36 @@
+"""The epoch of a schema's feeds: a number that grows when the database is no longer the one that it was.
+
+After a restore or a promotion, transaction ids may be given out a second time; cursors of before then mean nothing.
+"""
+
+from sima_runtime.database import Database, Driver, execute, fetch
+
+#: Statements that every schema with a feed needs once, in its first migration.
+FEED_TABLES = (
+    "CREATE SEQUENCE feed_seq",
+    "CREATE TABLE feed_epoch (epoch integer NOT NULL, system_identifier text NOT NULL, timeline text NOT NULL)",
+    "INSERT INTO feed_epoch VALUES (1, '', '')",
+)
+#: Value of `epoch` for a row being written: `INSERT ... SELECT ..., (SELECT epoch FROM feed_epoch)`.
+CURRENT_EPOCH = "(SELECT epoch FROM feed_epoch)"
+
+_SERVER = """SELECT (SELECT system_identifier FROM pg_control_system())::text,
+    substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"""
+_ADVANCE = """UPDATE feed_epoch SET system_identifier = %(system)s, timeline = %(timeline)s,
+    epoch = epoch + (system_identifier <> '')::integer
+    WHERE (system_identifier, timeline) <> (%(system)s, %(timeline)s)"""
+
+
+async def begin_epoch(database: Database) -> None:
+    """Begin a new epoch if the database is another one than it was. Called whenever a service (re)connects."""
+    async with database.fast_transaction() as connection:
+        [server] = await fetch(connection, _SERVER)
+        [stored] = await fetch(connection, "SELECT system_identifier, timeline FROM feed_epoch")
+        if stored != server:
+            await _advance(connection, *server)
+
+
+async def _advance(connection: Driver, system: str, timeline: str) -> None:
+    # Waits until every transaction that has read the old epoch has ended, so no row of it can appear later.
+    await execute(connection, "LOCK TABLE feed_epoch IN ACCESS EXCLUSIVE MODE")
+    await execute(connection, _ADVANCE, {"system": system, "timeline": timeline})

@@ -1,0 +1,137 @@
+"""Settings of every service, one small class per concern; read once at start and handed on.
+
+Each service inherits the concerns it has and adds its own, with an environment prefix of its own::
+
+    class IdentitySettings(ServiceSettings):
+        model_config = service_config("identity")     # SIMA_IDENTITY_DATABASE_URL, SIMA_IDENTITY_LISTEN_ADDRESS, ...
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sima_runtime.errors import FixConfigurationError
+
+MASTER_KEY_BYTES = 32
+
+
+def service_config(service: str) -> SettingsConfigDict:
+    """Return the settings configuration of a service: environment variables `SIMA_<SERVICE>_<SETTING>`."""
+    return SettingsConfigDict(env_prefix=f"SIMA_{service.upper()}_", extra="ignore", frozen=True)
+
+
+class ServerSettings(BaseSettings):
+    """Where and how a gRPC server listens."""
+
+    listen_address: str = Field("127.0.0.1:0", description="Address to bind; port 0 takes any free one.")
+    address_file: Path | None = Field(None, description="The bound address is written here once the server answers.")
+    drain_seconds: float = Field(25.0, gt=0, description="How long running calls may take after SIGTERM.")
+    not_serving_seconds: float = Field(
+        0.0, ge=0, description="How long to answer NOT_SERVING after SIGTERM before new calls are refused."
+    )
+    max_calls: int | None = Field(
+        None, gt=0, description="Calls served at once; more get RESOURCE_EXHAUSTED. None: no limit."
+    )
+    reflection: bool = Field(True, description="Whether clients may ask which services there are.")
+
+
+class TlsSettings(BaseSettings):
+    """Certificates of a server. Without `tls_cert_file` it speaks plain text."""
+
+    tls_cert_file: Path | None = Field(None, description="Certificate chain, PEM; read again when it changes.")
+    tls_key_file: Path | None = Field(None, description="Private key, PEM.")
+    tls_client_ca_file: Path | None = Field(
+        None, description="Certificate authorities of clients, PEM; if set, a client must show a certificate."
+    )
+
+
+class AuthenticationSettings(BaseSettings):
+    """Who may call, and the key of keys."""
+
+    token_file: Path | None = Field(
+        None, description="Hashed bearer tokens, JSON; read again when it changes. None: only loopback is bound."
+    )
+    workspace_key_file: Path | None = Field(
+        None, description="Master key of all workspaces, at least 32 bytes in hexadecimal."
+    )
+
+    def master_key(self) -> bytes:
+        """Read the master key.
+
+        Raises:
+            FixConfigurationError: It is not set, cannot be read, or is too short.
+        """
+        if self.workspace_key_file is None:
+            raise FixConfigurationError("workspace_key_file must name a file with the master key")
+        return _read_key(self.workspace_key_file)
+
+
+class DatabaseSettings(BaseSettings):
+    """The PostgreSQL database of a service."""
+
+    database_url: str = Field("postgresql://localhost/sima", description="Address in libpq's form.")
+    database_pool_size: int = Field(8, gt=0, description="Connections kept open.")
+    database_pool_overflow: int = Field(8, ge=0, description="Connections opened beyond those when all are in use.")
+    database_pool_wait_seconds: float = Field(
+        5.0, gt=0, description="How long a call waits for a connection before it is answered OVERLOADED."
+    )
+    database_statement_seconds: float = Field(30.0, ge=0, description="Longest statement; 0: no limit.")
+    database_idle_transaction_seconds: float = Field(
+        15.0, ge=0, description="Longest pause within a transaction: an idle one holds every feed back. 0: no limit."
+    )
+
+
+class FeedSettings(BaseSettings):
+    """How feeds are read."""
+
+    feed_poll_seconds: float = Field(
+        0.5, gt=0, description="A reader looks for rows at least this often, also when no wake-up reaches it."
+    )
+    feed_heartbeat_seconds: float = Field(10.0, gt=0, description="An idle reader gets an empty page this often.")
+
+
+class TelemetrySettings(BaseSettings):
+    """Logs and metrics."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    metrics_address: str | None = Field(
+        None, description="Address of the Prometheus endpoint, for example 0.0.0.0:9464. None: no endpoint."
+    )
+
+
+class ClientSettings(BaseSettings):
+    """How a service calls the others."""
+
+    client_token_file: Path | None = Field(
+        None, description="Bearer token to present; read again when it changes. None: no token."
+    )
+    client_ca_file: Path | None = Field(
+        None, description="Certificate authorities of the servers called, PEM. None: plain text."
+    )
+    client_cert_file: Path | None = Field(None, description="Own certificate for mutual TLS, PEM.")
+    client_key_file: Path | None = Field(None, description="Own private key for mutual TLS, PEM.")
+    client_timeout_seconds: float = Field(10.0, gt=0, description="Deadline of a call that states none.")
+
+
+class ServiceSettings(
+    ServerSettings,
+    TlsSettings,
+    AuthenticationSettings,
+    DatabaseSettings,
+    FeedSettings,
+    TelemetrySettings,
+    ClientSettings,
+):
+    """All that a gRPC service with a database is told."""
+
+
+def _read_key(path: Path) -> bytes:
+    try:
+        key = bytes.fromhex(path.read_text().strip())
+    except (OSError, ValueError) as error:
+        raise FixConfigurationError("workspace_key_file must be a readable file of hexadecimal digits") from error
+    if not MASTER_KEY_BYTES <= len(key) <= 2 * MASTER_KEY_BYTES:
+        raise FixConfigurationError("workspace_key_file must hold 32 to 64 bytes in hexadecimal")
+    return key

@@ -1,0 +1,142 @@
+"""How exceptions look on the wire, both ways: `google.rpc.Status` with an ErrorInfo, and BadRequest for bad fields."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from sima.error.v1.error_reason_pb2 import ErrorReason
+
+from sima_runtime.errors import (
+    AlreadyExistsError,
+    CursorExpiredError,
+    DeadlineExceededError,
+    DependencyUnavailableError,
+    InUseError,
+    InvalidFieldsError,
+    MethodNotAllowedError,
+    NotFoundError,
+    OverloadedError,
+    PageTokenError,
+    RemoteError,
+    SimaError,
+    UnauthenticatedError,
+    Violation,
+    WorkspaceNotAllowedError,
+)
+
+DOMAIN = "sima"
+_PREFIX = "ERROR_REASON_"
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """Code and reason of an exception; `metadata` names its attributes, which are its arguments too."""
+
+    code: int
+    reason: str
+    metadata: tuple[str, ...] = ()
+
+
+_FORMS: Mapping[type[SimaError], _Form] = {
+    InvalidFieldsError: _Form(code_pb2.INVALID_ARGUMENT, "INVALID_FIELDS"),
+    UnauthenticatedError: _Form(code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    MethodNotAllowedError: _Form(code_pb2.PERMISSION_DENIED, "METHOD_NOT_ALLOWED", ("method",)),
+    WorkspaceNotAllowedError: _Form(code_pb2.PERMISSION_DENIED, "WORKSPACE_NOT_ALLOWED", ("workspace",)),
+    NotFoundError: _Form(code_pb2.NOT_FOUND, "NOT_FOUND", ("resource", "name")),
+    AlreadyExistsError: _Form(code_pb2.ALREADY_EXISTS, "ALREADY_EXISTS", ("resource", "name")),
+    InUseError: _Form(code_pb2.FAILED_PRECONDITION, "IN_USE", ("resource", "name", "used_by")),
+    CursorExpiredError: _Form(code_pb2.OUT_OF_RANGE, "CURSOR_EXPIRED", ("feed",)),
+    PageTokenError: _Form(code_pb2.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"),
+    DependencyUnavailableError: _Form(code_pb2.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", ("service",)),
+    OverloadedError: _Form(code_pb2.RESOURCE_EXHAUSTED, "OVERLOADED", ("resource",)),
+    DeadlineExceededError: _Form(code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
+}
+_TYPES = {form.reason: kind for kind, form in _FORMS.items()}
+# A dependency that refuses our credential is our own misconfiguration, never the fault of who called us.
+_OUR_FAULT = (UnauthenticatedError, MethodNotAllowedError, WorkspaceNotAllowedError)
+
+
+def reason_name(reason: "ErrorReason.ValueType") -> str:
+    """Return a reason as it travels: without the prefix."""
+    return ErrorReason.Name(reason).removeprefix(_PREFIX)
+
+
+def error_status(error: SimaError) -> status_pb2.Status | None:
+    """Return the status that tells a client of an exception; None if it is not meant for clients."""
+    form = next((_FORMS[kind] for kind in type(error).__mro__ if kind in _FORMS), None)
+    if form is None:
+        return None
+    status = _status(form.code, form.reason, str(error), {name: getattr(error, name) for name in form.metadata})
+    if isinstance(error, InvalidFieldsError):
+        _add_detail(status, _bad_request(error))
+    return status
+
+
+def surprise_status(request_id: str) -> status_pb2.Status:
+    """Return the status of an unexpected exception: an id under which the log has the details, and no text."""
+    return _status(code_pb2.INTERNAL, "INTERNAL", "internal error", {"request_id": request_id})
+
+
+def status_error(error: grpc.RpcError, service: str) -> SimaError:
+    """Return the exception that a failed call to `service` stands for.
+
+    The exception to raise `from None`: what the other service said is in it already.
+    """
+    status = rpc_status.from_call(cast(grpc.Call, error))
+    info = _error_info(status)
+    kind = _TYPES.get(info.reason) if info is not None else None
+    if status is None or info is None or kind is None or kind in _OUR_FAULT:
+        return _plain_error(cast(grpc.Call, error).code(), info, service)
+    if kind is InvalidFieldsError:
+        return InvalidFieldsError(_violations(status))
+    arguments = {name: info.metadata.get(name, "") for name in _FORMS[kind].metadata}
+    return kind(**arguments)
+
+
+def _plain_error(code: grpc.StatusCode, info: error_details_pb2.ErrorInfo | None, service: str) -> SimaError:
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return DependencyUnavailableError(service)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceededError()
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return OverloadedError(service)
+    return RemoteError(service, code.name, info.metadata.get("request_id", "") if info is not None else "")
+
+
+def _status(code: int, reason: str, message: str, metadata: Mapping[str, str]) -> status_pb2.Status:
+    status = status_pb2.Status(code=code, message=message)
+    _add_detail(status, error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata))
+    return status
+
+
+def _add_detail(status: status_pb2.Status, detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> None:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    status.details.append(packed)
+
+
+def _bad_request(error: InvalidFieldsError) -> error_details_pb2.BadRequest:
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.description)
+            for violation in error.violations
+        ]
+    )
+
+
+def _error_info(status: status_pb2.Status | None) -> error_details_pb2.ErrorInfo | None:
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details if status is not None else ():
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            return info
+    return None
+
+
+def _violations(status: status_pb2.Status) -> list[Violation]:
+    request = error_details_pb2.BadRequest()
+    found = [detail for detail in status.details if detail.Unpack(request)]
+    return [Violation(item.field, item.description) for item in request.field_violations] if found else []

@@ -1,0 +1,40 @@
+"""Background tasks of a service: a crash is logged, counted and followed by a new start, never silent."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from sima_runtime.telemetry import task_crashes
+
+Background = Callable[[], Awaitable[None]]
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 30.0
+
+_log = structlog.get_logger()
+
+
+async def supervise(work: Background) -> None:
+    """Run `work` until it returns or is cancelled, starting it again whenever it crashes.
+
+    The pause before a new start doubles from crash to crash, and begins anew after a run longer than the longest pause.
+    """
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        started = time.monotonic()
+        try:
+            return await work()
+        except Exception:  # noqa: BLE001  # whatever it was, the task must not end
+            if time.monotonic() - started > LONGEST_PAUSE_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            _report(work, pause)
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def _report(work: Background, pause: float) -> None:
+    name = getattr(work, "__qualname__", type(work).__qualname__)
+    task_crashes.add(1, {"task": name})
+    _log.error("task_crashed", task=name, again_in_seconds=pause, exc_info=True)
