@@ -55,11 +55,14 @@ class Server:
         self._server = server
         self._health = health_servicer
 
-    async def stop(self, not_serving_seconds: float, drain_seconds: float) -> None:
-        """Say NOT_SERVING, after a while refuse new calls, and let running ones end."""
+    async def announce_stop(self, seconds: float) -> None:
+        """Say NOT_SERVING, and go on for a while until those who ask have heard it."""
         await self._health.enter_graceful_shutdown()
-        await asyncio.sleep(not_serving_seconds)
-        await self._server.stop(drain_seconds)
+        await asyncio.sleep(seconds)
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new calls and let running ones end; those that take longer are cancelled."""
+        await self._server.stop(seconds)
 
 
 async def start_server(settings: RunSettings, servicers: Sequence[Servicer]) -> Server:
@@ -89,25 +92,41 @@ async def serve(
     background: Sequence[Background] = (),
     on_stop: Sequence[Callable[[], None]] = (),
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+    """Serve until SIGTERM or SIGINT, then drain. Arguments as for `served`."""
+    stopping = _stop_signal()
+    async with served(settings, servicers, background=background, on_stop=on_stop) as address:
+        _log.info("serving", address=address, services=[servicer.name for servicer in servicers])
+        _write_address(settings.address_file, address)
+        await stopping.wait()
+        _log.info("draining", seconds=settings.drain_seconds)
+    _log.info("stopped")
+
+
+@asynccontextmanager
+async def served(
+    settings: RunSettings,
+    servicers: Sequence[Servicer],
+    *,
+    background: Sequence[Background] = (),
+    on_stop: Sequence[Callable[[], None]] = (),
+) -> AsyncIterator[str]:
+    """Serve while the block runs and drain at its end; gives the bound address.
 
     Args:
         settings: Where and how.
         servicers: What.
         background: Work to be done beside; supervised, and cancelled after the last call has ended.
-        on_stop: Called at the signal, before running calls are waited for; ends streams that would never end.
+        on_stop: Called before running calls are waited for; ends streams that would never end.
     """
-    stopping = _stop_signal()
     async with running(background):
         server = await start_server(settings, servicers)
-        _log.info("serving", address=server.address, services=[servicer.name for servicer in servicers])
-        _write_address(settings.address_file, server.address)
-        await stopping.wait()
-        _log.info("draining", seconds=settings.drain_seconds)
-        for call in on_stop:
-            call()
-        await server.stop(settings.not_serving_seconds, settings.drain_seconds)
-    _log.info("stopped")
+        try:
+            yield server.address
+        finally:
+            await server.announce_stop(settings.not_serving_seconds)
+            for call in on_stop:
+                call()
+            await server.drain(settings.drain_seconds)
 
 
 @asynccontextmanager
@@ -139,7 +158,6 @@ def _options() -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", LARGEST_MESSAGE),
         ("grpc.max_send_message_length", LARGEST_MESSAGE),
-        ("grpc.so_reuseport", 0),  # a taken port is an error, not a second server
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]

@@ -25,25 +25,27 @@ def service_config(service: str) -> SettingsConfigDict:
 class ServerSettings(BaseSettings):
     """Where and how a gRPC server listens."""
 
-    listen_address: str = Field("127.0.0.1:0", description="Address to bind; port 0 takes any free one.")
-    address_file: Path | None = Field(None, description="The bound address is written here once the server answers.")
-    drain_seconds: float = Field(25.0, gt=0, description="How long running calls may take after SIGTERM.")
+    listen_address: str = Field(default="127.0.0.1:0", description="Address to bind; port 0 takes any free one.")
+    address_file: Path | None = Field(
+        default=None, description="The bound address is written here once the server answers."
+    )
+    drain_seconds: float = Field(default=25.0, gt=0, description="How long running calls may take after SIGTERM.")
     not_serving_seconds: float = Field(
-        0.0, ge=0, description="How long to answer NOT_SERVING after SIGTERM before new calls are refused."
+        default=0.0, ge=0, description="How long to answer NOT_SERVING after SIGTERM before new calls are refused."
     )
     max_calls: int | None = Field(
-        None, gt=0, description="Calls served at once; more get RESOURCE_EXHAUSTED. None: no limit."
+        default=None, gt=0, description="Calls served at once; more get RESOURCE_EXHAUSTED. None: no limit."
     )
-    reflection: bool = Field(True, description="Whether clients may ask which services there are.")
+    reflection: bool = Field(default=True, description="Whether clients may ask which services there are.")
 
 
 class TlsSettings(BaseSettings):
     """Certificates of a server. Without `tls_cert_file` it speaks plain text."""
 
-    tls_cert_file: Path | None = Field(None, description="Certificate chain, PEM; read again when it changes.")
-    tls_key_file: Path | None = Field(None, description="Private key, PEM.")
+    tls_cert_file: Path | None = Field(default=None, description="Certificate chain, PEM; read again when it changes.")
+    tls_key_file: Path | None = Field(default=None, description="Private key, PEM.")
     tls_client_ca_file: Path | None = Field(
-        None, description="Certificate authorities of clients, PEM; if set, a client must show a certificate."
+        default=None, description="Certificate authorities of clients, PEM; if set, a client must show a certificate."
     )
 
 
@@ -51,10 +53,11 @@ class AuthenticationSettings(BaseSettings):
     """Who may call, and the key of keys."""
 
     token_file: Path | None = Field(
-        None, description="Hashed bearer tokens, JSON; read again when it changes. None: only loopback is bound."
+        default=None,
+        description="Hashed bearer tokens, JSON; read again when it changes. None: only loopback is bound.",
     )
     workspace_key_file: Path | None = Field(
-        None, description="Master key of all workspaces, at least 32 bytes in hexadecimal."
+        default=None, description="Master key of all workspaces, at least 32 bytes in hexadecimal."
     )
 
     def master_key(self) -> bytes:
@@ -71,15 +74,19 @@ class AuthenticationSettings(BaseSettings):
 class DatabaseSettings(BaseSettings):
     """The PostgreSQL database of a service."""
 
-    database_url: str = Field("postgresql://localhost/sima", description="Address in libpq's form.")
-    database_pool_size: int = Field(8, gt=0, description="Connections kept open.")
-    database_pool_overflow: int = Field(8, ge=0, description="Connections opened beyond those when all are in use.")
-    database_pool_wait_seconds: float = Field(
-        5.0, gt=0, description="How long a call waits for a connection before it is answered OVERLOADED."
+    database_url: str = Field(default="postgresql://localhost/sima", description="Address in libpq's form.")
+    database_pool_size: int = Field(default=8, gt=0, description="Connections kept open.")
+    database_pool_overflow: int = Field(
+        default=8, ge=0, description="Connections opened beyond those when all are in use."
     )
-    database_statement_seconds: float = Field(30.0, ge=0, description="Longest statement; 0: no limit.")
+    database_pool_wait_seconds: float = Field(
+        default=5.0, gt=0, description="How long a call waits for a connection before it is answered OVERLOADED."
+    )
+    database_statement_seconds: float = Field(default=30.0, ge=0, description="Longest statement; 0: no limit.")
     database_idle_transaction_seconds: float = Field(
-        15.0, ge=0, description="Longest pause within a transaction: an idle one holds every feed back. 0: no limit."
+        default=15.0,
+        ge=0,
+        description="Longest pause within a transaction: an idle one holds every feed back. 0: no limit.",
     )
 
 
@@ -87,17 +94,21 @@ class FeedSettings(BaseSettings):
     """How feeds are read."""
 
     feed_poll_seconds: float = Field(
-        0.5, gt=0, description="A reader looks for rows at least this often, also when no wake-up reaches it."
+        default=0.5, gt=0, description="A reader looks for rows at least this often, also when no wake-up reaches it."
     )
-    feed_heartbeat_seconds: float = Field(10.0, gt=0, description="An idle reader gets an empty page this often.")
+    feed_heartbeat_seconds: float = Field(
+        default=10.0, gt=0, description="An idle reader gets an empty page this often."
+    )
 
 
 class TelemetrySettings(BaseSettings):
     """Logs and metrics."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged."
+    )
     metrics_address: str | None = Field(
-        None, description="Address of the Prometheus endpoint, for example 0.0.0.0:9464. None: no endpoint."
+        default=None, description="Address of the Prometheus endpoint, for example 0.0.0.0:9464. None: no endpoint."
     )
 
 
@@ -105,14 +116,14 @@ class ClientSettings(BaseSettings):
     """How a service calls the others."""
 
     client_token_file: Path | None = Field(
-        None, description="Bearer token to present; read again when it changes. None: no token."
+        default=None, description="Bearer token to present; read again when it changes. None: no token."
     )
     client_ca_file: Path | None = Field(
-        None, description="Certificate authorities of the servers called, PEM. None: plain text."
+        default=None, description="Certificate authorities of the servers called, PEM. None: plain text."
     )
-    client_cert_file: Path | None = Field(None, description="Own certificate for mutual TLS, PEM.")
-    client_key_file: Path | None = Field(None, description="Own private key for mutual TLS, PEM.")
-    client_timeout_seconds: float = Field(10.0, gt=0, description="Deadline of a call that states none.")
+    client_cert_file: Path | None = Field(default=None, description="Own certificate for mutual TLS, PEM.")
+    client_key_file: Path | None = Field(default=None, description="Own private key for mutual TLS, PEM.")
+    client_timeout_seconds: float = Field(default=10.0, gt=0, description="Deadline of a call that states none.")
 
 
 class ServiceSettings(

@@ -1,0 +1,120 @@
+"""What all tests share: one real PostgreSQL, a database for each worker, a workspace for each test."""
+
+import os
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+from sima_cli.postgres import start_postgres
+from sima_runtime.clients import ServiceClient
+from sima_runtime.database import Database
+from sima_runtime.migrations import migrate
+from sima_runtime.settings import ClientSettings, DatabaseSettings
+
+ADDRESS_VARIABLE = "SIMA_TEST_DATABASE_URL"
+CONTAINER_IMAGE = "postgres:18"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server: from the environment, else from a container where Docker answers, else embedded."""
+    if address := os.environ.get(ADDRESS_VARIABLE):
+        yield address
+        return
+    with ExitStack() as stack:
+        yield _container(stack) or _embedded(stack, tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """Address of an empty database of this worker."""
+    name = f"sima_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield urlunsplit(urlsplit(postgres_server)._replace(path=f"/{name}"))
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres_url: str) -> Callable[[str], str]:
+    """Apply the migrations of a package (`sima_identity`), once a session; gives the address of the database."""
+    done: set[str] = set()
+
+    def apply(package: str) -> str:
+        if package not in done:
+            migrate(postgres_url, package)
+            done.add(package)
+        return postgres_url
+
+    return apply
+
+
+@pytest.fixture
+async def open_database(migrated: Callable[[str], str]) -> AsyncIterator[Callable[[str], Database]]:
+    """Open the migrated schema of a service by its name (`identity`); closed after the test."""
+    async with AsyncExitStack() as stack:
+
+        def open_one(service: str) -> Database:
+            settings = DatabaseSettings(database_url=migrated(f"sima_{service}"))
+            database = Database(settings, service)
+            stack.push_async_callback(database.close)
+            return database
+
+        yield open_one
+
+
+@pytest.fixture
+async def open_client() -> AsyncIterator[Callable[[str, str], ServiceClient]]:
+    """Open a client of a service by its name and address; closed after the test."""
+    async with AsyncExitStack() as stack:
+
+        def open_one(service: str, address: str) -> ServiceClient:
+            client = ServiceClient(service, address, ClientSettings())
+            stack.push_async_callback(client.close)
+            return client
+
+        yield open_one
+
+
+@pytest.fixture
+def workspace() -> str:
+    """A workspace that no other test has."""
+    return f"w{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def workspace_key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a master key, one for all services of the session."""
+    path = tmp_path_factory.mktemp("keys") / "workspace.key"
+    path.write_text(os.urandom(32).hex())
+    return path
+
+
+def _container(stack: ExitStack) -> str | None:
+    """Start a container if Docker answers and has, or can get, the image."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the library's own imports
+        import docker
+        from docker.errors import DockerException
+        from testcontainers.postgres import PostgresContainer
+    try:
+        docker.from_env(timeout=5).ping()
+        container = stack.enter_context(PostgresContainer(CONTAINER_IMAGE, driver=None))
+    except DockerException:
+        return None
+    return str(container.get_connection_url())
+
+
+def _embedded(stack: ExitStack, base: Path) -> str:
+    """Start PostgreSQL from the wheel; the workers of one run share it."""
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    handle = start_postgres(shared / "postgres")
+    stack.callback(handle.stop)
+    return handle.url
