@@ -1,0 +1,58 @@
+"""What the grouping is made from and what comes out of it, as plain data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Refusal(StrEnum):
+    """Why an edge binds nobody."""
+
+    BLOCKED = "blocked"  # an end is a value that names nobody
+    HUB = "hub"  # an end was seen with more identifiers than its kind allows
+    SEVERAL_PEOPLE = "several_people"  # an end is weak and leads to several people
+    KIND_LIMIT = "kind_limit"  # the profile would have more identifiers of one kind than the kind allows
+    SIZE_LIMIT = "size_limit"  # the profile would have too many identifiers
+    PENDING = "pending"  # the neighbourhood is large and has not been looked at yet
+
+
+class Node(NamedTuple):
+    """An identifier as the grouping sees it; if it is known to be closed, its edges bind nobody, for that reason."""
+
+    key: bytes
+    kind: str
+    closed: Refusal | None = None
+
+
+class Edge(NamedTuple):
+    """Two identifiers were seen together, first at that time; `low` is the smaller key."""
+
+    low: bytes
+    high: bytes
+    first_at: datetime
+
+
+Pair = tuple[bytes, bytes]
+
+
+def pair(one: bytes, other: bytes) -> Pair:
+    """Return two keys in the order in which an edge has them."""
+    return (one, other) if one < other else (other, one)
+
+
+@dataclass(frozen=True, slots=True)
+class Clustering:
+    """Who is one person.
+
+    Attributes:
+        clusters: The keys of each profile, strongest first. Every identifier is in exactly one, a shared one alone;
+            those that were given as blocked or pending are in none.
+        shared: Identifiers that belong to nobody alone, and why: HUB or SEVERAL_PEOPLE.
+        refused: Edges that bind nobody, and why. All others join what is in one cluster.
+    """
+
+    clusters: list[list[bytes]]
+    shared: Mapping[bytes, Refusal]
+    refused: Mapping[Pair, Refusal]
