@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sima_sdk.errors import FixConfigurationError
 from sima_sdk.facts import Fact
 
 
@@ -23,6 +24,16 @@ class Source:
     secrets: Mapping[str, str] = field(default_factory=dict)
     default_region: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+
+    def secret(self, purpose: str) -> str:
+        """Return a secret that the connector cannot do without.
+
+        Raises:
+            FixConfigurationError: The source has no such secret.
+        """
+        if not self.secrets.get(purpose):
+            raise FixConfigurationError(f"source {self.name}: expected a secret {purpose}")
+        return self.secrets[purpose]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,13 @@ class PushConnector(ABC):
     #: What it answers.
     routes: tuple[Route, ...]
 
+    def check(self, source: Source) -> None:  # noqa: B027 - most connectors take any source
+        """Complain about a source that cannot work; called once for each source, at start-up.
+
+        Raises:
+            FixConfigurationError: A secret or option is missing or wrong; the text names it, never its value.
+        """
+
     @abstractmethod
     def receive(self, request: Request, source: Source) -> Reception:
         """Verify and parse one request.
@@ -103,6 +121,13 @@ class PullConnector(ABC):
 
     #: Name of the connector, as configured in sources.
     name: str
+
+    def check(self, source: Source) -> None:  # noqa: B027 - most connectors take any source
+        """Complain about a source that cannot work; called once for each source, at start-up.
+
+        Raises:
+            FixConfigurationError: A secret or option is missing or wrong; the text names it, never its value.
+        """
 
     @abstractmethod
     def pull(self, source: Source, file: Path, checkpoint: str = "") -> Iterator[Page]:

@@ -56,7 +56,8 @@ class Fact:
     """One message of a channel: who it is about and what it says.
 
     Attributes:
-        message_id: The channel's own id of the message; sent again, it is the same message.
+        message_id: The channel's own id of the message; sent again, it is the same message. Empty if the channel gives
+            none: then the content stands in for it, and equal facts are one.
         identifiers: By which names the channel knows whom it is about; at least one.
         occurred_at: When it happened, with a time zone, as the payload states it. None if it states no time.
         event: What happened, if anything.
@@ -70,3 +71,13 @@ class Fact:
     event: Event | None = None
     traits: tuple[Trait, ...] = ()
     consents: tuple[Consent, ...] = ()
+
+
+def identifiers(*named: tuple[str, str | None]) -> tuple[Identifier, ...]:
+    """Return the identifiers that have a value, from pairs of kind and value, each of them once."""
+    return tuple(dict.fromkeys(Identifier(kind, value) for kind, value in named if value))
+
+
+def traits(method: Method, /, **values: TraitValue | None) -> tuple[Trait, ...]:
+    """Return a trait for each value that is there, all of them known by the same method."""
+    return tuple(Trait(name, value, method) for name, value in values.items() if value is not None)

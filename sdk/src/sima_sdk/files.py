@@ -1,0 +1,214 @@
+"""What connectors of files share: reading CSV, ids for records that have none, paging, and going on after a stop.
+
+Options of a source that `read_csv` understands: `delimiter` (one character, or `tab`; default a comma) and `encoding`
+(default UTF-8, with or without byte-order mark).
+"""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from itertools import groupby
+from pathlib import Path
+from typing import TextIO
+
+from sima_sdk.connectors import Page, Refusal, Source
+from sima_sdk.errors import FixConfigurationError, PayloadError
+from sima_sdk.facts import Fact
+from sima_sdk.payload import is_storable
+
+#: Most facts and refusals in one page of a pull.
+PAGE_SIZE = 1_000
+
+_LONGEST_LINE = 1 << 20  # so that a file without line ends does not fill the memory
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a file.
+
+    Attributes:
+        number: Its place among the records, from 1.
+        values: By column, trimmed; nothing if the record is broken.
+        raw: As it stands in the file.
+        message_id: The same whenever the file is read, and different for identical records.
+        fault: What was expected of the record, if it is broken.
+    """
+
+    number: int
+    values: Mapping[str, str]
+    raw: bytes
+    message_id: str
+    fault: str = ""
+
+
+def record_message_id(values: Mapping[str, str], ordinal: int) -> str:
+    """Return a message id for a record without one: the hash of what it says, and its place among identical records.
+
+    A purchase that stands twice in a file is two purchases; the same file read twice says the same twice.
+    """
+    return f"{_content_hash(values)}-{ordinal}"
+
+
+def read_csv(file: Path, source: Source, columns: Collection[str] = ()) -> Iterator[Record]:
+    """Yield the records of a CSV file, the broken ones too.
+
+    Args:
+        file: Its first line names the columns.
+        source: Whose options say how the file is written.
+        columns: Those that must be there.
+
+    Raises:
+        PayloadError: The file has no header line, names a column twice, or lacks one of `columns`.
+        FixConfigurationError: The source's `delimiter` or `encoding` does not exist.
+    """
+    encoding = source.options.get("encoding", "utf-8-sig")
+    with _open(file, encoding, source) as handle:
+        lines = _Lines(handle, encoding)
+        rows = csv.reader(lines, delimiter=_delimiter(source), strict=True)
+        header = _header(rows, lines, columns)
+        ordinals: Counter[str] = Counter()
+        for number, (row, raw, fault) in enumerate(_rows(rows, lines, len(header)), start=1):
+            values = {name: value.strip() for name, value in zip(header, row, strict=False) if name}
+            content = _content_hash(values if not fault else {"": raw.hex()})
+            ordinals[content] += 1
+            yield Record(number, {} if fault else values, raw, f"{content}-{ordinals[content]}", fault)
+
+
+def one_by_one(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Return groups of one record each, where every record is a message of its own."""
+    return ([record] for record in records)
+
+
+def grouped(records: Iterable[Record], column: str) -> Iterator[list[Record]]:
+    """Yield the records that say the same in a column as one group; a record that says nothing there stands alone.
+
+    Records of one group must stand together in the file; what comes later is marked as broken.
+    """
+    seen: set[str | int] = set()
+    for name, members in groupby(records, lambda record: record.values.get(column) or record.number):
+        group = list(members)
+        if name in seen:
+            group[0] = replace(group[0], fault=f"{column}: expected the records that agree in it to stand together")
+        seen.add(name)
+        yield group
+
+
+def in_pages(
+    groups: Iterable[Sequence[Record]], convert: Callable[[Sequence[Record]], Fact], checkpoint: str
+) -> Iterator[Page]:
+    """Yield the facts of groups of records, in pages, beginning behind the checkpoint.
+
+    A group that has a broken record, or for which `convert` raises PayloadError, is refused as it stands in the file.
+    """
+    done = int(checkpoint) if checkpoint.isdecimal() else 0
+    facts: list[Fact] = []
+    refusals: list[Refusal] = []
+    last = done
+    for group in groups:
+        if group[-1].number <= done:
+            continue
+        last = group[-1].number
+        outcome = _converted(group, convert)
+        facts.append(outcome) if isinstance(outcome, Fact) else refusals.append(outcome)
+        if len(facts) + len(refusals) == PAGE_SIZE:
+            yield Page(tuple(facts), tuple(refusals), str(last))
+            facts, refusals = [], []
+    if facts or refusals:
+        yield Page(tuple(facts), tuple(refusals), str(last))
+
+
+class _Lines:
+    """The lines of a file, and the bytes of those read since they were last asked for."""
+
+    def __init__(self, handle: TextIO, encoding: str) -> None:
+        self._handle, self._encoding = handle, encoding
+        self._taken: list[str] = []
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        try:
+            line = self._handle.readline(_LONGEST_LINE)
+        except UnicodeError:
+            raise PayloadError("file: expected text in the configured encoding") from None
+        if not line:
+            raise StopIteration
+        self._taken.append(line)
+        return line
+
+    def take(self) -> bytes:
+        """Return the bytes read since the last call, as they stand in the file."""
+        text, self._taken = "".join(self._taken), []
+        # A byte-order mark belongs to the file, not to each of its records.
+        return text.encode(self._encoding.removesuffix("-sig"), "surrogateescape")
+
+
+def _open(file: Path, encoding: str, source: Source) -> TextIO:
+    try:
+        return file.open(encoding=encoding, errors="surrogateescape", newline="")
+    except LookupError:
+        raise FixConfigurationError(f"source {source.name}, option encoding: expected a known encoding") from None
+
+
+def _delimiter(source: Source) -> str:
+    delimiter = source.options.get("delimiter", ",")
+    delimiter = "\t" if delimiter == "tab" else delimiter
+    if len(delimiter) != 1 or delimiter in '\r\n"':
+        raise FixConfigurationError(f"source {source.name}, option delimiter: expected one character, or tab")
+    return delimiter
+
+
+def _header(rows: Iterator[list[str]], lines: _Lines, columns: Collection[str]) -> list[str]:
+    try:
+        header = [name.strip() for name in next(rows, [])]
+    except csv.Error:
+        header = []
+    lines.take()
+    if not header:
+        raise PayloadError("file: expected a first line that names the columns")
+    for name, count in Counter(filter(None, header)).items():
+        if count > 1:
+            raise PayloadError(f"file: expected every column once; number {header.index(name) + 1} is there again")
+    for name in columns:
+        if name not in header:
+            raise PayloadError(f"file: expected a column {name}")
+    return header
+
+
+def _rows(rows: Iterator[list[str]], lines: _Lines, width: int) -> Iterator[tuple[list[str], bytes, str]]:
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield [], lines.take(), "expected a record of CSV with closed quotes and fields of at most 128 KiB"
+            continue
+        raw = lines.take()
+        if row:  # a blank line is no record
+            yield row, raw, _fault(row, width)
+
+
+def _fault(row: list[str], width: int) -> str:
+    if len(row) != width:
+        return f"expected {width} fields"
+    return "" if all(map(is_storable, row)) else "expected text in the configured encoding"
+
+
+def _converted(group: Sequence[Record], convert: Callable[[Sequence[Record]], Fact]) -> Fact | Refusal:
+    fault = next((record.fault for record in group if record.fault), "")
+    try:
+        if not fault:
+            return convert(group)
+    except PayloadError as error:
+        fault = str(error)
+    return Refusal(f"record {group[0].number}: {fault}", b"".join(record.raw for record in group))
+
+
+def _content_hash(values: Mapping[str, str]) -> str:
+    content = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return blake2b(content.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
