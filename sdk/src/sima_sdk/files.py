@@ -1,7 +1,7 @@
 """What connectors of files share: reading CSV, ids for records that have none, paging, and going on after a stop.
 
-Options of a source that `read_csv` understands: `delimiter` (one character, or `tab`; default a comma) and `encoding`
-(default UTF-8, with or without byte-order mark).
+Options of a source: `delimiter` (one character, or `tab`; default a comma), `encoding` (default UTF-8, with or without
+byte-order mark), and `time_zone` (default UTC), in which the file's clock ran.
 """
 
 import csv
@@ -9,10 +9,12 @@ import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import tzinfo
 from hashlib import blake2b
 from itertools import groupby
 from pathlib import Path
 from typing import TextIO
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sima_sdk.connectors import Page, Refusal, Source
 from sima_sdk.errors import FixConfigurationError, PayloadError
@@ -75,6 +77,20 @@ def read_csv(file: Path, source: Source, columns: Collection[str] = ()) -> Itera
             content = _content_hash(values if not fault else {"": raw.hex()})
             ordinals[content] += 1
             yield Record(number, {} if fault else values, raw, f"{content}-{ordinals[content]}", fault)
+
+
+def zone_of(source: Source) -> tzinfo:
+    """Return the time zone in which the clock of the source's files ran.
+
+    Raises:
+        FixConfigurationError: The source's `time_zone` does not exist.
+    """
+    try:
+        return ZoneInfo(source.options.get("time_zone", "UTC"))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise FixConfigurationError(
+            f"source {source.name}, option time_zone: expected a name such as Asia/Riyadh"
+        ) from None
 
 
 def one_by_one(records: Iterable[Record]) -> Iterator[list[Record]]:

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, NoReturn, TypeVar
 
 from sima_sdk.errors import PayloadError
@@ -195,6 +195,26 @@ def parse_time(text: str, where: str) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise PayloadError(f"{where}: expected a time in ISO 8601 with its zone")
+
+
+def parse_local_time(text: str, where: str, zone: tzinfo, pattern: str | None = None) -> datetime:
+    """Return the instant, in UTC, that a clock in `zone` showed; digits may be of any script.
+
+    Args:
+        text: What it showed, perhaps with its own zone, which then counts.
+        where: Names the text in the error.
+        zone: Where the clock hung.
+        pattern: How it is written, as `datetime.strptime` understands it. None: in ISO 8601.
+
+    Raises:
+        PayloadError: It is not written so.
+    """
+    plain = fold(text).strip()
+    try:
+        at = datetime.strptime(plain, pattern) if pattern else datetime.fromisoformat(plain)
+        return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise PayloadError(f"{where}: expected a time written as {pattern or 'in ISO 8601'}") from None
 
 
 def parse_unix_time(seconds: float, where: str) -> datetime:

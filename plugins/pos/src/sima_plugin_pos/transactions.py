@@ -1,0 +1,148 @@
+"""Files of transactions, as tills export them: CSV, one purchase or one line of a purchase in each record.
+
+Options of a source name the columns and how they are written:
+
+- `customer` (default `customer_id`), written as user id `<customer_namespace>:<value>`; the namespace is by default the
+  name of the source. `email`, `phone`, `loyalty_card`: further columns that name the customer; none by default.
+- `date` (default `date`), in `date_format` (of strptime; default ISO 8601), in `time_zone` (default UTC) where the text
+  itself names none.
+- `amount` (default `amount`), or `quantity` and `unit_price`; with `decimal_mark` (default a point).
+- `order`: the records that agree in it are lines of one purchase. By default each record is a purchase.
+- `currency`: the currency of all amounts, for example `SAR`. `property.<name>`: a column to keep with the purchase.
+
+A sum below zero is a refund. See also the options of `sima_sdk.files`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from functools import partial
+from math import fsum
+from pathlib import Path
+
+from sima_sdk import Event, Fact, FixConfigurationError, Identifier, Page, PayloadError, PullConnector, Source
+from sima_sdk.facts import identifiers
+from sima_sdk.files import Record, grouped, in_pages, one_by_one, read_csv, zone_of
+from sima_sdk.payload import parse_local_time, parse_number, present
+
+NAMES_OF_CUSTOMER = ("email", "phone", "loyalty_card")
+PROPERTY = "property."
+
+
+class TransactionsConnector(PullConnector):
+    """Purchases and refunds from a file."""
+
+    name = "transactions"
+
+    def check(self, source: Source) -> None:
+        """Require options that make sense."""
+        Layout.of(source)
+
+    def pull(self, source: Source, file: Path, checkpoint: str = "") -> Iterator[Page]:
+        """Yield a fact for each purchase and each refund."""
+        layout = Layout.of(source)
+        records = read_csv(file, source, layout.columns)
+        groups = grouped(records, layout.order) if layout.order else one_by_one(records)
+        return in_pages(groups, partial(_fact, layout), checkpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the columns of a file are to be understood; the options are described in the module's text."""
+
+    customer: str
+    namespace: str
+    names: tuple[tuple[str, str], ...]
+    date: str
+    date_format: str | None
+    zone: tzinfo
+    amounts: tuple[str, ...]
+    decimal_mark: str
+    order: str | None
+    currency: str | None
+    properties: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, source: Source) -> "Layout":
+        """Read the options of a source.
+
+        Raises:
+            FixConfigurationError: One of them makes no sense.
+        """
+        options = source.options
+        prices = tuple(options[name] for name in ("quantity", "unit_price") if name in options)
+        if len(prices) == 1:
+            raise FixConfigurationError(f"source {source.name}: expected both options quantity and unit_price")
+        return cls(
+            customer=options.get("customer", "customer_id"),
+            namespace=options.get("customer_namespace", source.name),
+            names=tuple((kind, options[kind]) for kind in NAMES_OF_CUSTOMER if kind in options),
+            date=options.get("date", "date"),
+            date_format=_date_format(source),
+            zone=zone_of(source),
+            amounts=prices or (options.get("amount", "amount"),),
+            decimal_mark=options.get("decimal_mark", "."),
+            order=options.get("order"),
+            currency=options.get("currency"),
+            properties=tuple(
+                (name.removeprefix(PROPERTY), column) for name, column in options.items() if name.startswith(PROPERTY)
+            ),
+        )
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that a file must have."""
+        named = [column for _, column in (*self.names, *self.properties)]
+        return [self.customer, self.date, *self.amounts, *named, *([self.order] if self.order else [])]
+
+    def identifiers_of(self, record: Record) -> tuple[Identifier, ...]:
+        """Return by what a record names its customer."""
+        customer = record.values[self.customer]
+        names = ((kind, record.values[column]) for kind, column in self.names)
+        return identifiers(("user_id", customer and f"{self.namespace}:{customer}"), *names)
+
+    def time_of(self, record: Record) -> datetime:
+        """Return when a record happened."""
+        return parse_local_time(record.values[self.date], self.date, self.zone, self.date_format)
+
+    def amount_of(self, record: Record) -> float:
+        """Return what a record costs: its amount, or its quantity times its unit price."""
+        factors = [parse_number(record.values[column], column, self.decimal_mark) for column in self.amounts]
+        return factors[0] * factors[-1] if len(factors) == 2 else factors[0]
+
+    def properties_of(self, record: Record) -> dict[str, str | float]:
+        """Return the columns that are kept: as numbers where they are decimal numbers, else as text."""
+        return {name: _value(record.values[column]) for name, column in self.properties if record.values[column]}
+
+
+def _fact(layout: Layout, lines: Sequence[Record]) -> Fact:
+    first = lines[0]
+    who = layout.identifiers_of(first)
+    if not who or any(layout.identifiers_of(line) != who for line in lines):
+        raise PayloadError(f"{layout.customer}: expected one customer")
+    order = first.values[layout.order] if layout.order else ""
+    total = round(fsum(map(layout.amount_of, lines)), 4)
+    facts = present(order_id=order or None, currency=layout.currency, lines=len(lines) if order else None)
+    event = Event("order_completed", facts | {"total": total} | layout.properties_of(first))
+    if total < 0:
+        event = Event("order_refunded", facts | {"amount": -total} | layout.properties_of(first))
+    return Fact(f"order:{order}" if order else first.message_id, who, layout.time_of(first), event)
+
+
+def _date_format(source: Source) -> str | None:
+    pattern = source.options.get("date_format")
+    if pattern:
+        try:
+            datetime.strptime(datetime(2000, 1, 2, 3, 4, 5).strftime(pattern), pattern)
+        except ValueError:
+            raise FixConfigurationError(
+                f"source {source.name}, option date_format: expected a pattern such as %Y-%m-%d"
+            ) from None
+    return pattern
+
+
+def _value(text: str) -> str | float:
+    try:
+        return parse_number(text, "")
+    except PayloadError:
+        return text
