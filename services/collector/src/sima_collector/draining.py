@@ -1,0 +1,103 @@
+"""Empties the buffer: in order, workspace by workspace, in the background, once the profile service answers again.
+
+A crash between an answer and its removal from the buffer sends the same facts again, and the profile service knows them
+by their message identity, so each is stored once.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+from sima_runtime.errors import SimaError
+from sima_runtime.supervision import supervise
+
+from sima_collector.ingest import Ingest, may_be_a_facts_fault
+from sima_collector.isolation import send_apart
+from sima_collector.metrics import drain_failures
+from sima_collector.store import Spool, Spooled
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+# After so many failures in a row that may be a fact's fault, look for that fact.
+_PATIENCE = 2
+
+_log = structlog.get_logger(__name__)
+
+
+class Drainer:
+    """Sends buffered facts on. Use `start`, `wake` after each buffering, and in the end `stop`."""
+
+    def __init__(self, ingest: Ingest, spool: Spool) -> None:
+        self._ingest, self._spool = ingest, spool
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._woken: set[str] = set()
+        self._blocked: set[str] = set()
+
+    async def start(self) -> None:
+        """Go on with what an earlier process left behind."""
+        for workspace in await self._spool.workspaces():
+            self.wake(workspace)
+
+    def wake(self, workspace: str) -> None:
+        """Look after a workspace that has facts in the buffer."""
+        self._woken.add(workspace)
+        if workspace not in self._tasks:
+            self._tasks[workspace] = asyncio.create_task(supervise(partial(self._drain, workspace)))
+
+    def blocked(self, workspace: str) -> bool:
+        """Whether the last attempt for a workspace failed and its next one is still to come."""
+        return workspace in self._blocked
+
+    async def idle(self) -> None:
+        """Wait until nothing is left in the buffer."""
+        await asyncio.gather(*self._tasks.values())
+
+    async def stop(self) -> None:
+        """Stop; what is left stays in the buffer."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _drain(self, workspace: str) -> None:
+        failures, since = 0, self._ingest.succeeded(workspace)
+        while rows := await self._next(workspace):
+            try:
+                await self._settle(workspace, rows, since if failures >= _PATIENCE else None)
+            except SimaError as error:
+                await self._pause(workspace, error, failures)
+                failures += 1
+            else:
+                self._blocked.discard(workspace)
+                failures, since = 0, self._ingest.succeeded(workspace)
+        self._blocked.discard(workspace)
+        del self._tasks[workspace]
+
+    async def _next(self, workspace: str) -> list[Spooled]:
+        """Return the oldest facts; a wake-up that comes while an empty answer is on its way is not missed."""
+        while workspace in self._woken:
+            self._woken.discard(workspace)
+            if rows := await self._spool.head(workspace):
+                self._woken.add(workspace)
+                return rows
+        return []
+
+    async def _settle(self, workspace: str, rows: Sequence[Spooled], since: int | None) -> None:
+        """Send facts on; with `since`, look for facts that are to blame if the call fails."""
+        chunks = [row.chunk for row in rows]
+        try:
+            reports = await self._ingest.send(workspace, chunks)
+        except SimaError as error:
+            if since is None or not may_be_a_facts_fault(error):
+                raise
+            reports = [await send_apart(self._ingest, workspace, chunks, since)]
+        await self._spool.settle(rows, [refused for report in reports for refused in report.refused])
+
+    async def _pause(self, workspace: str, error: SimaError, failures: int) -> None:
+        if not may_be_a_facts_fault(error):
+            self._blocked.add(workspace)
+        seconds = min(_FIRST_PAUSE * 2 ** min(failures, 8), _LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311 - spreads load
+        drain_failures.add(1, {"workspace": workspace})
+        _log.warning("drain_failed", workspace=workspace, error=str(error), again_in_seconds=round(seconds, 2))
+        await asyncio.sleep(seconds)

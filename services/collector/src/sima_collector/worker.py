@@ -1,0 +1,77 @@
+"""The program of a worker process: `python -m sima_collector.worker FD`, started by the collector only.
+
+It loads the plugins and parses what comes over the socket `FD`, one payload after the other, until the socket ends.
+It has nothing to lose: the collector may kill it at any moment.
+"""
+
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from sima_sdk.errors import FixConfigurationError
+
+from sima_collector.frames import Frame, Stream, encode, read_frame
+from sima_collector.messages import Parsed, catalogue_frame, outcome_frame, read_assignment, read_request
+from sima_collector.parsing import Parser
+
+# The collector kills a worker at the limit. Only if the collector is dead does the worker live on beyond it.
+_GRACE_SECONDS = 2.0
+
+
+def main(descriptor: int) -> int:
+    """Serve the socket until it ends; returns the exit code."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as stream:
+        try:
+            _serve(stream)
+        except FixConfigurationError as error:
+            _send(stream, Frame({"failed": str(error)}))
+            return 1
+        except (EOFError, OSError):
+            return 0
+
+
+def _serve(stream: Stream) -> NoReturn:
+    assignment = read_assignment(read_frame(stream))
+    _limit(assignment.memory_bytes)
+    parser = Parser(assignment)
+    _send(stream, catalogue_frame(parser.catalogue))
+    limit = assignment.seconds + _GRACE_SECONDS
+    while True:
+        frame = read_frame(stream)
+        signal.setitimer(signal.ITIMER_REAL, limit)
+        if "file" in frame.head:
+            _pull(parser, frame, stream, limit)
+        else:
+            _send(stream, outcome_frame(parser.receive(frame.head["source"], read_request(frame))))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _pull(parser: Parser, frame: Frame, stream: Stream, limit: float) -> None:
+    """Send page after page; each waits until the collector asks for the next."""
+    head = frame.head
+    for outcome in parser.pull(head["source"], Path(head["file"]), head["checkpoint"]):
+        _send(stream, outcome_frame(outcome))
+        if isinstance(outcome, Parsed) and not outcome.last:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            read_frame(stream)
+            signal.setitimer(signal.ITIMER_REAL, limit)
+
+
+def _send(stream: Stream, frame: Frame) -> None:
+    stream.write(encode(frame))
+    stream.flush()
+
+
+def _limit(memory_bytes: int) -> None:
+    # A core file would hold personal data.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if memory_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
