@@ -1,0 +1,233 @@
+"""The value of a node as an Ibis expression, over a scope that says where traits, properties and figures stand.
+
+Truth has three values here as in SQL: true, false and missing (null).
+"""
+
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import reduce
+from typing import Any, Final
+
+import ibis
+
+from sima_segment.rules.catalogue import Columns
+from sima_segment.rules.schema import ColumnType
+from sima_segment.rules.tree import (
+    Aggregate,
+    And,
+    Arithmetic,
+    Choice,
+    Compare,
+    Consent,
+    Constant,
+    Has,
+    Member,
+    Node,
+    Not,
+    OccurredAt,
+    OneOf,
+    Or,
+    Property,
+    TextTest,
+    Trait,
+    static_type,
+)
+
+IBIS_TYPES: Final = {
+    ColumnType.NUMBER: "float64",
+    ColumnType.TEXT: "string",
+    ColumnType.BOOLEAN: "boolean",
+    ColumnType.TIME: "timestamp",
+    ColumnType.NUMBERS: "array<float64>",
+    ColumnType.TEXTS: "array<string>",
+    ColumnType.BOOLEANS: "array<boolean>",
+    ColumnType.TIMES: "array<timestamp>",
+}
+_SCALARS: Final = (ColumnType.NUMBER, ColumnType.TEXT, ColumnType.BOOLEAN, ColumnType.TIME)
+_OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": operator.mod,
+}  # fmt: skip
+_TEXT_TESTS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "startsWith": lambda text, part: text.startswith(part),
+    "endsWith": lambda text, part: text.endswith(part),
+    "contains": lambda text, part: text.contains(part),
+}
+
+
+@ibis.udf.scalar.builtin(name="isfinite")
+def _isfinite(number: float) -> bool:  # type: ignore[empty-body]
+    """Whether a number is neither infinite nor undefined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where the values of a row stand.
+
+    Attributes:
+        table: The rows.
+        columns: Which columns each trait, or each property, has in them.
+        column_name: How such a column is called.
+        values: Everything else that a row has: figures over events, memberships, the time of an event.
+    """
+
+    table: Any
+    columns: Mapping[str, Columns]
+    column_name: Callable[[str, ColumnType], str]
+    values: Mapping[Node, Any]
+
+    def column(self, node: Trait | Property, kind: ColumnType) -> Any | None:
+        """Return the column of one type; None if there is none, which means missing."""
+        has_it = kind in self.columns.get(node.name, ())
+        return self.table[self.column_name(node.name, kind)] if has_it else None
+
+
+def truth(node: Node, scope: Scope) -> Any:
+    """Return a node as true, false or missing."""
+    match node:
+        case And(terms):
+            return reduce(operator.and_, (truth(each, scope) for each in terms))
+        case Or(terms):
+            return reduce(operator.or_, (truth(each, scope) for each in terms))
+        case Not(of):
+            return ~truth(of, scope)
+        case Compare(sign, left, right):
+            return _compare(sign, left, right, scope)
+        case OneOf(value, options):
+            return _one_of(value, options, scope)
+        case TextTest(function, text, part):
+            return _text_test(function, text, part, scope)
+        case Has(of):
+            return _known([scope.column(of, kind) for kind in ColumnType])
+        case Member() | Consent():
+            return scope.values[node]
+        case _:
+            return scalar(node, ColumnType.BOOLEAN, scope)
+
+
+def scalar(node: Node, kind: ColumnType, scope: Scope) -> Any:
+    """Return a node as one value of a type; missing if the data has another type there, or many values."""
+    match node:
+        case Constant(value):
+            return _literal(value, kind)
+        case Trait() | Property():
+            column = scope.column(node, kind)
+            return missing(kind) if column is None else column
+        case OccurredAt() | Aggregate():
+            return scope.values[node]
+        case Arithmetic(sign, left, right):
+            return _arithmetic(sign, *(scalar(side, ColumnType.NUMBER, scope) for side in (left, right)))
+        case Choice(condition, then, otherwise):
+            sides = [scalar(side, kind, scope) for side in (then, otherwise)]
+            return ibis.cases((truth(condition, scope), sides[0]), else_=sides[1])
+        case _:
+            return truth(node, scope)
+
+
+def missing(kind: ColumnType) -> Any:
+    """Return a missing value of a type."""
+    return ibis.null(IBIS_TYPES[kind])
+
+
+def _literal(value: str | float | bool | datetime, kind: ColumnType) -> Any:
+    if isinstance(value, datetime):
+        return ibis.literal(value.astimezone(UTC).replace(tzinfo=None), type="timestamp")
+    return ibis.literal(value) if isinstance(value, int) else ibis.literal(value, type=IBIS_TYPES[kind])
+
+
+def _arithmetic(sign: str, left: Any, right: Any) -> Any:
+    if sign in "/%":
+        right = right.nullif(0)
+    result = _OPERATORS[sign](left.cast("float64"), right.cast("float64"))
+    return ibis.cases((_isfinite(result), result))
+
+
+def _compare(sign: str, left: Node, right: Node, scope: Scope) -> Any:
+    """Compare; where a side has many values, it holds if it holds for any of them (`!=`: if `==` holds for none)."""
+    if sign == "!=":
+        return ~_compare("==", left, right, scope)
+    if isinstance(left, Choice) and _of_data(left):
+        return _distributed(left, lambda each: _compare(sign, each, right, scope), scope)
+    if isinstance(right, Choice) and _of_data(right):
+        return _distributed(right, lambda each: _compare(sign, left, each, scope), scope)
+    kind = static_type(left) or static_type(right)
+    kinds = _SCALARS if kind is None else (kind,)
+    return any_known(each for kind in kinds for each in _comparisons(sign, left, right, kind, scope))
+
+
+def _of_data(node: Node) -> bool:
+    """Whether the data decides about the type, in one of the results at least."""
+    return isinstance(node, Trait | Property) or (
+        isinstance(node, Choice) and (_of_data(node.then) or _of_data(node.otherwise))
+    )
+
+
+def _distributed(choice: Choice, test: Callable[[Node], Any], scope: Scope) -> Any:
+    return ibis.cases((truth(choice.condition, scope), test(choice.then)), else_=test(choice.otherwise))
+
+
+def _comparisons(sign: str, left: Node, right: Node, kind: ColumnType, scope: Scope) -> Iterable[Any]:
+    for one, one_is_many in _forms(left, kind, scope):
+        for other, other_is_many in _forms(right, kind, scope):
+            yield _compare_forms(sign, one, one_is_many, other, other_is_many)
+
+
+def _forms(node: Node, kind: ColumnType, scope: Scope) -> list[tuple[Any, bool]]:
+    """Return the columns in which values of this type can stand, each with whether it holds lists."""
+    if not isinstance(node, Trait | Property):
+        return [(scalar(node, kind, scope), False)]
+    columns = [(scope.column(node, kind), False), (scope.column(node, kind.plural), True)]
+    return [(column, many) for column, many in columns if column is not None]
+
+
+def _compare_forms(sign: str, left: Any, left_many: bool, right: Any, right_many: bool) -> Any:
+    if sign == "==" and left_many and right_many:
+        return left.intersect(right).length() > 0
+    if sign == "==" and (left_many or right_many):
+        return left.contains(right) if left_many else right.contains(left)
+    if left_many:
+        left = left.mins() if sign[0] == "<" else left.maxs()
+    if right_many:
+        right = right.maxs() if sign[0] == "<" else right.mins()
+    return _OPERATORS[sign](left, right)
+
+
+def _one_of(value: Node, options: tuple[Constant, ...], scope: Scope) -> Any:
+    if isinstance(value, Choice) and _of_data(value):
+        return _distributed(value, lambda each: _one_of(each, options, scope), scope)
+    by_kind: dict[ColumnType, list[Any]] = {}
+    for each in options:
+        by_kind.setdefault(each.kind, []).append(_literal(each.value, each.kind).cast(IBIS_TYPES[each.kind]))
+    return any_known(_among(form, many, by_kind[kind]) for kind in by_kind for form, many in _forms(value, kind, scope))
+
+
+def _among(form: Any, many: bool, options: list[Any]) -> Any:
+    return form.intersect(ibis.array(options)).length() > 0 if many else form.isin(options)
+
+
+def _text_test(function: str, text: Node, part: Node, scope: Scope) -> Any:
+    if isinstance(text, Choice) and _of_data(text):
+        return _distributed(text, lambda each: _text_test(function, each, part, scope), scope)
+    test = _TEXT_TESTS[function]
+    wanted = scalar(part, ColumnType.TEXT, scope)
+    forms = _forms(text, ColumnType.TEXT, scope)
+    return any_known(_any(form, test, wanted) if many else test(form, wanted) for form, many in forms)
+
+
+def _any(texts: Any, test: Callable[[Any, Any], Any], wanted: Any) -> Any:
+    return texts.map(lambda each: test(each, wanted)).anys()
+
+
+def _known(columns: list[Any | None]) -> Any:
+    known = [column.notnull() for column in columns if column is not None]
+    return reduce(operator.or_, known) if known else ibis.literal(False)
+
+
+def any_known(tests: Iterable[Any]) -> Any:
+    """Return true if any test is true, else false if any is false, else missing."""
+    found = list(tests)
+    if not found:
+        return missing(ColumnType.BOOLEAN)
+    return found[0] if len(found) == 1 else ibis.greatest(*found)
