@@ -1,0 +1,68 @@
+"""Files of contacts, as a CRM exports them: CSV, one contact in each record.
+
+Without options it reads HubSpot's contacts. Options of a source name other columns, several with commas between them:
+
+- `id`: the contact's id, written as user id `<namespace>:<id>`; option `namespace`, default `hubspot`.
+- `merged_ids`: ids, with semicolons between them, of contacts that were merged into this one.
+- `deleted`: whether the contact was deleted; such a record is refused.
+- `time`: when the record held, in ISO 8601 or in the option `time_zone` (default UTC).
+- `identifier.<kind>`, for example `identifier.loyalty_card`.
+- `trait.<name>`, for example `trait.annual_revenue` = `Umsatz:number`; types are text, number, boolean and time.
+- `consent.<purpose>`, for example `consent.email_marketing`; true grants and false denies.
+- `method`: `declared` (the default), `observed` or `acquired`.
+
+See also the options of `sima_sdk.files`.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from sima_sdk import Consent, Fact, Identifier, Page, PayloadError, PullConnector, Source, Trait
+from sima_sdk.facts import identifiers
+from sima_sdk.files import Record, in_pages, one_by_one, read_csv
+
+from sima_plugin_crm.layout import Layout
+
+
+class ContactsConnector(PullConnector):
+    """Contacts from a file."""
+
+    name = "contacts"
+
+    def check(self, source: Source) -> None:
+        """Require options that make sense."""
+        Layout.of(source)
+
+    def pull(self, source: Source, file: Path, checkpoint: str = "") -> Iterator[Page]:
+        """Yield a fact for each contact."""
+        layout = Layout.of(source)
+        records = read_csv(file, source, layout.required)
+        return in_pages(one_by_one(records), partial(_fact, layout), checkpoint)
+
+
+def _fact(layout: Layout, records: Sequence[Record]) -> Fact:
+    contact = records[0]
+    if any(layout.values(contact, "deleted")):
+        raise PayloadError("deleted: expected a contact that still exists")
+    who = _identifiers(layout, contact)
+    if not who:
+        raise PayloadError("id: expected a contact id, or another identifier")
+    at = next(layout.values(contact, "time"), None)
+    known = dict(reversed(list(layout.named(contact, "trait"))))  # of several columns, the first counts
+    return Fact(
+        message_id=contact.message_id,
+        identifiers=who,
+        occurred_at=at if isinstance(at, datetime) else None,
+        traits=tuple(Trait(name, value, layout.method) for name, value in known.items()),
+        consents=tuple(Consent(purpose, value is True) for purpose, value in layout.named(contact, "consent")),
+    )
+
+
+def _identifiers(layout: Layout, contact: Record) -> tuple[Identifier, ...]:
+    ids = [str(value) for value in layout.values(contact, "id")][:1]
+    for value in layout.values(contact, "merged_ids"):
+        ids += [one.strip() for one in str(value).split(";") if one.strip()]
+    named = ((kind, str(value)) for kind, value in layout.named(contact, "identifier"))
+    return identifiers(*(("user_id", f"{layout.namespace}:{one}") for one in ids), *named)
