@@ -1,0 +1,87 @@
+"""All segments of a workspace as one piece of work: their order, what they read, when time alone counts. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+
+from sima_segment.rules import Rule, evaluation_order, references
+
+#: An event that is dated in the future counts from the moment on at which it occurs.
+AT_ONCE = timedelta()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The rules of all segments of a workspace, by name of the segment."""
+
+    rules: Mapping[str, Rule]
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """All segments, each behind those to which its rule refers."""
+        return evaluation_order(self.rules)
+
+    @cached_property
+    def levels(self) -> tuple[tuple[str, ...], ...]:
+        """The segments in groups: a rule refers only to segments of groups before its own."""
+        level: dict[str, int] = {}
+        for segment in self.order:
+            level[segment] = max((level[other] + 1 for other in self.referred(segment)), default=0)
+        groups: dict[int, list[str]] = defaultdict(list)
+        for segment in self.order:
+            groups[level[segment]].append(segment)
+        return tuple(tuple(groups[number]) for number in sorted(groups))
+
+    @cached_property
+    def events(self) -> Mapping[str, frozenset[str]]:
+        """Properties that any rule reads, by event name."""
+        found: dict[str, frozenset[str]] = {}
+        for rule in self.rules.values():
+            for event, properties in references(rule).events.items():
+                found[event] = found.get(event, frozenset()) | properties
+        return found
+
+    @cached_property
+    def traits(self) -> frozenset[str]:
+        """Traits that any rule reads."""
+        return frozenset().union(*(references(rule).traits for rule in self.rules.values()))
+
+    @cached_property
+    def purposes(self) -> frozenset[str]:
+        """Purposes of consent that any rule reads."""
+        return frozenset().union(*(references(rule).purposes for rule in self.rules.values()))
+
+    @cached_property
+    def flips(self) -> frozenset[tuple[str, timedelta]]:
+        """Event name and duration: so long after such an event a rule may change its mind about the person."""
+        windows = (references(rule).windows for rule in self.rules.values())
+        return frozenset((event, AT_ONCE) for event in self.events).union(*windows)
+
+    def referred(self, segment: str) -> frozenset[str]:
+        """Segments to which a segment's rule refers itself."""
+        return frozenset(references(self.rules[segment]).segments)
+
+    def needed(self, segments: Iterable[str]) -> tuple[str, ...]:
+        """Segments that must be known to know these, themselves included, in order."""
+        found: set[str] = set()
+        waiting = list(segments)
+        while waiting:
+            segment = waiting.pop()
+            if segment not in found:
+                found.add(segment)
+                waiting += self.referred(segment)
+        return tuple(segment for segment in self.order if segment in found)
+
+    def dependent(self, segment: str) -> tuple[str, ...]:
+        """Segments whose members follow from a segment's, itself included, in order."""
+        found = {segment}
+        for other in self.order:
+            if self.referred(other) & found:
+                found.add(other)
+        return tuple(other for other in self.order if other in found)
+
+    def users(self, segment: str) -> tuple[str, ...]:
+        """Segments whose rules refer to a segment, by name."""
+        return tuple(sorted(other for other in self.rules if segment in self.referred(other)))

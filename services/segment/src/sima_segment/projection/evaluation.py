@@ -1,0 +1,84 @@
+"""Runs compiled rules over whatever tables a connection has, and finds what differs from the memberships stored."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+import duckdb
+import pyarrow as pa
+
+from sima_segment.projection.owners import registered
+from sima_segment.projection.shapes import literal
+from sima_segment.projection.tables import naive
+from sima_segment.rules import Catalogue, Rule, compile_rule
+from sima_segment.rules.schema import MEMBERS, event_table
+
+#: Memberships as they are compared and stored.
+MEMBERSHIPS = pa.schema([("segment", pa.string()), ("person", pa.uuid())])
+
+_DIFFERENCES = f"""
+SELECT segment, person, true AS entered FROM (FROM {MEMBERS} {{where}}) ANTI JOIN stored USING (segment, person)
+UNION ALL
+SELECT segment, person, false FROM stored ANTI JOIN {MEMBERS} USING (segment, person)
+"""
+
+
+def evaluate(
+    connection: duckdb.DuckDBPyConnection, rules: Mapping[str, Rule], catalogue: Catalogue, instant: datetime
+) -> None:
+    """Add the members of segments that do not refer to each other to the table of members.
+
+    Rules are run in one statement, because for a few rows planning many statements costs more than running them.
+    """
+    if not rules:
+        return
+    compiled = {segment: compile_rule(rule, catalogue) for segment, rule in rules.items()}
+    queries = (f"SELECT {literal(segment)}, person FROM ({each.sql})" for segment, each in compiled.items())
+    parameters: dict[str, datetime] = {}
+    for each in compiled.values():
+        parameters |= each.parameters(instant)
+    connection.execute(f"INSERT INTO {MEMBERS} {' UNION ALL '.join(queries)}", parameters)
+
+
+def forget(connection: duckdb.DuckDBPyConnection) -> None:
+    """Empty the table of members."""
+    connection.execute(f"TRUNCATE {MEMBERS}")
+
+
+def differences(
+    connection: duckdb.DuckDBPyConnection, stored: pa.Table, segments: Iterable[str] | None = None
+) -> pa.Table:
+    """Compare the table of members with the memberships stored.
+
+    Args:
+        connection: Where the members are.
+        stored: The memberships that there were, in the form of MEMBERSHIPS.
+        segments: Which segments to compare. None: all in the table.
+
+    Returns:
+        Segment, person, and whether the person entered (true) or left (false).
+    """
+    where = "" if segments is None else f"WHERE segment IN ({', '.join(map(literal, segments))})"
+    with registered(connection, "stored", stored):
+        return connection.sql(_DIFFERENCES.format(where=where)).to_arrow_table()
+
+
+def crossed(
+    connection: duckdb.DuckDBPyConnection,
+    flips: Iterable[tuple[str, timedelta]],
+    since: datetime,
+    instant: datetime,
+) -> None:
+    """Add to the affected those about whom a rule may change its mind by time alone.
+
+    Args:
+        connection: The projection.
+        flips: Event names that have a table, each with a duration: at an event's time plus this something may flip.
+        since: The instant of the last evaluation.
+        instant: The instant of this one; both ends count, so it does not matter on which side a rule's window is open.
+    """
+    for event, duration in sorted(flips):
+        bounds = [naive(since) - duration, naive(instant) - duration]
+        table = event_table(event)
+        connection.execute(
+            f'INSERT INTO affected SELECT person FROM "{table}" WHERE occurred_at BETWEEN ? AND ?', bounds
+        )

@@ -1,0 +1,92 @@
+"""Events: one table per event name, one nullable column per property and type.
+
+The JSON is taken apart in DuckDB: `json_structure` says once per distinct shape what there is, and one statement per
+event name takes all values out at once.
+"""
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+
+import duckdb
+import pyarrow as pa
+
+from sima_segment.projection.columns import Tables
+from sima_segment.projection.owners import own, registered, remove, touch
+from sima_segment.projection.pages import for_duckdb
+from sima_segment.projection.shapes import Property, expression, fits, literal, properties
+from sima_segment.projection.tables import BEYOND
+from sima_segment.rules.schema import ColumnType, event_table, property_column
+
+# A fact may come again, alone or within the page: the last one counts.
+_ARRIVED = """
+CREATE OR REPLACE TEMP TABLE arrived AS
+SELECT id, keys, owned.person, owned.displaced, name, occurred_at,
+    CASE WHEN json_valid(properties) THEN properties ELSE '{}' END AS properties,
+    row_number() OVER (PARTITION BY id ORDER BY ordinal DESC) = 1 AS latest
+FROM page_events JOIN owned USING (ordinal);
+DELETE FROM arrived WHERE NOT latest;
+"""
+_SHAPES = "SELECT DISTINCT name, json_structure(properties) FROM arrived ORDER BY ALL"
+_FACT = "id, keys, person, displaced"
+
+
+def add(connection: duckdb.DuckDBPyConnection, tables: Tables, events: pa.Table) -> None:
+    """Take in a page of events."""
+    with registered(connection, "page_events", for_duckdb(events)):
+        own(connection, "page_events")
+        connection.execute(_ARRIVED)
+    touch(connection, "SELECT person FROM arrived")
+    found = connection.execute(_SHAPES).fetchall()
+    for name, rows in groupby(found, key=lambda row: row[0]):
+        _add_named(connection, tables, name, [shape for _, shape in rows])
+
+
+def _add_named(connection: duckdb.DuckDBPyConnection, tables: Tables, event: str, shapes: list[str]) -> None:
+    if not tables.want_event(event):
+        remove(connection, BEYOND, f"SELECT id FROM arrived WHERE name = {literal(event)}")
+        columns = f"{_FACT}, name, occurred_at, properties"
+        connection.execute(f"INSERT INTO {BEYOND} SELECT {columns} FROM arrived WHERE name = ?", [event])
+        return
+    found = frozenset[Property]().union(*map(properties, shapes))
+    tables.want_properties(event, {(each.name, each.kind) for each in found})
+    remove(connection, event_table(event), f"SELECT id FROM arrived WHERE name = {literal(event)}")
+    kept = [each for each in found if each.kind in tables.events[event].get(each.name, ())]
+    too_wide = [shape for shape in shapes if not fits(shape, frozenset(tables.events[event]))]
+    connection.execute(_insert(event, kept, too_wide), [event])
+
+
+def _insert(event: str, found: Iterable[Property], too_wide: list[str]) -> str:
+    pointers = sorted({each.pointer for each in found})
+    places = {pointer: place for place, pointer in enumerate(pointers, 1)}
+    by_column = _by_column(found, places)
+    names = "".join(f', "{column}"' for column in by_column)
+    values = "".join(f", {value}" for value in by_column.values())
+    return f"""
+        INSERT INTO "{event_table(event)}" ({_FACT}, occurred_at, rest{names})
+        SELECT {_FACT}, occurred_at, {_rest(too_wide)}{values}
+        FROM (SELECT *{_taken(pointers)} FROM arrived WHERE name = ?)"""
+
+
+def _by_column(found: Iterable[Property], places: Mapping[str, int]) -> dict[str, str]:
+    grouped = groupby(sorted(found, key=lambda each: (each.name, each.kind, each.pointer)), key=_name_and_kind)
+    return {
+        property_column(name, kind): expression([places[each.pointer] for each in group], kind)
+        for (name, kind), group in grouped
+    }
+
+
+def _name_and_kind(found: Property) -> tuple[str, ColumnType]:
+    return found.name, found.kind
+
+
+def _taken(pointers: list[str]) -> str:
+    if not pointers:
+        return ""
+    wanted = f"[{', '.join(map(literal, pointers))}]"
+    return f", json_extract_string(properties, {wanted}) AS texts, json_type(properties, {wanted}) AS types"
+
+
+def _rest(too_wide: list[str]) -> str:
+    if not too_wide:
+        return "NULL"
+    return f"CASE WHEN json_structure(properties) IN ({', '.join(map(literal, too_wide))}) THEN properties END"

@@ -1,0 +1,85 @@
+"""The file of a projection: one process at a time, and thrown away when it cannot be read, because it is a cache."""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+from sima_runtime.errors import FixConfigurationError
+
+from sima_segment.projection.tables import has_layout
+
+# The log of what is written grows to this size before it is worked into the file, which takes a moment.
+_LOG_SIZE = "256MB"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What DuckDB may use.
+
+    Attributes:
+        threads: How many threads; each works on its own part of a table.
+        memory: How much memory, in DuckDB's form, for example `2GB`; beyond that it uses the disk.
+    """
+
+    threads: int = 2
+    memory: str = "2GB"
+
+
+class ProjectionFile:
+    """A file that belongs to this process until it is released."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Take a file, which need not exist; None stands for memory.
+
+        Raises:
+            FixConfigurationError: Another process has it.
+        """
+        self._path = path
+        self._lock = None if path is None else _lock(path.with_name(path.name + ".lock"))
+
+    def open(self, resources: Resources) -> duckdb.DuckDBPyConnection:
+        """Connect to the file; if it is of another layout or broken, to a new one."""
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "threads": resources.threads,
+            "memory_limit": resources.memory,
+            "checkpoint_threshold": _LOG_SIZE,
+            "arrow_lossless_conversion": True,
+            "preserve_insertion_order": False,
+        }
+        if self._path is None:
+            return duckdb.connect(config=settings)
+        if self._path.exists() and not _usable(self._path):
+            self.discard()
+        return duckdb.connect(self._path, config=settings)
+
+    def discard(self) -> None:
+        """Throw away what is in the file; it must be closed."""
+        if self._path is not None:
+            for part in (self._path, self._path.with_name(self._path.name + ".wal")):
+                part.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let another process have the file."""
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+def _lock(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise FixConfigurationError("data_directory: another process uses the projection of a workspace") from None
+    return lock
+
+
+def _usable(path: Path) -> bool:
+    try:
+        with duckdb.connect(path) as connection:
+            return has_layout(connection)
+    except duckdb.Error:
+        return False

@@ -1,0 +1,116 @@
+"""Pages of the two feeds as Arrow tables, with keys and ids as UUIDs and times without zone (they are UTC)."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+KEY = pa.binary(16)
+TIME = pa.timestamp("us")
+
+#: What the projection reads of the identity feed; `profile` is empty when the identifier has none.
+CHANGES = pa.schema([("key", KEY), ("profile", pa.string()), ("shared", pa.bool_()), ("blocked", pa.bool_())])
+#: What it reads of the three relations of the fact feed, and of what was withdrawn from it.
+EVENTS = pa.schema(
+    [
+        ("id", KEY),
+        ("keys", pa.list_(KEY)),
+        ("name", pa.string()),
+        ("occurred_at", pa.timestamp("us", "UTC")),
+        ("properties", pa.binary()),
+    ]
+)
+OBSERVATIONS = pa.schema(
+    [
+        ("id", KEY),
+        ("keys", pa.list_(KEY)),
+        ("trait", pa.string()),
+        ("value", pa.string()),
+        ("type", pa.string()),
+        ("source", pa.string()),
+        ("method", pa.string()),
+        ("observed_at", pa.timestamp("us", "UTC")),
+        ("confidence", pa.float64()),
+    ]
+)
+CONSENTS = pa.schema(
+    [
+        ("id", KEY),
+        ("keys", pa.list_(KEY)),
+        ("purpose", pa.string()),
+        ("granted", pa.bool_()),
+        ("stated_at", pa.timestamp("us", "UTC")),
+    ]
+)
+RETRACTIONS = pa.schema([("id", KEY), ("relation", pa.string())])
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """Changes of the grouping, in order, and where to go on."""
+
+    changes: pa.Table
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True)
+class FactPage:
+    """Facts in order, and where to go on. Retractions concern rows of earlier pages; a row may come again after."""
+
+    events: pa.Table
+    observations: pa.Table
+    consents: pa.Table
+    retractions: pa.Table
+    cursor: str
+
+    def rows(self) -> int:
+        """How many rows of all kinds the page has."""
+        return int(
+            self.events.num_rows + self.observations.num_rows + self.consents.num_rows + self.retractions.num_rows
+        )
+
+
+def joined(pages: Iterable[FactPage]) -> Iterator[FactPage]:
+    """Join neighbouring pages into larger ones, which cost less; one with retractions begins a new one.
+
+    Within a page retractions come first, so they must not meet the rows of the pages before them.
+    """
+    gathered: list[FactPage] = []
+    for page in pages:
+        if page.retractions.num_rows and gathered:
+            yield _join(gathered)
+            gathered = []
+        gathered.append(page)
+    if gathered:
+        yield _join(gathered)
+
+
+def _join(pages: list[FactPage]) -> FactPage:
+    if len(pages) == 1:
+        return pages[0]
+    relations = ("events", "observations", "consents", "retractions")
+    tables = {relation: pa.concat_tables([getattr(page, relation) for page in pages]) for relation in relations}
+    return FactPage(**tables, cursor=pages[-1].cursor)
+
+
+def for_duckdb(table: pa.Table) -> pa.Table:
+    """Give ids and keys the type UUID, times no zone, JSON the type text, and number the rows in `ordinal`."""
+    columns = {field.name: _converted(table.column(field.name)) for field in table.schema}
+    return pa.table({"ordinal": pa.array(range(table.num_rows), pa.int64()), **columns})
+
+
+def _converted(column: pa.ChunkedArray) -> pa.Array:
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if array.type == KEY:
+        return _uuids(array)
+    if pa.types.is_list(array.type) and array.type.value_type == KEY:
+        return pa.ListArray.from_arrays(array.offsets, _uuids(array.values))
+    if pa.types.is_timestamp(array.type):
+        return array.cast(TIME)
+    if pa.types.is_binary(array.type):
+        return array.cast(pa.string())
+    return array
+
+
+def _uuids(array: pa.Array) -> pa.Array:
+    return pa.ExtensionArray.from_storage(pa.uuid(), array)

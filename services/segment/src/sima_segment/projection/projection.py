@@ -1,0 +1,209 @@
+"""The projection of one workspace: takes in pages of the feeds, and says who is in which segment."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from sima_segment.plan import Plan
+from sima_segment.projection import consents, events, owners, traits
+from sima_segment.projection.columns import Tables
+from sima_segment.projection.evaluation import crossed, differences, evaluate, forget
+from sima_segment.projection.file import ProjectionFile, Resources
+from sima_segment.projection.pages import ChangePage, FactPage, for_duckdb, joined
+from sima_segment.projection.sample import Sample
+from sima_segment.projection.tables import (
+    BEYOND,
+    OBSERVATIONS,
+    STATEMENTS,
+    Limits,
+    prepare,
+    prepare_session,
+    write_position,
+)
+from sima_segment.rules import Catalogue
+from sima_segment.rules.schema import MEMBERS, PEOPLE, event_table
+from sima_segment.survivorship import TraitPolicy
+
+#: From this share of all people on, looking at everybody costs less than copying.
+_MANY = 0.5
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """How projections are made."""
+
+    limits: Limits = field(default_factory=Limits)
+    policies: Mapping[str, TraitPolicy] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
+
+
+class Projection:
+    """All facts of one workspace in one DuckDB file, and the evaluation of rules over them.
+
+    One thread at a time may use it; only `preview` may run beside. What `apply` takes in becomes durable with `save`,
+    or with `commit`, which says that it was evaluated too; until then `rollback` takes it back.
+    """
+
+    def __init__(self, path: Path | None, configuration: Configuration) -> None:
+        """Open a file, or make it; one of another layout, or a broken one, is made anew.
+
+        Args:
+            path: The file. None: in memory.
+            configuration: How projections are made.
+        """
+        self._file = ProjectionFile(path)
+        self._connection = self._file.open(configuration.resources)
+        self.position = prepare(self._connection)
+        traits.configure(self._connection, configuration.policies)
+        self._tables = Tables(self._connection, configuration.limits)
+        self._reader = self._connection.cursor()
+        self._sample = Sample()
+        self._committed = self._tables.catalogue()
+        self._saved = self.position
+        self._writing = False
+
+    def apply(self, changes: Iterable[ChangePage], facts: Iterable[FactPage]) -> None:
+        """Take in pages of both feeds, in their order."""
+        self._begin()
+        for change in changes:
+            self._regroup(change)
+        for page in joined(facts):
+            self._add(page)
+        traits.refold(self._connection, self._tables)
+        consents.refold(self._connection)
+        if self.position.everybody:
+            self._connection.execute("TRUNCATE touched")
+
+    def affected(self, plan: Plan, instant: datetime) -> pa.Array | None:
+        """Answer whose memberships may differ from those stored, at an instant; None: anybody's."""
+        if self.position.everybody or self.position.instant is None:
+            return None
+        self._begin()
+        self._connection.execute("CREATE OR REPLACE TEMP TABLE affected AS FROM touched")
+        flips = [(event, duration) for event, duration in plan.flips if event in self._tables.events]
+        crossed(self._connection, flips, self.position.instant, instant)
+        people = "SELECT DISTINCT person FROM affected WHERE person IS NOT NULL"
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE affected AS {people}")
+        found = self._connection.sql("SELECT person FROM affected").to_arrow_table()
+        [(everybody,)] = self._connection.execute(f"SELECT count(*) FROM {PEOPLE}").fetchall()
+        return None if found.num_rows > max(_MANY * everybody, 1_000) else found.column("person").combine_chunks()
+
+    def evaluate_affected(self, plan: Plan, instant: datetime) -> None:
+        """Find the segments of those whom `affected` answered."""
+        catalogue = self._tables.catalogue()
+        self._sample.load(self._connection, "affected", plan, catalogue)
+        self._sample.evaluate(plan, catalogue, instant)
+
+    def differences_of_affected(self, stored: pa.Table) -> pa.Table:
+        """Compare what `evaluate_affected` found with their memberships stored."""
+        return self._sample.differences(stored)
+
+    def evaluate(self, plan: Plan, segment: str, instant: datetime) -> None:
+        """Find all members of a segment; those to which it refers must have been found before."""
+        rule = plan.rules[segment]
+        self._connection.execute(f"DELETE FROM {MEMBERS} WHERE segment = ?", [segment])
+        evaluate(self._connection, {segment: rule}, self._tables.catalogue(), instant)
+
+    def differences(self, segment: str, stored: pa.Table) -> pa.Table:
+        """Compare what `evaluate` found with the memberships stored of the same segment."""
+        return differences(self._connection, stored, [segment])
+
+    def forget_members(self) -> None:
+        """Give back what `evaluate` found."""
+        forget(self._connection)
+
+    def save(self) -> None:
+        """Make durable what was taken in; who was touched is still to be looked at."""
+        self._begin()
+        write_position(self._connection, self.position)
+        self._commit()
+
+    def commit(self, instant: datetime, tick: int) -> None:
+        """Make durable what was taken in, once the memberships that follow from it are stored."""
+        self._begin()
+        self._connection.execute("TRUNCATE touched")
+        self.position = replace(self.position, instant=instant, tick=tick, everybody=False)
+        write_position(self._connection, self.position)
+        self._commit()
+
+    def rollback(self) -> None:
+        """Take back what was taken in since it was last made durable."""
+        if self._writing:
+            self._connection.execute("ROLLBACK")
+            self._writing = False
+            self.position = self._saved
+            self._tables.reload()
+
+    def distrust(self) -> None:
+        """Say that anybody's memberships may differ from those stored."""
+        self.position = replace(self.position, everybody=True)
+
+    def preview(self, plan: Plan, segment: str, instant: datetime, sample: int) -> tuple[int, pa.Array]:
+        """Answer how many people a segment would have, and some of them, as of the last state made durable.
+
+        May run beside the other methods, in a thread of its own.
+        """
+        prepare_session(self._reader)
+        for each in plan.needed([segment]):
+            evaluate(self._reader, {each: plan.rules[each]}, self._committed, instant)
+        where = f"FROM {MEMBERS} WHERE segment = ?"
+        [(size,)] = self._reader.execute(f"SELECT count(*) {where}", [segment]).fetchall()
+        query = f"SELECT person {where} ORDER BY person LIMIT {sample:d}"
+        found = self._reader.sql(query, params=[segment]).to_arrow_table()
+        forget(self._reader)
+        return size, found.column("person").combine_chunks()
+
+    def catalogue(self) -> Catalogue:
+        """Answer which columns there are."""
+        return self._tables.catalogue()
+
+    def beyond(self) -> Mapping[str, int]:
+        """Answer how much arrived beyond the limits since the start: event names, properties, traits."""
+        return {kind: len(names) for kind, names in self._tables.beyond.items()}
+
+    def close(self) -> None:
+        """Close the file."""
+        self.rollback()
+        self._sample.close()
+        self._reader.close()
+        self._connection.close()
+        self._file.release()
+
+    def _regroup(self, page: ChangePage) -> None:
+        if page.changes.num_rows and owners.learn(self._connection, page.changes):
+            for table in self._fact_tables():
+                owners.move(self._connection, table)
+        self.position = replace(self.position, changes=page.cursor)
+
+    def _add(self, page: FactPage) -> None:
+        if page.retractions.num_rows:
+            self._retract(page.retractions)
+        if page.events.num_rows:
+            events.add(self._connection, self._tables, page.events)
+        if page.observations.num_rows:
+            traits.add(self._connection, page.observations)
+        if page.consents.num_rows:
+            consents.add(self._connection, page.consents)
+        self.position = replace(self.position, facts=page.cursor)
+
+    def _retract(self, retractions: pa.Table) -> None:
+        with owners.registered(self._connection, "page_retractions", for_duckdb(retractions)):
+            for table in self._fact_tables():
+                owners.remove(self._connection, table, "SELECT id FROM page_retractions")
+
+    def _fact_tables(self) -> list[str]:
+        return [*map(event_table, self._tables.events), BEYOND, OBSERVATIONS, STATEMENTS]
+
+    def _begin(self) -> None:
+        if not self._writing:
+            self._connection.execute("BEGIN")
+            self._writing = True
+
+    def _commit(self) -> None:
+        self._connection.execute("COMMIT")
+        self._writing = False
+        self._saved = self.position
+        self._committed = self._tables.catalogue()
