@@ -1,15 +1,19 @@
 """The call being served: its workspace, request id and method, readable anywhere below the servicer."""
 
 import hashlib
+import itertools
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 WORKSPACE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+_PROCESS = secrets.token_hex(8)  # request ids: random once a process, then counted
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def acting_for(workspace: str, request_id: str | None = None) -> Iterator[CallCo
 
 def new_request_id() -> str:
     """Return a fresh request id."""
-    return uuid.uuid4().hex
+    return f"{_PROCESS}-{next(_numbers):x}"
 
 
 def is_workspace_name(name: str) -> bool:

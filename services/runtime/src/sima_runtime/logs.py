@@ -4,6 +4,7 @@ Own code logs an event name and fields. What libraries log comes out as their me
 types and places in the code: their texts and arguments may repeat values.
 """
 
+import json
 import logging
 import sys
 import traceback
@@ -17,6 +18,7 @@ EventDict = MutableMapping[str, Any]
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 _DEEPEST_FRAMES = 12
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode  # made once: json.dumps makes one a line
 
 
 def configure_logs(level: str, service: str) -> None:
@@ -28,16 +30,15 @@ def configure_logs(level: str, service: str) -> None:
     """
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper("iso"),
             _named(service),
             describe_exception,
-            structlog.processors.JSONRenderer(),
+            _render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=True,
     )
     logging.basicConfig(
         handlers=[_LibraryHandler()], level=max(logging.WARNING, logging.getLevelName(level.upper())), force=True
@@ -54,6 +55,10 @@ def describe_exception(_: object, __: str, event: EventDict) -> EventDict:
     if info and info[1] is not None:
         event["exception"] = _describe(info[1])
     return event
+
+
+def _render(_: object, __: str, event: EventDict) -> str:
+    return _encode(event)
 
 
 def _describe(error: BaseException) -> list[dict[str, Any]]:

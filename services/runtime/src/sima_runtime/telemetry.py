@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from opentelemetry import metrics
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from prometheus_client import start_http_server
 
@@ -80,7 +80,9 @@ def start_metrics(address: str | None) -> None:
         FixConfigurationError: The address is none, or is in use.
     """
     buckets = View(instrument_unit="s", aggregation=ExplicitBucketHistogramAggregation(_SECONDS))
-    metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()], views=[buckets]))
+    metrics.set_meter_provider(
+        MeterProvider([PrometheusMetricReader()], views=[buckets], exemplar_filter=AlwaysOffExemplarFilter())
+    )
     if address is not None:
         _serve_metrics(address)
 

@@ -1,0 +1,57 @@
+"""The command line of a service: `python -m sima_<service>` serves, `python -m sima_<service> migrate` migrates."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import structlog
+from pydantic import ValidationError
+
+from sima_runtime.errors import FixConfigurationError
+from sima_runtime.logs import configure_logs
+from sima_runtime.migrations import migrate
+from sima_runtime.settings import DatabaseSettings, TelemetrySettings
+from sima_runtime.telemetry import start_metrics
+
+Settings = TypeVar("Settings", bound=TelemetrySettings)
+
+_MISCONFIGURED = 2  # exit code
+
+_log = structlog.get_logger()
+
+
+def run(service: str, settings_type: type[Settings], main: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    """Read the settings, set up logs and metrics, and serve or migrate. Ends the process with 2 if a setting is wrong.
+
+    Args:
+        service: Name of the service; its package is `sima_<service>`.
+        settings_type: Class of its settings.
+        main: Serves until it is told to stop.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m sima_{service}", description=f"The {service} service of Sima.")
+    commands = ["serve", "migrate"] if issubclass(settings_type, DatabaseSettings) else ["serve"]
+    parser.add_argument("command", nargs="?", choices=commands, default="serve")
+    command = parser.parse_args().command
+    configure_logs("info", service)
+    try:
+        settings = _read(settings_type)
+        configure_logs(settings.log_level, service)
+        if command == "migrate" and isinstance(settings, DatabaseSettings):
+            migrate(settings.database_url, f"sima_{service}")
+            _log.info("migrated")
+        else:
+            start_metrics(settings.metrics_address)
+            asyncio.run(main(settings))
+    except FixConfigurationError as error:
+        _log.error("misconfigured", problem=str(error))  # noqa: TRY400  # the text says it all
+        sys.exit(_MISCONFIGURED)
+
+
+def _read(settings_type: type[Settings]) -> Settings:
+    try:
+        return settings_type()
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, bad['loc']))}: {bad['msg']}" for bad in error.errors())
+        raise FixConfigurationError(problems) from None
