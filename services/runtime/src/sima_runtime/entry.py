@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import structlog
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
 from sima_runtime.errors import FixConfigurationError
 from sima_runtime.logs import configure_logs
@@ -38,14 +39,13 @@ def run(service: str, settings_type: type[Settings], main: Callable[[Settings], 
     try:
         settings = _read(settings_type)
         configure_logs(settings.log_level, service)
-        if command == "migrate" and isinstance(settings, DatabaseSettings):
-            migrate(settings.database_url, f"sima_{service}")
-            _log.info("migrated")
+        if command == "migrate":
+            _migrate(service, settings)
         else:
             start_metrics(settings.metrics_address)
             asyncio.run(main(settings))
     except FixConfigurationError as error:
-        _log.error("misconfigured", problem=str(error))  # noqa: TRY400  # the text says it all
+        _log.error("misconfigured", problem=str(error))  # the text says it all
         sys.exit(_MISCONFIGURED)
 
 
@@ -55,3 +55,9 @@ def _read(settings_type: type[Settings]) -> Settings:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, bad['loc']))}: {bad['msg']}" for bad in error.errors())
         raise FixConfigurationError(problems) from None
+
+
+def _migrate(service: str, settings: BaseSettings) -> None:
+    if isinstance(settings, DatabaseSettings):
+        migrate(settings.database_url, f"sima_{service}")
+        _log.info("migrated")
