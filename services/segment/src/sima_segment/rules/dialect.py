@@ -1,19 +1,20 @@
 """Ibis expressions to DuckDB's SQL, and the one parameter that the SQL has: the instant of evaluation."""
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import ibis
 import ibis.expr.datashape as ds
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
+import ibis.expr.types as ir
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import DuckDBCompiler
 
 INSTANT: Final = "instant"
 
 
-class InstantParameter(ops.Value):
+class InstantParameter(ops.Value):  # type: ignore[misc]
     """The instant of evaluation, bound when the SQL is executed."""
 
     shape = ds.scalar
@@ -23,20 +24,21 @@ class InstantParameter(ops.Value):
 class _Compiler(DuckDBCompiler):  # type: ignore[misc]
     __slots__ = ()
 
-    def visit_InstantParameter(self, _op: Any) -> Any:  # noqa: N802 - the compiler finds it by this name
-        return self.cast(sge.Parameter(this=sge.Var(this=INSTANT)), dt.timestamp)
+    def visit_InstantParameter(self, _op: InstantParameter) -> sge.Expression:  # noqa: N802 - the compiler finds it by this name
+        moment: sge.Expression = self.cast(sge.Parameter(this=sge.Var(this=INSTANT)), dt.timestamp)
+        return moment
 
 
 _COMPILER: Final = _Compiler()
 
 
-def instant(back: timedelta = timedelta()) -> Any:
+def instant(back: timedelta = timedelta()) -> ir.Value:
     """Return the instant of evaluation, or one that lies `back` before it."""
     now = InstantParameter().to_expr()
     return now - ibis.interval(seconds=int(back.total_seconds())) if back else now
 
 
-def to_sql(table: Any) -> str:
+def to_sql(table: ir.Table) -> str:
     """Return the SQL of a table expression, with its tables unqualified."""
     sql: str = _COMPILER.to_sqlglot(table).sql("duckdb")
     return sql

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import ibis
+import ibis.expr.types as ir
 
 from sima_segment.rules import schema, tables
 from sima_segment.rules.catalogue import Catalogue
@@ -19,8 +19,8 @@ from sima_segment.rules.values import Scope, missing, truth
 class Evaluated:
     """One row per person who may matter, and the truth of a condition as a column expression over the rows."""
 
-    table: Any
-    truth: Any
+    table: ir.Table
+    truth: ir.Value
 
 
 def sources_of(node: Node, catalogue: Catalogue) -> tuple[Source, ...]:
@@ -41,7 +41,7 @@ def evaluated(node: Node, required: Sequence[Source], optional: Sequence[Source]
     wanted = [each for each in walk(node) if not isinstance(each, Events)]
     parts = [_part(source, wanted, catalogue, f"f{index}_") for index, source in enumerate((*required, *optional))]
     table = _joined(parts, len(required))
-    values = {each: _nothing(each) for each in wanted if isinstance(each, Aggregate)}
+    values: dict[Node, ir.Value] = {each: _nothing(each) for each in wanted if isinstance(each, Aggregate)}
     for index, part in enumerate(parts):
         values |= _values(table, part, is_optional=index >= len(required))
     return Evaluated(table, truth(node, Scope(table, catalogue.traits, schema.trait_column, values)))
@@ -52,7 +52,7 @@ def _part(source: Source, wanted: Sequence[Node], catalogue: Catalogue, prefix: 
     return tables.person_table(source, nodes, catalogue, prefix)
 
 
-def _joined(parts: list[PersonTable], required: int) -> Any:
+def _joined(parts: list[PersonTable], required: int) -> ir.Table:
     table = parts[0].table if required else tables.people()
     for index in range(1 if required else 0, len(parts)):
         person = f"{PERSON}_{index}"
@@ -62,15 +62,15 @@ def _joined(parts: list[PersonTable], required: int) -> Any:
     return table
 
 
-def _nothing(node: Node) -> Any:
+def _nothing(node: Node) -> ir.Value:
     nothing = tables.nothing_of(node)
     return missing(ColumnType.NUMBER) if nothing is None else ibis.literal(nothing)
 
 
-def _values(table: Any, part: PersonTable, *, is_optional: bool) -> dict[Node, Any]:
+def _values(table: ir.Table, part: PersonTable, *, is_optional: bool) -> dict[Node, ir.Value]:
     return {node: _value(table[column], node, is_optional) for node, column in part.values.items()}
 
 
-def _value(column: Any, node: Node, is_optional: bool) -> Any:
+def _value(column: ir.Value, node: Node, is_optional: bool) -> ir.Value:
     nothing = tables.nothing_of(node)
     return column if not is_optional or nothing is None else column.fill_null(nothing)

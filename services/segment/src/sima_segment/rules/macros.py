@@ -16,15 +16,15 @@ class MacroError(ValueError):
     """A call of a plugin's function does not give a rule; the message says why."""
 
 
-def function_name(call: Call) -> str | None:
-    """Return the full name of the function that a call may mean: `plugin.function`."""
+def function_name(call: Call) -> str:
+    """Return the full name of the function that a call may mean: `plugin.function`; empty if it can mean none."""
     match call.of:
         case None:
             return call.function
         case Name(_, plugin):
             return f"{plugin}.{call.function}"
         case _:
-            return None
+            return ""
 
 
 def expand(call: Call, function: SegmentFunction) -> Syntax:

@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Mapping
 from functools import reduce
 from math import fmod, isfinite
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, cast
 
 from sima_segment.rules.tree import (
     Aggregate,
@@ -27,11 +27,13 @@ from sima_segment.rules.tree import (
     Trait,
 )
 
-Truths = frozenset[bool | None]
-Absent = Callable[[Trait | Aggregate | Member | Consent], bool]
+Truths: TypeAlias = frozenset[bool | None]
+Absent: TypeAlias = Callable[[Trait | Aggregate | Member | Consent], bool]
+
+Value: TypeAlias = object
+"""A constant, None for missing, or `_ANY` for whatever the data says."""
 
 _ANY: Final = object()
-_TWO: Final[Truths] = frozenset({True, False})
 _ALL: Final[Truths] = frozenset({True, False, None})
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
@@ -58,13 +60,18 @@ def _truths(node: Node, absent: Absent) -> Truths:
             return frozenset[bool | None]().union(*(_truths(each, absent) for each in _branches(node, absent)))
         case Compare(sign, left, right):
             return _compared(sign, _value(left, absent), _value(right, absent))
-        case Has(Trait() as trait):
-            return frozenset({False}) if absent(trait) else _TWO
-        case Member() | Consent():
-            return frozenset({False}) if absent(node) else _TWO
+        case _:
+            return _of_fact(node, absent)
+
+
+def _of_fact(node: Node, absent: Absent) -> Truths:
+    match node:
+        case Has(Trait() as trait) if absent(trait):
+            return frozenset({False})
+        case Member() | Consent() if absent(node):
+            return frozenset({False})
         case Constant() | Trait() | Aggregate():
-            value = _value(node, absent)
-            return _ALL if value is _ANY else frozenset({value})
+            return _ALL if (value := _value(node, absent)) is _ANY else frozenset({cast(bool | None, value)})
         case _:
             return _ALL
 
@@ -83,21 +90,21 @@ def _branches(choice: Choice, absent: Absent) -> tuple[Node, ...]:
     return (*then, choice.otherwise) if truths - {True} else then
 
 
-def _compared(sign: str, left: Any, right: Any) -> Truths:
+def _compared(sign: str, left: Value, right: Value) -> Truths:
     if left is None or right is None:
         return frozenset({None})
     return _ALL if _ANY in (left, right) else frozenset({_COMPARE[sign](left, right)})
 
 
-def _value(node: Node, absent: Absent) -> Any:
+def _value(node: Node, absent: Absent) -> Value:
     """Return the one value that a node can have, None if it can only be missing, else `_ANY`."""
     match node:
         case Constant(value):
             return value
-        case Trait():
-            return None if absent(node) else _ANY
-        case Aggregate(function):
-            return _of_nothing(function) if absent(node) else _ANY
+        case Trait() if absent(node):
+            return None
+        case Aggregate(function) if absent(node):
+            return _of_nothing(function)
         case Arithmetic(sign, left, right):
             return _calculated(sign, _value(left, absent), _value(right, absent))
         case Choice():
@@ -111,10 +118,10 @@ def _of_nothing(function: Function) -> int | bool | None:
     return {Function.COUNT: 0, Function.SUM: 0, Function.EXISTS: False}.get(function)
 
 
-def _calculated(sign: str, left: Any, right: Any) -> Any:
+def _calculated(sign: str, left: Value, right: Value) -> Value:
     if left is None or right is None or (sign in "/%" and right == 0):
         return None
     if _ANY in (left, right):
         return _ANY
-    result = _CALCULATE[sign](float(left), float(right))
+    result = _CALCULATE[sign](float(cast(float, left)), float(cast(float, right)))
     return result if isfinite(result) else None

@@ -1,14 +1,15 @@
 """Rule text to syntax, with the grammar of the Common Expression Language that cel-python brings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import isfinite
-from typing import Any, Final
+from typing import Final
 
 from lark import Lark, Token, Tree, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.tree import Meta
 from lark.visitors import Transformer_NonRecursive
 
 from sima_segment.rules.lexical import check_text, read_text
@@ -21,6 +22,7 @@ from sima_segment.rules.syntax import (
     Index,
     Items,
     Literal,
+    LiteralValue,
     Logic,
     Name,
     Select,
@@ -49,8 +51,7 @@ def parse_syntax(text: str, place: Position | None = None) -> Syntax:
     """
     if problems := check_text(text):
         raise RuleError(problems)
-    syntax: Syntax = _ToSyntax(place).transform(_tree(text))
-    return syntax
+    return _ToSyntax(place).transform(_tree(text))
 
 
 def _tree(text: str) -> "Tree[Token]":
@@ -109,97 +110,92 @@ class _Half:
     """A left side with its operator, while the right side is still to come."""
 
     operator: str
-    left: Any
+    left: Syntax
 
 
-def _operator(operator: str) -> Any:
+def _half(operator: str) -> Callable[["_ToSyntax", Meta, list[Syntax]], _Half]:
     return lambda _self, _meta, children: _Half(operator, children[0])
 
 
-def _foreign(message: str) -> Any:
+def _foreign(message: str) -> Callable[["_ToSyntax", Meta, list[Syntax]], Foreign]:
     return lambda self, meta, _children: Foreign(self.at(meta), message)
 
 
-def _arguments(children: Sequence[Any]) -> tuple[Syntax, ...]:
-    return children[-1] if children and isinstance(children[-1], tuple) else ()
-
-
 @v_args(meta=True)
-class _ToSyntax(Transformer_NonRecursive[Token, Any]):
+class _ToSyntax(Transformer_NonRecursive[Token, Syntax]):
     """Folds the grammar's tree from its leaves; without recursion, so depth costs nothing."""
 
     def __init__(self, place: Position | None) -> None:
         super().__init__()
         self._place = place
 
-    def at(self, meta: Any) -> Position:
+    def at(self, meta: Meta) -> Position:
         return self._place or (START if meta.empty else Position(meta.line, meta.column))
 
     def token_at(self, token: Token) -> Position:
         return self._place or Position(token.line or 1, token.column or 1)
 
-    def expr(self, meta: Any, children: list[Any]) -> Any:
+    def expr(self, meta: Meta, children: list[Syntax]) -> Syntax:
         return children[0] if len(children) == 1 else Conditional(self.at(meta), *children)
 
-    def conditionalor(self, meta: Any, children: list[Any]) -> Any:
+    def conditionalor(self, meta: Meta, children: list[Syntax]) -> Syntax:
         return children[0] if len(children) == 1 else _logic("||", self.at(meta), *children)
 
-    def conditionaland(self, meta: Any, children: list[Any]) -> Any:
+    def conditionaland(self, meta: Meta, children: list[Syntax]) -> Syntax:
         return children[0] if len(children) == 1 else _logic("&&", self.at(meta), *children)
 
-    def relation(self, meta: Any, children: list[Any]) -> Any:
-        return _binary(self.at(meta), children)
+    def relation(self, meta: Meta, children: tuple[Syntax] | tuple[_Half, Syntax]) -> Syntax:
+        if len(children) == 1:
+            return children[0]
+        half, right = children
+        return Binary(self.at(meta), half.operator, half.left, right)
 
-    addition = relation
-    multiplication = relation
-    relation_lt, relation_le = _operator("<"), _operator("<=")
-    relation_gt, relation_ge = _operator(">"), _operator(">=")
-    relation_eq, relation_ne = _operator("=="), _operator("!=")
-    relation_in = _operator("in")
-    addition_add, addition_sub = _operator("+"), _operator("-")
-    multiplication_mul, multiplication_div = _operator("*"), _operator("/")
-    multiplication_mod = _operator("%")
+    addition = multiplication = relation
+    relation_lt, relation_le, relation_gt, relation_ge = _half("<"), _half("<="), _half(">"), _half(">=")
+    relation_eq, relation_ne, relation_in = _half("=="), _half("!="), _half("in")
+    addition_add, addition_sub = _half("+"), _half("-")
+    multiplication_mul, multiplication_div, multiplication_mod = _half("*"), _half("/"), _half("%")
 
-    def unary(self, meta: Any, children: list[Any]) -> Any:
+    def unary(self, meta: Meta, children: tuple[Syntax] | tuple[str, Syntax]) -> Syntax:
         return children[0] if len(children) == 1 else Unary(self.at(meta), *children)
 
-    def unary_not(self, _meta: Any, _children: list[Any]) -> str:
+    def unary_not(self, _meta: Meta, _children: list[Syntax]) -> str:
         return "!"
 
-    def unary_neg(self, _meta: Any, _children: list[Any]) -> str:
+    def unary_neg(self, _meta: Meta, _children: list[Syntax]) -> str:
         return "-"
 
-    def member(self, _meta: Any, children: list[Any]) -> Any:
+    def member(self, _meta: Meta, children: list[Syntax]) -> Syntax:
         return children[0]
 
-    primary = member
-    paren_expr = member
+    primary = paren_expr = member
 
-    def member_dot(self, _meta: Any, children: list[Any]) -> Any:
-        return Select(self.token_at(children[1]), children[0], str(children[1]))
+    def member_dot(self, _meta: Meta, children: tuple[Syntax, Token]) -> Syntax:
+        of, name = children
+        return Select(self.token_at(name), of, str(name))
 
-    def member_dot_arg(self, _meta: Any, children: list[Any]) -> Any:
-        of, function, *rest = children
-        return Call(self.token_at(function), of, str(function), _arguments(rest))
+    def member_dot_arg(self, _meta: Meta, children: tuple[Syntax, Token, *tuple[tuple[Syntax, ...], ...]]) -> Syntax:
+        of, function, *arguments = children
+        return Call(self.token_at(function), of, str(function), *arguments or ((),))
 
-    def member_index(self, _meta: Any, children: list[Any]) -> Any:
+    def member_index(self, _meta: Meta, children: list[Syntax]) -> Syntax:
         of, key = children
         return Index(key.at, of, key)
 
-    def ident_arg(self, _meta: Any, children: list[Any]) -> Any:
-        function, *rest = children
-        return Call(self.token_at(function), None, str(function), _arguments(rest))
+    def ident_arg(self, _meta: Meta, children: tuple[Token, *tuple[tuple[Syntax, ...], ...]]) -> Syntax:
+        function, *arguments = children
+        return Call(self.token_at(function), None, str(function), *arguments or ((),))
 
-    def ident(self, _meta: Any, children: list[Any]) -> Any:
+    def ident(self, _meta: Meta, children: list[Token]) -> Syntax:
         return Name(self.token_at(children[0]), str(children[0]))
 
-    def list_lit(self, meta: Any, children: list[Any]) -> Any:
-        return Items(self.at(meta), _arguments(children))
+    def list_lit(self, meta: Meta, children: list[tuple[Syntax, ...]]) -> Syntax:
+        return Items(self.at(meta), *children or ((),))
 
-    def exprlist(self, _meta: Any, children: list[Any]) -> Any:
+    def exprlist(self, _meta: Meta, children: list[Syntax]) -> tuple[Syntax, ...]:
         return tuple(children)
 
-    def literal(self, _meta: Any, children: list[Any]) -> Any:
+    def literal(self, _meta: Meta, children: list[Token]) -> Syntax:
         return _literal(self.token_at(children[0]), children[0])
 
     map_lit = _foreign("rules have no maps in braces")
@@ -208,23 +204,16 @@ class _ToSyntax(Transformer_NonRecursive[Token, Any]):
     dot_ident = dot_ident_arg = _foreign("a name does not begin with a dot")
 
 
-def _logic(operator: str, at: Position, left: Any, right: Any) -> Logic:
+def _logic(operator: str, at: Position, left: Syntax, right: Syntax) -> Logic:
     terms = left.terms if isinstance(left, Logic) and left.operator == operator else (left,)
     return Logic(at, operator, (*terms, right))
 
 
-def _binary(at: Position, children: list[Any]) -> Any:
-    if len(children) == 1:
-        return children[0]
-    half, right = children
-    return Binary(at, half.operator, half.left, right)
-
-
 def _literal(at: Position, token: Token) -> Syntax:
+    if token.type not in _LITERALS:
+        return Foreign(at, _FOREIGN_LITERALS[token.type])
     try:
         return Literal(at, _LITERALS[token.type](str(token)))
-    except KeyError:
-        return Foreign(at, _FOREIGN_LITERALS[token.type])
     except ValueError as error:
         return Foreign(at, str(error))
 
@@ -241,7 +230,7 @@ def _fraction(text: str) -> float:
     return number
 
 
-_LITERALS: Final[dict[str, Any]] = {
+_LITERALS: Final[Mapping[str, Callable[[str], LiteralValue]]] = {
     "INT_LIT": _whole_number,
     "FLOAT_LIT": _fraction,
     "STRING_LIT": read_text,

@@ -8,9 +8,10 @@ holds for people of whom nothing is known.
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import ibis
+import ibis.expr.types as ir
 
 from sima_segment.rules import tables
 from sima_segment.rules.catalogue import Catalogue
@@ -29,7 +30,7 @@ Group: TypeAlias = tuple[Node, ...]
 class Relation:
     """Rows with a person; `unique` if nobody can repeat."""
 
-    table: Any
+    table: ir.Table
     unique: bool
 
 
@@ -41,7 +42,7 @@ class PersonSet:
     exclude: tuple[Relation, ...] = ()
 
 
-def people_for(condition: Node, catalogue: Catalogue) -> Any:
+def people_for(condition: Node, catalogue: Catalogue) -> ir.Table:
     """Return the people for whom a condition holds: one row each, with one column `person`."""
     found = _rows(_Planner(catalogue).holds(normal(condition)))
     known = found.table.filter(found.table[PERSON].notnull()).select(PERSON)
@@ -139,7 +140,7 @@ class _Planner:
         return can_hold(node, lambda each: source_of(each, self.catalogue) in (source, None))
 
 
-def _where(found: Evaluated, condition: Any) -> Relation:
+def _where(found: Evaluated, condition: ir.Value) -> Relation:
     return Relation(found.table.filter(condition).select(PERSON), unique=True)
 
 

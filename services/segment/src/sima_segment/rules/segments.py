@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from sima_segment.rules.problems import RuleError, closest, problem
+from sima_segment.rules.problems import START, RuleError, closest, problem
 from sima_segment.rules.references import references
 from sima_segment.rules.tree import Rule
 

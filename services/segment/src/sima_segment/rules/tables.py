@@ -4,9 +4,10 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import ibis
+import ibis.expr.types as ir
 
 from sima_segment.rules import schema
 from sima_segment.rules.catalogue import Catalogue, Columns
@@ -38,7 +39,7 @@ class PersonTable:
         values: The column in which the value of a figure, membership or consent stands.
     """
 
-    table: Any
+    table: ir.Table
     values: Mapping[Node, str]
 
 
@@ -57,7 +58,7 @@ def source_of(node: Node, catalogue: Catalogue) -> Source | None:
             return None
 
 
-def people() -> Any:
+def people() -> ir.Table:
     """Return the table of all people."""
     return ibis.table({PERSON: _PERSON_TYPE}, name=schema.PEOPLE)
 
@@ -70,24 +71,24 @@ def person_table(source: Source, nodes: Sequence[Node], catalogue: Catalogue, pr
         return _flagged(members(source.what), nodes, prefix)
     if source.table == schema.CONSENTS:
         return _flagged(granted(source.what), nodes, prefix)
-    aggregates = tuple(dict.fromkeys(node for node in nodes if isinstance(node, Aggregate)))
-    return _figures(source.what, aggregates, catalogue, prefix)
+    figures = dict.fromkeys(node for node in nodes if isinstance(node, Aggregate))
+    return _figures(source.what, tuple(figures), catalogue, prefix)
 
 
-def members(segment: str) -> Any:
+def members(segment: str) -> ir.Table:
     """Return the people of another segment."""
     table = ibis.table({schema.SEGMENT: "string", PERSON: _PERSON_TYPE}, name=schema.MEMBERS)
     return table.filter(table[schema.SEGMENT] == segment).select(PERSON)
 
 
-def granted(purpose: str) -> Any:
+def granted(purpose: str) -> ir.Table:
     """Return the people who granted a purpose."""
     types = {PERSON: _PERSON_TYPE, schema.PURPOSE: "string", schema.GRANTED: "boolean"}
     table = ibis.table(types, name=schema.CONSENTS)
     return table.filter(table[schema.PURPOSE] == purpose, table[schema.GRANTED]).select(PERSON)
 
 
-def happened(sets: Sequence[Events], catalogue: Catalogue) -> Any:
+def happened(sets: Sequence[Events], catalogue: Catalogue) -> ir.Table:
     """Return the person of every event that is in one of the sets, which are of one name; people can repeat."""
     table = _events(sets[0].name, catalogue)
     seen = table.filter(table[OCCURRED_AT] <= instant())
@@ -97,11 +98,11 @@ def happened(sets: Sequence[Events], catalogue: Catalogue) -> Any:
     return chosen.select(PERSON)
 
 
-def _traits(catalogue: Catalogue) -> Any:
+def _traits(catalogue: Catalogue) -> ir.Table:
     return ibis.table({PERSON: _PERSON_TYPE} | _types(catalogue.traits, schema.trait_column), name=schema.TRAITS)
 
 
-def _events(name: str, catalogue: Catalogue) -> Any:
+def _events(name: str, catalogue: Catalogue) -> ir.Table:
     types = _types(catalogue.events[name], schema.property_column)
     return ibis.table({PERSON: _PERSON_TYPE, OCCURRED_AT: "timestamp"} | types, name=schema.event_table(name))
 
@@ -110,7 +111,7 @@ def _types(columns: Mapping[str, Columns], column_name: Callable[[str, ColumnTyp
     return {column_name(name, kind): IBIS_TYPES[kind] for name in sorted(columns) for kind in sorted(columns[name])}
 
 
-def _flagged(table: Any, nodes: Sequence[Node], prefix: str) -> PersonTable:
+def _flagged(table: ir.Table, nodes: Sequence[Node], prefix: str) -> PersonTable:
     flagged = table.mutate(ibis.literal(True).name(prefix))
     return PersonTable(flagged, dict.fromkeys(nodes, prefix))
 
@@ -120,8 +121,8 @@ def _figures(name: str, aggregates: tuple[Aggregate, ...], catalogue: Catalogue,
     table = _events(name, catalogue)
     common = _common([each.events for each in aggregates])
     seen = table.filter(table[OCCURRED_AT] <= instant(), *_conditions(table, common, catalogue))
-    columns = {each: f"{prefix}{index}" for index, each in enumerate(aggregates)}
-    figures = {column: _figure(seen, each, common, catalogue) for each, column in columns.items()}
+    columns: dict[Node, str] = {each: f"{prefix}{index}" for index, each in enumerate(aggregates)}
+    figures = {columns[each]: _figure(seen, each, common, catalogue) for each in aggregates}
     grouped = seen.group_by(PERSON).aggregate(**figures)
     return PersonTable(grouped, columns)
 
@@ -137,7 +138,7 @@ def _common(sets: Sequence[Events]) -> Events:
     )
 
 
-def _conditions(table: Any, events: Events, catalogue: Catalogue) -> list[Any]:
+def _conditions(table: ir.Table, events: Events, catalogue: Catalogue) -> list[ir.Value]:
     conditions = [] if events.within is None else [table[OCCURRED_AT] > instant(events.within)]
     if events.condition is not None:
         scope = Scope(table, catalogue.events[events.name], schema.property_column, {OccurredAt(): table[OCCURRED_AT]})
@@ -145,7 +146,7 @@ def _conditions(table: Any, events: Events, catalogue: Catalogue) -> list[Any]:
     return conditions
 
 
-def _figure(seen: Any, aggregate: Aggregate, common: Events, catalogue: Catalogue) -> Any:
+def _figure(seen: ir.Table, aggregate: Aggregate, common: Events, catalogue: Catalogue) -> ir.Value:
     events = aggregate.events
     if aggregate.function is Function.EXISTS and events.condition == common.condition:
         return _youngest(seen, events, common)
@@ -166,19 +167,19 @@ def _beyond(events: Events, common: Events) -> Events:
     )
 
 
-def _youngest(seen: Any, events: Events, common: Events) -> Any:
+def _youngest(seen: ir.Table, events: Events, common: Events) -> ir.Value:
     """Return whether any event is in the window; one maximum answers it for all windows at once."""
     if events.within == common.within or events.within is None:
         return seen.count() > 0
     return seen[OCCURRED_AT].max() > instant(events.within)
 
 
-def _all(conditions: Iterable[Any]) -> Any | None:
+def _all(conditions: Iterable[ir.Value]) -> ir.Value | None:
     found = list(conditions)
     return reduce(operator.and_, found) if found else None
 
 
-def _of_property(seen: Any, aggregate: Aggregate, where: Any | None, catalogue: Catalogue) -> Any:
+def _of_property(seen: ir.Table, aggregate: Aggregate, where: ir.Value | None, catalogue: Catalogue) -> ir.Value:
     scope = Scope(seen, catalogue.events[aggregate.events.name], schema.property_column, {})
     column = scope.column(Property(aggregate.argument or ""), ColumnType.NUMBER)
     if column is None:

@@ -206,18 +206,18 @@ def static_type(node: Node) -> ColumnType | None:
     match node:
         case Trait() | Property():
             return None
-        case OccurredAt():
-            return ColumnType.TIME
         case Constant(_, kind):
             return kind
         case Choice(_, then, otherwise):
             return static_type(then) or static_type(otherwise)
-        case Arithmetic():
-            return ColumnType.NUMBER
-        case Aggregate(function):
-            return ColumnType.BOOLEAN if function is Function.EXISTS else ColumnType.NUMBER
+        case OccurredAt():
+            return ColumnType.TIME
         case _:
-            return ColumnType.BOOLEAN
+            return ColumnType.NUMBER if _is_number(node) else ColumnType.BOOLEAN
+
+
+def _is_number(node: Node) -> bool:
+    return isinstance(node, Arithmetic) or (isinstance(node, Aggregate) and node.function is not Function.EXISTS)
 
 
 def constant(value: str | float | bool | datetime) -> Constant:

@@ -7,10 +7,11 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import reduce
-from typing import Any, Final
+from functools import reduce, singledispatch
+from typing import Final
 
 import ibis
+import ibis.expr.types as ir
 
 from sima_segment.rules.catalogue import Columns
 from sima_segment.rules.schema import ColumnType
@@ -46,18 +47,18 @@ IBIS_TYPES: Final = {
     ColumnType.TIMES: "array<timestamp>",
 }
 _SCALARS: Final = (ColumnType.NUMBER, ColumnType.TEXT, ColumnType.BOOLEAN, ColumnType.TIME)
-_OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+_OPERATORS: Final[Mapping[str, Callable[[ir.Value, ir.Value], ir.Value]]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": operator.mod,
 }  # fmt: skip
-_TEXT_TESTS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+_TEXT_TESTS: Final[Mapping[str, Callable[[ir.Value, ir.Value], ir.Value]]] = {
     "startsWith": lambda text, part: text.startswith(part),
     "endsWith": lambda text, part: text.endswith(part),
     "contains": lambda text, part: text.contains(part),
 }
 
 
-@ibis.udf.scalar.builtin(name="isfinite")
+@ibis.udf.scalar.builtin(name="isfinite")  # type: ignore[untyped-decorator]
 def _isfinite(number: float) -> bool:  # type: ignore[empty-body]
     """Whether a number is neither infinite nor undefined."""
 
@@ -73,41 +74,60 @@ class Scope:
         values: Everything else that a row has: figures over events, memberships, the time of an event.
     """
 
-    table: Any
+    table: ir.Table
     columns: Mapping[str, Columns]
     column_name: Callable[[str, ColumnType], str]
-    values: Mapping[Node, Any]
+    values: Mapping[Node, ir.Value]
 
-    def column(self, node: Trait | Property, kind: ColumnType) -> Any | None:
+    def column(self, node: Trait | Property, kind: ColumnType) -> ir.Value | None:
         """Return the column of one type; None if there is none, which means missing."""
         has_it = kind in self.columns.get(node.name, ())
         return self.table[self.column_name(node.name, kind)] if has_it else None
 
 
-def truth(node: Node, scope: Scope) -> Any:
+@singledispatch
+def truth(node: Node, scope: Scope) -> ir.Value:
     """Return a node as true, false or missing."""
-    match node:
-        case And(terms):
-            return reduce(operator.and_, (truth(each, scope) for each in terms))
-        case Or(terms):
-            return reduce(operator.or_, (truth(each, scope) for each in terms))
-        case Not(of):
-            return ~truth(of, scope)
-        case Compare(sign, left, right):
-            return _compare(sign, left, right, scope)
-        case OneOf(value, options):
-            return _one_of(value, options, scope)
-        case TextTest(function, text, part):
-            return _text_test(function, text, part, scope)
-        case Has(of):
-            return _known([scope.column(of, kind) for kind in ColumnType])
-        case Member() | Consent():
-            return scope.values[node]
-        case _:
-            return scalar(node, ColumnType.BOOLEAN, scope)
+    return scalar(node, ColumnType.BOOLEAN, scope)
 
 
-def scalar(node: Node, kind: ColumnType, scope: Scope) -> Any:
+@truth.register
+def _(node: And, scope: Scope) -> ir.Value:
+    return reduce(operator.and_, (truth(each, scope) for each in node.terms))
+
+
+@truth.register
+def _(node: Or, scope: Scope) -> ir.Value:
+    return reduce(operator.or_, (truth(each, scope) for each in node.terms))
+
+
+@truth.register
+def _(node: Not, scope: Scope) -> ir.Value:
+    return ~truth(node.of, scope)
+
+
+@truth.register
+def _(node: Compare, scope: Scope) -> ir.Value:
+    return _compare(node.operator, node.left, node.right, scope)
+
+
+@truth.register
+def _(node: OneOf, scope: Scope) -> ir.Value:
+    return _one_of(node.value, node.options, scope)
+
+
+@truth.register
+def _(node: TextTest, scope: Scope) -> ir.Value:
+    return _text_test(node.function, node.text, node.part, scope)
+
+
+@truth.register
+def _(node: Has, scope: Scope) -> ir.Value:
+    known = [column.notnull() for kind in ColumnType if (column := scope.column(node.of, kind)) is not None]
+    return reduce(operator.or_, known) if known else ibis.literal(False)
+
+
+def scalar(node: Node, kind: ColumnType, scope: Scope) -> ir.Value:
     """Return a node as one value of a type; missing if the data has another type there, or many values."""
     match node:
         case Constant(value):
@@ -115,36 +135,39 @@ def scalar(node: Node, kind: ColumnType, scope: Scope) -> Any:
         case Trait() | Property():
             column = scope.column(node, kind)
             return missing(kind) if column is None else column
-        case OccurredAt() | Aggregate():
-            return scope.values[node]
         case Arithmetic(sign, left, right):
             return _arithmetic(sign, *(scalar(side, ColumnType.NUMBER, scope) for side in (left, right)))
         case Choice(condition, then, otherwise):
-            sides = [scalar(side, kind, scope) for side in (then, otherwise)]
-            return ibis.cases((truth(condition, scope), sides[0]), else_=sides[1])
+            return _choose(condition, scalar(then, kind, scope), scalar(otherwise, kind, scope), scope)
+        case OccurredAt() | Aggregate() | Member() | Consent():
+            return scope.values[node]
         case _:
             return truth(node, scope)
 
 
-def missing(kind: ColumnType) -> Any:
+def _choose(condition: Node, then: ir.Value, otherwise: ir.Value, scope: Scope) -> ir.Value:
+    return ibis.cases((truth(condition, scope), then), else_=otherwise)
+
+
+def missing(kind: ColumnType) -> ir.Value:
     """Return a missing value of a type."""
     return ibis.null(IBIS_TYPES[kind])
 
 
-def _literal(value: str | float | bool | datetime, kind: ColumnType) -> Any:
+def _literal(value: str | float | bool | datetime, kind: ColumnType) -> ir.Value:
     if isinstance(value, datetime):
         return ibis.literal(value.astimezone(UTC).replace(tzinfo=None), type="timestamp")
     return ibis.literal(value) if isinstance(value, int) else ibis.literal(value, type=IBIS_TYPES[kind])
 
 
-def _arithmetic(sign: str, left: Any, right: Any) -> Any:
+def _arithmetic(sign: str, left: ir.Value, right: ir.Value) -> ir.Value:
     if sign in "/%":
         right = right.nullif(0)
     result = _OPERATORS[sign](left.cast("float64"), right.cast("float64"))
     return ibis.cases((_isfinite(result), result))
 
 
-def _compare(sign: str, left: Node, right: Node, scope: Scope) -> Any:
+def _compare(sign: str, left: Node, right: Node, scope: Scope) -> ir.Value:
     """Compare; where a side has many values, it holds if it holds for any of them (`!=`: if `==` holds for none)."""
     if sign == "!=":
         return ~_compare("==", left, right, scope)
@@ -154,7 +177,7 @@ def _compare(sign: str, left: Node, right: Node, scope: Scope) -> Any:
         return _distributed(right, lambda each: _compare(sign, left, each, scope), scope)
     kind = static_type(left) or static_type(right)
     kinds = _SCALARS if kind is None else (kind,)
-    return any_known(each for kind in kinds for each in _comparisons(sign, left, right, kind, scope))
+    return _any_known(each for kind in kinds for each in _comparisons(sign, left, right, kind, scope))
 
 
 def _of_data(node: Node) -> bool:
@@ -164,17 +187,17 @@ def _of_data(node: Node) -> bool:
     )
 
 
-def _distributed(choice: Choice, test: Callable[[Node], Any], scope: Scope) -> Any:
-    return ibis.cases((truth(choice.condition, scope), test(choice.then)), else_=test(choice.otherwise))
+def _distributed(choice: Choice, test: Callable[[Node], ir.Value], scope: Scope) -> ir.Value:
+    return _choose(choice.condition, test(choice.then), test(choice.otherwise), scope)
 
 
-def _comparisons(sign: str, left: Node, right: Node, kind: ColumnType, scope: Scope) -> Iterable[Any]:
+def _comparisons(sign: str, left: Node, right: Node, kind: ColumnType, scope: Scope) -> Iterable[ir.Value]:
     for one, one_is_many in _forms(left, kind, scope):
         for other, other_is_many in _forms(right, kind, scope):
             yield _compare_forms(sign, one, one_is_many, other, other_is_many)
 
 
-def _forms(node: Node, kind: ColumnType, scope: Scope) -> list[tuple[Any, bool]]:
+def _forms(node: Node, kind: ColumnType, scope: Scope) -> list[tuple[ir.Value, bool]]:
     """Return the columns in which values of this type can stand, each with whether it holds lists."""
     if not isinstance(node, Trait | Property):
         return [(scalar(node, kind, scope), False)]
@@ -182,7 +205,7 @@ def _forms(node: Node, kind: ColumnType, scope: Scope) -> list[tuple[Any, bool]]
     return [(column, many) for column, many in columns if column is not None]
 
 
-def _compare_forms(sign: str, left: Any, left_many: bool, right: Any, right_many: bool) -> Any:
+def _compare_forms(sign: str, left: ir.Value, left_many: bool, right: ir.Value, right_many: bool) -> ir.Value:
     if sign == "==" and left_many and right_many:
         return left.intersect(right).length() > 0
     if sign == "==" and (left_many or right_many):
@@ -194,38 +217,35 @@ def _compare_forms(sign: str, left: Any, left_many: bool, right: Any, right_many
     return _OPERATORS[sign](left, right)
 
 
-def _one_of(value: Node, options: tuple[Constant, ...], scope: Scope) -> Any:
+def _one_of(value: Node, options: tuple[Constant, ...], scope: Scope) -> ir.Value:
     if isinstance(value, Choice) and _of_data(value):
         return _distributed(value, lambda each: _one_of(each, options, scope), scope)
-    by_kind: dict[ColumnType, list[Any]] = {}
+    by_kind: dict[ColumnType, list[ir.Value]] = {}
     for each in options:
         by_kind.setdefault(each.kind, []).append(_literal(each.value, each.kind).cast(IBIS_TYPES[each.kind]))
-    return any_known(_among(form, many, by_kind[kind]) for kind in by_kind for form, many in _forms(value, kind, scope))
+    return _any_known(
+        _among(form, many, by_kind[kind]) for kind in by_kind for form, many in _forms(value, kind, scope)
+    )
 
 
-def _among(form: Any, many: bool, options: list[Any]) -> Any:
+def _among(form: ir.Value, many: bool, options: list[ir.Value]) -> ir.Value:
     return form.intersect(ibis.array(options)).length() > 0 if many else form.isin(options)
 
 
-def _text_test(function: str, text: Node, part: Node, scope: Scope) -> Any:
+def _text_test(function: str, text: Node, part: Node, scope: Scope) -> ir.Value:
     if isinstance(text, Choice) and _of_data(text):
         return _distributed(text, lambda each: _text_test(function, each, part, scope), scope)
     test = _TEXT_TESTS[function]
     wanted = scalar(part, ColumnType.TEXT, scope)
     forms = _forms(text, ColumnType.TEXT, scope)
-    return any_known(_any(form, test, wanted) if many else test(form, wanted) for form, many in forms)
+    return _any_known(_any(form, test, wanted) if many else test(form, wanted) for form, many in forms)
 
 
-def _any(texts: Any, test: Callable[[Any, Any], Any], wanted: Any) -> Any:
+def _any(texts: ir.Value, test: Callable[[ir.Value, ir.Value], ir.Value], wanted: ir.Value) -> ir.Value:
     return texts.map(lambda each: test(each, wanted)).anys()
 
 
-def _known(columns: list[Any | None]) -> Any:
-    known = [column.notnull() for column in columns if column is not None]
-    return reduce(operator.or_, known) if known else ibis.literal(False)
-
-
-def any_known(tests: Iterable[Any]) -> Any:
+def _any_known(tests: Iterable[ir.Value]) -> ir.Value:
     """Return true if any test is true, else false if any is false, else missing."""
     found = list(tests)
     if not found:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sima_segment.rules.problems import Position, Problem, closest, problem
+from sima_segment.rules.syntax import Name
 
 FUNCTIONS: Final = ("events", "segment", "consent", "has", "timestamp")
 EVENT_METHODS: Final = ("within", "filter", "count", "sum", "exists", "min", "max", "avg")
@@ -59,13 +60,16 @@ def unknown_method(name: str, at: Position) -> Problem:
     )
 
 
-def unknown_name(name: str, at: Position, variable: str | None) -> Problem:
-    """Return the problem of a bare word; inside a filter it was probably a property, else a trait."""
+def unknown_name(root: Name, rest: str, variable: str | None) -> Problem:
+    """Return the problem of a bare word, with the names behind its dots; it was probably a property, or a trait."""
+    message = f"{root.name} is no name of rules"
     if variable is not None:
-        return problem(f"{name} is no name in this filter, where the event is {variable}", at, f"{variable}.{name}")
-    meant = closest(name, ("traits", *FUNCTIONS))
-    suggestion = _LIKELY.get(name) or (meant if meant == "traits" else f"{meant}(...)" if meant else f"traits.{name}")
-    return problem(f"{name} is no name of rules", at, suggestion)
+        message = f"{root.name} is no name in this filter, where the event is {variable}"
+        return problem(message, root.at, f"{variable}.{rest or root.name}")
+    meant = closest(root.name, ("traits", *FUNCTIONS))
+    if meant in FUNCTIONS:
+        return problem(message, root.at, f"{meant}(...)")
+    return problem(message, root.at, f"traits.{rest or root.name}")
 
 
 def _listed(words: Iterable[str]) -> str:
