@@ -8,7 +8,7 @@ Use::
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,7 +95,7 @@ class ServiceClient:
         *,
         workspace: str | None = None,
         deadline: float | None = None,
-    ) -> AsyncIterator[Response]:
+    ) -> AsyncGenerator[Response, None]:
         """Call a method and yield its answers. Without `deadline` it may go on for ever. Raises as `call` does."""
         call = method(request, timeout=deadline, metadata=self._metadata(workspace))
         try:

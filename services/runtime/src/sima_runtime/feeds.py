@@ -11,7 +11,7 @@ and hand it to `Feed.pages`.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -116,7 +116,7 @@ class Feed:
 
     async def pages(
         self, cursor: str, read: ReadRows[T], *, workspace: str, until_now: bool = False
-    ) -> AsyncIterator[FeedPage[T]]:
+    ) -> AsyncGenerator[FeedPage[T], None]:
         """Yield what lies behind a cursor, page by page, then what is written from now on.
 
         The next page is read when the reader takes it, so a slow reader holds nothing but its place. An empty page

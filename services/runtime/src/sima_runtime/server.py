@@ -24,7 +24,7 @@ from grpc_reflection.v1alpha import reflection
 from sima_runtime.auth import Tokens
 from sima_runtime.errors import FixConfigurationError
 from sima_runtime.interceptors import AuthenticationInterceptor, ContextInterceptor, ErrorInterceptor
-from sima_runtime.settings import AuthenticationSettings, ServerSettings, TlsSettings
+from sima_runtime.settings import RunSettings
 from sima_runtime.supervision import Background, supervise
 from sima_runtime.tls import server_credentials
 
@@ -32,10 +32,6 @@ from sima_runtime.tls import server_credentials
 LARGEST_MESSAGE = 64 * 1024 * 1024
 
 _log = structlog.get_logger()
-
-
-class RunSettings(ServerSettings, TlsSettings, AuthenticationSettings):
-    """The concerns that starting a server needs; every service's settings have them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,15 +126,11 @@ class ClientSettings(BaseSettings):
     client_timeout_seconds: float = Field(default=10.0, gt=0, description="Deadline of a call that states none.")
 
 
-class ServiceSettings(
-    ServerSettings,
-    TlsSettings,
-    AuthenticationSettings,
-    DatabaseSettings,
-    FeedSettings,
-    TelemetrySettings,
-    ClientSettings,
-):
+class RunSettings(ServerSettings, TlsSettings, AuthenticationSettings):
+    """All that starting a gRPC server needs to know."""
+
+
+class ServiceSettings(RunSettings, DatabaseSettings, FeedSettings, TelemetrySettings, ClientSettings):
     """All that a gRPC service with a database is told."""
 
 

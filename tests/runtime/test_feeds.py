@@ -1,0 +1,297 @@
+"""Feeds lose no row, whatever the order in which transactions begin, count and commit."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sima_runtime.cursors import START, Cursor, Horizon, parse_token, token
+from sima_runtime.database import execute, fetch
+from sima_runtime.epochs import begin_epoch
+from sima_runtime.errors import CursorExpiredError, DependencyUnavailableError, InvalidFieldsError
+from sima_runtime.feeds import FeedPage
+from sima_runtime.server import running
+from sima_runtime.supervision import supervise
+
+from .conftest import LONG, Numbers, eventually
+
+
+async def next_rows(pages: AsyncIterator[FeedPage[list[int]]]) -> list[int]:
+    """The next page with rows."""
+    async with asyncio.timeout(LONG):
+        async for page in pages:
+            if page.items:
+                return page.items
+    raise AssertionError("the stream ended")
+
+
+async def test_interleaved_transactions_lose_no_row(numbers: Numbers, workspace: str) -> None:
+    """A row whose transaction is older but whose sequence number is younger, and that commits last, still arrives."""
+    async with numbers.database.fast_transaction() as first:
+        await execute(first, "SELECT pg_current_xact_id()")  # the smaller xid ...
+        async with numbers.database.fast_transaction() as second:
+            await numbers.write(second, workspace, 2)  # ... but the larger one has the smaller seq, and commits first
+        pages = numbers.feed.pages("", numbers.read(workspace), workspace=workspace)
+        page = await anext(pages)
+        assert (page.items, page.caught_up) == ([], True)
+        await numbers.write(first, workspace, 1)
+    async with aclosing(pages):
+        assert await next_rows(pages) == [1, 2]
+    async with numbers.database.statement() as connection:
+        rows = await fetch(connection, "SELECT number FROM numbers ORDER BY seq")
+    assert rows == [(2,), (1,)]
+
+
+async def test_old_transaction_delays_and_loses_nothing(numbers: Numbers, workspace: str) -> None:
+    """While a writer of before is open, later rows wait; once it ends without a row, they all arrive, in order."""
+    async with aclosing(numbers.feed.pages("", numbers.read(workspace), workspace=workspace)) as pages:
+        async with numbers.database.fast_transaction() as old:
+            await execute(old, "SELECT pg_current_xact_id()")
+            for number in range(5):
+                async with numbers.database.fast_transaction() as connection:
+                    await numbers.write(connection, workspace, number)
+            assert (await anext(pages)).items == []
+            await old.rollback()
+        assert await next_rows(pages) == [0, 1, 2, 3, 4]
+
+
+async def test_long_reader_holds_nothing_back(numbers: Numbers, workspace: str) -> None:
+    """A transaction that only reads, however long, neither delays nor hides rows."""
+    async with numbers.database.fast_transaction() as reader:
+        await execute(reader, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await fetch(reader, "SELECT count(*) FROM numbers")
+        async with numbers.database.fast_transaction() as connection:
+            await numbers.write(connection, workspace, 1, 2)
+        assert (await numbers.until_now(workspace))[0] == [1, 2]
+        assert await fetch(reader, "SELECT count(*) FROM numbers") == [(0,)]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    script=st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["write", "commit", "rollback", "read"])), max_size=30)
+)
+async def test_any_interleaving_delivers_each_row_once(numbers: Numbers, script: list[tuple[int, str]]) -> None:
+    """Readers that come back with their cursor at any moment get each committed row exactly once."""
+    workspace, committed, delivered, cursor = "w", set[int](), list[int](), ""
+    async with numbers.database.fast_transaction() as connection:
+        await execute(connection, "TRUNCATE numbers")
+    async with AsyncExitStack() as stack:
+        writers = [await stack.enter_async_context(numbers.database.fast_transaction()) for _ in range(4)]
+        open_rows: list[set[int]] = [set() for _ in writers]
+        for number, (index, step) in enumerate(script):
+            if step == "write":
+                await numbers.write(writers[index], workspace, number)
+                open_rows[index].add(number)
+            elif step == "commit":
+                await writers[index].commit()
+                committed |= open_rows[index]
+                open_rows[index] = set()
+            elif step == "rollback":
+                await writers[index].rollback()
+                open_rows[index] = set()
+            else:
+                pages = numbers.feed.pages(cursor, numbers.read(workspace), workspace=workspace)
+                async with aclosing(pages):
+                    page = await anext(pages)
+                    delivered, cursor = delivered + page.items, page.cursor
+        for writer in writers:
+            await writer.rollback()
+    rest, _ = await numbers.until_now(workspace, cursor)
+    assert sorted(delivered + rest) == sorted(committed)
+
+
+async def test_pages_are_bounded_and_resumable(numbers: Numbers, workspace: str) -> None:
+    """A reader gets pages of the query's size and goes on behind any of them."""
+    numbers.page_size = 3
+    async with numbers.database.fast_transaction() as connection:
+        await numbers.write(connection, workspace, *range(8))
+    pages = numbers.feed.pages("", numbers.read(workspace), workspace=workspace, until_now=True)
+    seen = [page async for page in pages]
+    assert [page.items for page in seen] == [[0, 1, 2], [3, 4, 5], [6, 7], []]
+    assert [page.caught_up for page in seen] == [False, False, False, True]
+    for index, page in enumerate(seen):
+        rest = [number for later in seen[index + 1 :] for number in later.items]
+        assert (await numbers.until_now(workspace, page.cursor))[0] == rest
+
+
+async def test_until_now_ends_with_all_that_was_committed(numbers: Numbers, workspace: str) -> None:
+    """A reader who asks for what there is waits for rows that are committed but hidden by an older transaction."""
+    async with numbers.database.fast_transaction() as old:
+        await execute(old, "SELECT pg_current_xact_id()")
+        async with numbers.database.fast_transaction() as connection:
+            await numbers.write(connection, workspace, 1)
+        reading = asyncio.create_task(numbers.until_now(workspace))
+        await asyncio.sleep(0.2)
+        assert not reading.done()
+    assert (await asyncio.wait_for(reading, LONG))[0] == [1]
+
+
+async def test_workspaces_do_not_see_each_other(numbers: Numbers, workspace: str) -> None:
+    """A feed shows the rows of one workspace."""
+    async with numbers.database.fast_transaction() as connection:
+        await numbers.write(connection, workspace, 1)
+        await numbers.write(connection, "other", 2)
+    assert (await numbers.until_now(workspace))[0] == [1]
+
+
+async def test_notify_wakes_before_the_poll(numbers: Numbers, workspace: str) -> None:
+    """A reader whose poll lies far ahead is woken by the commit."""
+    numbers.tune(feed_poll_seconds=3600, feed_heartbeat_seconds=3600)
+    async with running([numbers.wakeups.run]):
+        pages = numbers.feed.pages("", numbers.read(workspace), workspace=workspace)
+        async with aclosing(pages):
+            assert (await anext(pages)).caught_up
+            waiting = asyncio.create_task(next_rows(pages))
+            await asyncio.sleep(0.5)
+            async with numbers.database.fast_transaction() as connection:
+                await numbers.write(connection, workspace, 7)
+            assert await waiting == [7]
+
+
+async def test_lost_listener_is_replaced(numbers: Numbers, workspace: str) -> None:
+    """When the listening connection is killed, the readers poll, and a new one listens."""
+    listening = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%%' AND application_name = %s"
+    async with running([numbers.wakeups.run]), numbers.database.statement() as connection:
+        pids: list[tuple[int]] = []
+
+        async def somebody_new_listens() -> bool:
+            now = await fetch(connection, listening, (f"sima-{numbers.database.schema}",))
+            return now not in ([], pids)
+
+        await eventually(somebody_new_listens)
+        pids = await fetch(connection, listening, (f"sima-{numbers.database.schema}",))
+        await execute(connection, "SELECT pg_terminate_backend(%s)", pids[0])
+        async with numbers.database.fast_transaction() as writer:
+            await numbers.write(writer, workspace, 1)
+        assert (await numbers.until_now(workspace))[0] == [1]
+        await eventually(somebody_new_listens)
+
+
+async def test_slow_reader_is_not_read_ahead_for(numbers: Numbers, workspace: str) -> None:
+    """No page is fetched before the reader takes it."""
+    numbers.page_size = 1
+    async with numbers.database.fast_transaction() as connection:
+        await numbers.write(connection, workspace, 1, 2, 3)
+    fetched = []
+    read = numbers.read(workspace)
+
+    async def counting(after: Cursor, horizon: Horizon):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        rows = await read(after, horizon)
+        fetched.append(rows.items)
+        return rows
+
+    async with aclosing(numbers.feed.pages("", counting, workspace=workspace)) as pages:
+        await anext(pages)
+        await asyncio.sleep(0.2)
+        assert fetched == [[1]]
+
+
+async def test_heartbeats_tell_an_idle_reader_that_it_has_caught_up(numbers: Numbers, workspace: str) -> None:
+    """An idle reader gets empty pages again and again, with a cursor that holds."""
+    numbers.tune(feed_heartbeat_seconds=0.05)
+    async with aclosing(numbers.feed.pages("", numbers.read(workspace), workspace=workspace)) as pages:
+        beats = [await anext(pages) for _ in range(3)]
+    assert all(page.caught_up and page.items == [] for page in beats)
+    assert await numbers.until_now(workspace, beats[-1].cursor) == ([], beats[-1].cursor)
+
+
+async def restore(numbers: Numbers) -> None:
+    """Make the database look like one that was restored elsewhere."""
+    async with numbers.database.fast_transaction() as connection:
+        await execute(connection, "UPDATE feed_epoch SET system_identifier = 'another'")
+    await begin_epoch(numbers.database)
+
+
+async def test_new_epoch_expires_cursors(numbers: Numbers, workspace: str) -> None:
+    """After a restore an old cursor is refused, and reading from the start gives every row and a cursor that holds."""
+    async with numbers.database.fast_transaction() as connection:
+        await numbers.write(connection, workspace, 1)
+    _, old = await numbers.until_now(workspace)
+    await restore(numbers)
+    with pytest.raises(CursorExpiredError) as caught:
+        await numbers.until_now(workspace, old)
+    assert caught.value.feed == "numbers"
+    rows, fresh = await numbers.until_now(workspace)
+    assert rows == [1]
+    async with numbers.database.fast_transaction() as connection:
+        await numbers.write(connection, workspace, 2)
+    assert (await numbers.until_now(workspace, fresh))[0] == [2]
+
+
+async def test_new_epoch_ends_running_streams(numbers: Numbers, workspace: str) -> None:
+    """A reader that is connected while a new epoch begins is told so."""
+    async with aclosing(numbers.feed.pages("", numbers.read(workspace), workspace=workspace)) as pages:
+        await anext(pages)
+        await restore(numbers)
+        with pytest.raises(CursorExpiredError):
+            await asyncio.wait_for(anext(pages), LONG)
+
+
+async def test_same_database_keeps_its_epoch(numbers: Numbers, workspace: str) -> None:
+    """Starting again over the same database expires nothing."""
+    _, cursor = await numbers.until_now(workspace)
+    await begin_epoch(numbers.database)
+    assert (await numbers.until_now(workspace, cursor))[0] == []
+
+
+async def test_new_epoch_waits_for_writers_of_the_old_one(numbers: Numbers, workspace: str) -> None:
+    """No row of the old epoch can appear once the new one has begun."""
+    async with numbers.database.fast_transaction() as writer:
+        await numbers.write(writer, workspace, 1)
+        beginning = asyncio.create_task(restore(numbers))
+        await asyncio.sleep(0.2)
+        assert not beginning.done()
+    await asyncio.wait_for(beginning, LONG)
+    assert (await numbers.until_now(workspace))[0] == [1]
+
+
+async def test_stopping_ends_streams(numbers: Numbers, workspace: str) -> None:
+    """When the server stops, waiting readers are sent elsewhere."""
+    pages = numbers.feed.pages("", numbers.read(workspace), workspace=workspace)
+    await anext(pages)
+    waiting = asyncio.create_task(next_rows(pages))
+    await asyncio.sleep(0.05)
+    numbers.wakeups.close()
+    with pytest.raises(DependencyUnavailableError):
+        await asyncio.wait_for(waiting, LONG)
+
+
+async def test_supervised_listener_ends_when_cancelled(numbers: Numbers) -> None:
+    """Cancelling the listener ends it."""
+    task = asyncio.create_task(supervise(numbers.wakeups.run))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@given(
+    place=st.tuples(st.integers(0, 2**31), st.integers(0, 2**63), st.integers(0, 2**63)), epoch=st.integers(1, 2**31)
+)
+def test_tokens_name_their_place(place: tuple[int, int, int], epoch: int) -> None:
+    """A token leads back to its place."""
+    horizon = Horizon(epoch, 2**64, 2**64)
+    cursor = Cursor(*place)
+    if cursor.epoch <= epoch:
+        assert parse_token(token(cursor, epoch), horizon, "numbers") == cursor
+
+
+def test_empty_token_is_the_start() -> None:
+    """Without a cursor a reader begins at the start."""
+    assert parse_token("", Horizon(1, 1, 1), "numbers") == START
+
+
+@given(text=st.text(min_size=1))
+def test_other_texts_are_no_tokens(text: str) -> None:
+    """What no feed gave out is refused as a bad field."""
+    with pytest.raises((InvalidFieldsError, CursorExpiredError)):
+        parse_token(text, Horizon(1, 1, 1), "numbers")
+
+
+def test_cursor_from_the_future_has_expired() -> None:
+    """A cursor ahead of all that there is comes from a later state of a database that was set back."""
+    ahead = token(Cursor(1, 50, 1), 1)
+    with pytest.raises(CursorExpiredError):
+        parse_token(ahead, Horizon(1, 50, 60), "numbers")
