@@ -60,7 +60,12 @@ def check_json(value: object, where: str = "body", *, plain: bool = False) -> No
     for _ in range(MAX_DEPTH + 1):
         if not plain:
             _check_values(level, where)
-        level = [inner for outer in level for inner in _values(outer) if type(inner) is dict or type(inner) is list]
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
         if not level:
             return
     raise PayloadError(f"{where}: expected at most {MAX_DEPTH} levels of nesting")
@@ -271,13 +276,9 @@ _QUICK = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite, 
 _SLOW = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def _values(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return container.values() if type(container) is dict else container
-
-
 def _check_values(containers: list[Any], where: str) -> None:
     for container in containers:
-        for value in (*container, *_values(container)):
+        for value in (*container, *container.values()) if type(container) is dict else container:
             kind = type(value)
             if kind is str and not is_storable(value):
                 raise PayloadError(f"{where}: expected texts without NUL characters and halves of surrogate pairs")
