@@ -53,14 +53,14 @@ class IdentifierSet(_message.Message):
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     DEFAULT_REGION_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """The configured source of the message. Required."""
+    """The configured source of the message. Required, at most 200 characters."""
     message_id: _builtins.str
     """The source's id of the message. Absent: the evidence cannot be traced to a message."""
     default_region: _builtins.str
     """Region (ISO 3166, two letters) for phone numbers without country code. Absent: such numbers are refused."""
     @_builtins.property
     def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_identifier_pb2.Identifier]:
-        """At least one, at most 50."""
+        """At least one, at most 50. One that is named twice counts once."""
 
     @_builtins.property
     def observed_at(self) -> _timestamp_pb2.Timestamp:
@@ -260,10 +260,10 @@ class LookupResult(_message.Message):
     PROFILE_ID_FIELD_NUMBER: _builtins.int
     IDENTIFIERS_FIELD_NUMBER: _builtins.int
     profile_id: _builtins.str
-    """The profile that the key belongs to now. Absent: unknown."""
+    """The profile that the key belongs to now. Absent: unknown, or blocked and therefore nobody's."""
     @_builtins.property
     def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownIdentifier]:
-        """All identifiers of that profile, strongest first, at most 10,000."""
+        """All identifiers of that profile, strongest first, at most 10,000. Of a blocked identifier: itself. Empty: unknown."""
 
     def __init__(
         self,
@@ -331,9 +331,9 @@ class ProfileChange(_message.Message):
     CHANGED_AT_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     previous_profile_id: _builtins.str
-    """Its profile before. Absent: it was new."""
+    """Its profile before. Absent: it was new, or belonged to nobody because it was blocked."""
     profile_id: _builtins.str
-    """Its profile from now on."""
+    """Its profile from now on. Absent: it is blocked and belongs to nobody."""
     shared: _builtins.bool
     """Whether it is shared from now on."""
     blocked: _builtins.bool
@@ -461,7 +461,9 @@ Global___WatchProfileChangesRequest: _TypeAlias = WatchProfileChangesRequest  # 
 
 @_typing.final
 class WatchProfileChangesResponse(_message.Message):
-    """One page of the stream, in the order in which the changes were made."""
+    """One page of the stream. The changes of one identifier, and of all that were one person at the time, come in the order
+    in which they were made; so who applies them in turn ends with what Lookup says.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
