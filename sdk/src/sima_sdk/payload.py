@@ -144,6 +144,15 @@ class Fields:
             raise PayloadError(f"{self.where(name)}: expected true or false")
         return value
 
+    def scalar(self, name: str) -> str | float | bool | None:
+        """Read a text, a number, or true or false."""
+        value = self._values.get(name)
+        if value is None or isinstance(value, str):
+            return self.text(name)
+        if not isinstance(value, int | float):
+            raise PayloadError(f"{self.where(name)}: expected a text, a number, true or false")
+        return value if isinstance(value, bool) else float(value)
+
     def time(self, name: str) -> datetime | None:
         """Read a time in ISO 8601 with its zone."""
         text = self.text(name)

@@ -1,0 +1,203 @@
+/*
+ * Sima's pixel: page views with the time spent on them, and what the page itself reports.
+ *
+ *   <script async src="https://collector.example/in/web/sima.js" data-key="..."></script>
+ *   <script>
+ *     window.sima = window.sima || [];
+ *     sima.push(["track", "product_viewed", { sku: "RUN-101", price: 119 }]);
+ *     sima.push(["identify", { user_id: "42", email: "ada@example.com" }, { first_name: "Ada" }]);
+ *     sima.push(["consent", "email_marketing", true]);
+ *   </script>
+ *
+ * Attributes of the script: data-key (the source's write key), data-cookie-domain (to know a visitor on all subdomains),
+ * data-manual (no page view by itself). <meta name="sima:category" content="running"> gives a page view a property.
+ *
+ * It loads nothing, sets one first-party cookie, and does nothing at all for visitors who ask not to be tracked
+ * (Do Not Track, Global Privacy Control).
+ */
+(function (window, document, navigator) {
+  "use strict";
+
+  var ID = "sima_id";
+  var USER = "sima_user";
+  var YEAR_S = 365 * 24 * 3600;
+  var FLUSH_MS = 5000;
+  var MOST_ITEMS = 20;
+  var CAMPAIGN = ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"];
+
+  var script = document.currentScript || document.querySelector("script[src*='sima.js']");
+  var waiting = Array.isArray(window.sima) ? window.sima : [];
+  var queue = [];
+  var timer = null;
+  var view = null;
+
+  // --- who is it ---------------------------------------------------------------------------------------------------
+
+  function refusesTracking() {
+    return navigator.doNotTrack === "1" || window.doNotTrack === "1" || navigator.globalPrivacyControl === true;
+  }
+
+  function readStored(name) {
+    var found = document.cookie.match(new RegExp("(?:^|; )" + name + "=([^;]*)"));
+    if (found) return decodeURIComponent(found[1]);
+    try {
+      return window.localStorage.getItem(name);
+    } catch (error) {
+      return null; // storage is switched off
+    }
+  }
+
+  function store(name, value) {
+    var domain = script.getAttribute("data-cookie-domain");
+    document.cookie =
+      name + "=" + encodeURIComponent(value || "") + "; path=/; max-age=" + (value ? YEAR_S : 0) + "; samesite=lax" +
+      (domain ? "; domain=" + domain : "") + (window.location.protocol === "https:" ? "; secure" : "");
+    try {
+      if (value) window.localStorage.setItem(name, value);
+      else window.localStorage.removeItem(name);
+    } catch (error) {
+      // then the cookie must do
+    }
+  }
+
+  function newId() {
+    if (window.crypto.randomUUID) return window.crypto.randomUUID();
+    return Array.from(window.crypto.getRandomValues(new Uint8Array(16)), function (byte) {
+      return (byte + 256).toString(16).slice(1);
+    }).join("");
+  }
+
+  function anonymousId() {
+    var id = readStored(ID) || newId();
+    store(ID, id); // each visit makes it last for another year
+    return id;
+  }
+
+  // --- sending -----------------------------------------------------------------------------------------------------
+
+  function address() {
+    var key = script.getAttribute("data-key");
+    return script.src.replace(/sima\.js.*$/, "events") + (key ? "?key=" + encodeURIComponent(key) : "");
+  }
+
+  function flush() {
+    window.clearTimeout(timer);
+    timer = null;
+    if (!queue.length) return;
+    var body = JSON.stringify({ anonymous_id: anonymousId(), batch: queue });
+    queue = [];
+    // A text is sent without a preflight request, and sendBeacon outlives the page.
+    if (navigator.sendBeacon && navigator.sendBeacon(address(), body)) return;
+    window.fetch(address(), { method: "POST", body: body, keepalive: true, credentials: "omit" }).catch(function () {});
+  }
+
+  function add(item) {
+    var user = readStored(USER);
+    item.id = newId();
+    item.at = item.at || new Date().toISOString();
+    if (user) item.identifiers = Object.assign({ user_id: user }, item.identifiers);
+    queue.push(item);
+    if (queue.length >= MOST_ITEMS) flush();
+    else if (!timer) timer = window.setTimeout(flush, FLUSH_MS);
+  }
+
+  // --- page views --------------------------------------------------------------------------------------------------
+
+  function pageProperties() {
+    var properties = {
+      url: window.location.origin + window.location.pathname, // a query may hold what is nobody's business
+      path: window.location.pathname,
+      title: document.title,
+      referrer: document.referrer.split("?")[0] || undefined,
+    };
+    var query = new URLSearchParams(window.location.search);
+    CAMPAIGN.forEach(function (name) {
+      if (query.get(name)) properties[name] = query.get(name);
+    });
+    document.querySelectorAll("meta[name^='sima:']").forEach(function (meta) {
+      properties[meta.name.slice("sima:".length)] = meta.content;
+    });
+    return properties;
+  }
+
+  function begin(name, properties) {
+    var visible = document.visibilityState === "visible";
+    view = { name: name, properties: properties, at: new Date().toISOString(), since: visible ? Date.now() : null };
+  }
+
+  // The time on a page is known only when it is left, so only then is the view sent.
+  function end() {
+    if (!view || view.left) return;
+    view.left = true;
+    var seconds = view.since === null ? 0 : (Date.now() - view.since) / 1000;
+    add({ name: view.name, at: view.at, properties: Object.assign({}, view.properties, { duration_s: seconds }) });
+  }
+
+  function onHidden() {
+    end();
+    flush();
+  }
+
+  function onVisible() {
+    if (!view) return;
+    // Who comes back to a tab goes on with the same view: its further time is not another view.
+    if (view.left) begin("page_view_continued", view.properties);
+    else if (view.since === null) view.since = Date.now();
+  }
+
+  // --- what a page may call ----------------------------------------------------------------------------------------
+
+  var calls = {
+    page: function (properties) {
+      end();
+      begin("page_viewed", Object.assign(pageProperties(), properties));
+    },
+    track: function (name, properties) {
+      add({ name: name, properties: properties || {} });
+    },
+    identify: function (identifiers, traits) {
+      if (identifiers.user_id) store(USER, String(identifiers.user_id));
+      add({ identifiers: identifiers, traits: traits || {} });
+      flush();
+    },
+    consent: function (purpose, granted) {
+      var consents = {};
+      consents[purpose] = granted;
+      add({ consents: consents });
+      flush();
+    },
+    reset: function () {
+      flush();
+      store(USER, null);
+      store(ID, null);
+    },
+  };
+
+  function push(call) {
+    if (calls[call[0]] && !refusesTracking()) calls[call[0]].apply(null, call.slice(1));
+  }
+
+  var sima = { push: push };
+  Object.keys(calls).forEach(function (name) {
+    sima[name] = function () {
+      push([name].concat(Array.from(arguments)));
+    };
+  });
+  window.sima = sima;
+
+  if (refusesTracking()) {
+    store(ID, null);
+    store(USER, null);
+    return;
+  }
+  document.addEventListener("visibilitychange", function () {
+    if (document.visibilityState === "hidden") onHidden();
+    else onVisible();
+  });
+  window.addEventListener("pagehide", onHidden);
+  window.addEventListener("pageshow", function (event) {
+    if (event.persisted) onVisible(); // back from the browser's cache of pages
+  });
+  if (!script.hasAttribute("data-manual")) sima.page();
+  waiting.forEach(push);
+})(window, document, navigator);
