@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from sima_collector.errors import FixSourcesError
-from sima_collector.sources import check_connectors, read_sources
+from sima_collector.sources import read_sources
 
 
 def written(folder: Path, text: str) -> Path:
@@ -110,17 +110,3 @@ def test_an_absent_file_is_refused_with_its_name(tmp_path: Path) -> None:
     """Whoever mounts the wrong path reads which one."""
     with pytest.raises(FixSourcesError, match=r"nowhere\.yaml"):
         read_sources(tmp_path / "nowhere.yaml")
-
-
-def test_a_connector_that_no_plugin_brings_is_named_with_those_there_are(tmp_path: Path) -> None:
-    """A misspelt connector is found at the start, together with every other one."""
-    path = written(
-        tmp_path,
-        "sources: [{name: a, workspace: m, connector: shoppify}, {name: b, workspace: m, connector: pixl}]",
-    )
-    with pytest.raises(FixSourcesError) as caught:
-        check_connectors(path, read_sources(path).values(), ["shopify", "pixel"])
-    assert caught.value.problems == (
-        "source a: no plugin brings the connector shoppify; there are ['pixel', 'shopify']",
-        "source b: no plugin brings the connector pixl; there are ['pixel', 'shopify']",
-    )

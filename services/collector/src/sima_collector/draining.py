@@ -50,8 +50,9 @@ class Drainer:
         return workspace in self._blocked
 
     async def idle(self) -> None:
-        """Wait until nothing is left in the buffer."""
-        await asyncio.gather(*self._tasks.values())
+        """Wait until the buffer is empty, except for workspaces whose facts cannot be sent on at the moment."""
+        while busy := [task for workspace, task in self._tasks.items() if workspace not in self._blocked]:
+            await asyncio.wait(busy, timeout=_FIRST_PAUSE)
 
     async def stop(self) -> None:
         """Stop; what is left stays in the buffer."""

@@ -50,6 +50,7 @@ class Report:
         duplicates: Stored before; nothing changed.
         conflicts: Stored before with other content; both are kept.
         buffered: Durable in the collector's own buffer, on the way to the profile service.
+        trimmed: Facts that were taken without an identifier that has no normal form; `refused` says which.
         refused: What was refused, with reasons.
     """
 
@@ -57,6 +58,7 @@ class Report:
     duplicates: int = 0
     conflicts: int = 0
     buffered: int = 0
+    trimmed: int = 0
     refused: list[Refused] = field(default_factory=list)
 
     def add(self, other: "Report") -> None:
@@ -65,6 +67,7 @@ class Report:
         self.duplicates += other.duplicates
         self.conflicts += other.conflicts
         self.buffered += other.buffered
+        self.trimmed += other.trimmed
         self.refused.extend(other.refused)
 
     def counts(self) -> dict[str, int]:
@@ -74,7 +77,8 @@ class Report:
             "duplicates": self.duplicates,
             "conflicts": self.conflicts,
             "buffered": self.buffered,
-            "refused": len(self.refused),
+            "trimmed": self.trimmed,
+            "refused": len(self.refused) - self.trimmed,
         }
 
 

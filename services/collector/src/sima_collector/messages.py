@@ -150,7 +150,7 @@ def outcome_frame(outcome: Parsed | Rejected) -> Frame:
         "chunks": [(chunk.workspace, chunk.source, chunk.facts) for chunk in outcome.chunks],
         "refused": [(one.workspace, one.source, one.reason, one.message_id) for one in outcome.refused],
         "trimmed": outcome.trimmed,
-        "response": (response.status, response.content_type, dict(response.headers)),
+        "response": (response.status, response.content_type, dict(response.headers), response.report),
         "checkpoint": outcome.checkpoint,
         "last": outcome.last,
     }
@@ -163,13 +163,13 @@ def read_outcome(frame: Frame) -> Parsed | Rejected:
     head = frame.head
     if "verdict" in head:
         return Rejected(Verdict(head["verdict"]), head["reason"])
-    status, content_type, headers = head["response"]
+    status, content_type, headers, report = head["response"]
     body, *rest = frame.blobs
     return Parsed(
         _chunks(head["chunks"], rest),
         _refused(head["refused"], rest[len(head["chunks"]) :]),
         head["trimmed"],
-        Response(status, body, content_type, headers),
+        Response(status, body, content_type, headers, report),
         head["checkpoint"],
         head["last"],
     )

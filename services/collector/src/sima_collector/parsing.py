@@ -5,7 +5,7 @@ Values of protected identifiers end here: what leaves carries their keys only.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +15,7 @@ from sima.type.v1 import fact_pb2
 from sima_runtime.errors import InvalidFieldsError
 from sima_runtime.wire import fact_to_proto
 from sima_sdk.connectors import Connector, Page, PullConnector, PushConnector, Reception, Refusal, Request, Response
-from sima_sdk.errors import RefuseRequestError, SignatureError
+from sima_sdk.errors import FixConfigurationError, RefuseRequestError, SignatureError
 from sima_sdk.facts import Fact, Identifier
 from sima_sdk.plugins import connectors, identifier_kinds, loaded, plugin_manager
 
@@ -36,7 +36,8 @@ class Parser:
     """The connectors of the installed plugins, ready for the configured sources.
 
     Raises:
-        FixConfigurationError: The plugins cannot be loaded as they are.
+        FixConfigurationError: The plugins cannot be loaded, or sources are not what their connectors need; all of
+            the latter are named.
     """
 
     def __init__(self, assignment: Assignment) -> None:
@@ -45,6 +46,7 @@ class Parser:
         self._kinds = identifier_kinds(manager)
         self._sources = {source.name: source for source in assignment.sources}
         self._secrets = assignment.secrets
+        _check_sources(assignment.sources, self._connectors)
         self.catalogue = Catalogue(
             {name: ConnectorInfo(_routes(connector)) for name, connector in self._connectors.items()},
             tuple((plugin.name, plugin.distribution, plugin.version) for plugin in loaded(manager)),
@@ -138,6 +140,27 @@ class Parser:
         return replace(identifier, value="") if kind is not None and kind.protected else identifier
 
 
+def _check_sources(sources: Iterable[ConfiguredSource], connectors: Mapping[str, Connector]) -> None:
+    problems = [problem for source in sources if (problem := _problem(source, connectors))]
+    if problems:
+        raise FixConfigurationError("\n  ".join(("sources that cannot work:", *problems)))
+
+
+def _problem(configured: ConfiguredSource, connectors: Mapping[str, Connector]) -> str:
+    """Say what is wrong with a source; empty if nothing is."""
+    connector = connectors.get(configured.connector)
+    if connector is None:
+        return (
+            f"source {configured.name}: no plugin brings the connector {configured.connector}; "
+            f"there are {sorted(connectors)}"
+        )
+    try:
+        connector.check(configured.source)
+    except FixConfigurationError as error:
+        return str(error)
+    return ""
+
+
 def _routes(connector: Connector) -> tuple[tuple[str, str], ...] | None:
     if isinstance(connector, PullConnector):
         return None
@@ -170,6 +193,8 @@ def _checked(response: Response) -> Response:
     for name, value in (("content-type", response.content_type), *response.headers.items()):
         _require(_HEADER_NAME.fullmatch(name) is not None, "names of HTTP headers")
         _require(_HEADER_VALUE.fullmatch(value) is not None, "values of HTTP headers")
+    if response.report:
+        _require(isinstance(json.loads(response.body), dict), "a JSON object as body if it wants a report")
     return response
 
 

@@ -16,7 +16,7 @@ The file is YAML or JSON::
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,22 +99,6 @@ def read_sources(path: Path) -> dict[str, ConfiguredSource]:
     if reading.problems:
         raise FixSourcesError(path, reading.problems)
     return {source.name: source for source in found}
-
-
-def check_connectors(path: Path, sources: Iterable[ConfiguredSource], connectors: Iterable[str]) -> None:
-    """Compare the sources with the connectors that plugins brought.
-
-    Raises:
-        FixSourcesError: Sources name connectors that no plugin brings; the text names all of them.
-    """
-    known = sorted(connectors)
-    problems = [
-        f"source {source.name}: no plugin brings the connector {source.connector}; there are {known}"
-        for source in sources
-        if source.connector not in known
-    ]
-    if problems:
-        raise FixSourcesError(path, problems)
 
 
 def _parse(path: Path) -> object:

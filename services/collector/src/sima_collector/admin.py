@@ -1,0 +1,148 @@
+"""For administrators: what was refused, and the metrics.
+
+Without a configured token these addresses exist only if the collector listens on loopback.
+"""
+
+import base64
+import binascii
+import hmac
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sima_runtime.errors import (
+    InvalidFieldsError,
+    NotFoundError,
+    PageTokenError,
+    UnauthenticatedError,
+    Violation,
+)
+from sima_runtime.paging import page_size
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sima_collector.service import Collector
+from sima_collector.store import StoredRefusal
+
+# Longer raw payloads are not shown in the list; they have an address of their own.
+_SHOWN_BYTES = 16 << 10
+_LAST = 2**62
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Administration:
+    """The administrative addresses."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._refusals = collector.store.refusals
+        self._token = collector.admin_token
+        self._exists = self._token is not None or collector.settings.listens_on_loopback
+
+    def routes(self) -> list[Route]:
+        """The routes; none if neither a token is configured nor only this machine can reach the collector."""
+        if not self._exists:
+            return []
+        return [
+            Route("/refusals", self._guarded(self._list)),
+            Route("/refusals/{number:int}/raw", self._guarded(self._raw)),
+            Route("/metrics", self._guarded(_metrics)),
+        ]
+
+    def _guarded(self, handler: Handler) -> Handler:
+        async def guarded(request: Request) -> Response:
+            if self._token is not None:
+                require_token(request, self._token)
+            elif request.url.hostname not in _LOOPBACK_NAMES:
+                # A page in a browser of this machine may have made its own name point here.
+                raise UnauthenticatedError
+            return await handler(request)
+
+        return guarded
+
+    async def _list(self, request: Request) -> Response:
+        query = request.query_params
+        workspace, source = query.get("workspace", ""), query.get("source", "")
+        size = page_size(_whole(query.get("page_size", "0")))
+        before = _position(query.get("page_token", ""), [workspace, source])
+        found = await self._refusals.page(workspace, source, before, size)
+        token = _token([workspace, source, found[-1].id]) if len(found) == size else ""
+        return JSONResponse({"refusals": [_shown(one) for one in found], "next_page_token": token})
+
+    async def _raw(self, request: Request) -> Response:
+        number = request.path_params["number"]
+        stored = await self._refusals.get(number)
+        if stored is None:
+            raise NotFoundError("refusal", str(number))
+        # Whatever it is, no browser may run it.
+        headers = {"content-disposition": "attachment", "x-content-type-options": "nosniff"}
+        return Response(stored.refused.raw, media_type="application/octet-stream", headers=headers)
+
+
+def require_token(request: Request, *tokens: str) -> None:
+    """Check that a request shows one of some bearer tokens.
+
+    Raises:
+        UnauthenticatedError: It does not.
+    """
+    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+    good = [hmac.compare_digest(shown.strip().encode(), token.encode()) for token in tokens]
+    if scheme.lower() != "bearer" or not any(good):
+        raise UnauthenticatedError
+
+
+async def _metrics(_: Request) -> Response:
+    return Response(generate_latest(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+def _shown(stored: StoredRefusal) -> dict[str, Any]:
+    refused = stored.refused
+    shown = {
+        "id": stored.id,
+        "workspace": refused.workspace,
+        "source": refused.source,
+        "reason": refused.reason,
+        "message_id": refused.message_id,
+        "times": stored.times,
+        "first_at": _instant(stored.first_at),
+        "last_at": _instant(stored.last_at),
+        "size": len(refused.raw),
+    }
+    if len(refused.raw) <= _SHOWN_BYTES:
+        shown["raw"] = refused.raw.decode(errors="replace")
+    return shown
+
+
+def _instant(micros: int) -> str:
+    return datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat()
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise InvalidFieldsError([Violation("page_size", "expected a whole number")])
+    return int(text)
+
+
+def _token(position: list[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
+
+
+def _position(token: str, filters: list[str]) -> int:
+    """Return the number below which a page begins.
+
+    Raises:
+        PageTokenError: The token was given for other filters, or never.
+    """
+    if not token:
+        return _LAST
+    try:
+        *same, number = json.loads(base64.urlsafe_b64decode(token))
+    except (binascii.Error, ValueError, TypeError):
+        raise PageTokenError from None
+    if same != filters or not isinstance(number, int) or not 0 <= number <= _LAST:
+        raise PageTokenError
+    return number

@@ -1,0 +1,38 @@
+"""Makes durable whatever came of a payload: its facts through the batcher, its other parts as stored refusals."""
+
+from collections.abc import Sequence
+
+from sima_collector.batcher import Batcher
+from sima_collector.facts import Refused, Report
+from sima_collector.messages import Parsed
+from sima_collector.metrics import count_refusals
+from sima_collector.store import Refusals
+
+
+class Keeper:
+    """What it returned from is on disk, here or at the profile service."""
+
+    def __init__(self, batcher: Batcher, refusals: Refusals) -> None:
+        self._batcher, self._refusals = batcher, refusals
+
+    async def keep(self, parsed: Parsed) -> Report:
+        """Make facts and refusals durable, and say what became of them.
+
+        Raises:
+            OverloadedError: There is no room; some of it may be durable, and may come again.
+        """
+        await self.refuse(parsed.refused)
+        report = await self._batcher.deliver(parsed.chunks)
+        await self.refuse(report.refused)
+        report.refused = [*parsed.refused, *report.refused]
+        report.trimmed = parsed.trimmed
+        return report
+
+    async def refuse(self, refused: Sequence[Refused]) -> None:
+        """Store what was refused.
+
+        Raises:
+            OverloadedError: The room for refusals is full.
+        """
+        await self._refusals.put(refused)
+        count_refusals(refused)

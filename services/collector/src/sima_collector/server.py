@@ -1,0 +1,143 @@
+"""The HTTP server: uvicorn, with a deadline for headers, its own way to stop, and an address that others can find."""
+
+import asyncio
+import contextlib
+import math
+import signal
+import socket
+import ssl
+from asyncio import TimerHandle, Transport
+from collections.abc import Callable, Generator
+from typing import ClassVar
+
+import structlog
+import uvicorn
+from sima_runtime.errors import FixConfigurationError
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sima_collector.settings import CollectorSettings
+
+_log = structlog.get_logger(__name__)
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """Waits for the headers of a request only so long: uvicorn itself would wait for ever."""
+
+    header_seconds: ClassVar[float]
+    _header_timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def on_message_begin(self) -> None:
+        """Begin to wait for the headers of a request."""
+        super().on_message_begin()
+        self._wait_for_headers()
+
+    def on_headers_complete(self) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_for_headers(self) -> None:
+        self._stop_waiting()
+        self._header_timer = self.loop.call_later(self.header_seconds, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to `serve_http`: uvicorn would end the process by the signal before the buffer is empty."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self._on_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Capture nothing."""
+        yield
+
+
+async def serve_http(app: ASGIApp, settings: CollectorSettings, on_stop: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then let running requests end.
+
+    Args:
+        app: The application.
+        settings: Where and how.
+        on_stop: Called at the signal, before running requests are waited for.
+
+    Raises:
+        FixConfigurationError: The address cannot be bound, or a file of TLS cannot be read.
+    """
+    with _bound(settings.listen_address) as listener:
+        server = _Server(_config(app, settings), lambda: _announce(settings, listener))
+
+        def stop() -> None:
+            on_stop()
+            server.should_exit = True
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        await server.serve(sockets=[listener])
+
+
+def _config(app: ASGIApp, settings: CollectorSettings) -> uvicorn.Config:
+    class Protocol(PatientProtocol):
+        header_seconds = settings.header_seconds
+
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+        ssl_certfile=settings.tls_cert_file,
+        ssl_keyfile=settings.tls_key_file,
+        ssl_ca_certs=settings.tls_client_ca_file,
+        ssl_cert_reqs=ssl.CERT_REQUIRED if settings.tls_client_ca_file else ssl.CERT_NONE,
+    )
+    try:
+        config.load()
+    except OSError as error:
+        raise FixConfigurationError("tls_cert_file, tls_key_file and tls_client_ca_file must be PEM files") from error
+    return config
+
+
+def _bound(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    try:
+        family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+        return socket.create_server((host.strip("[]"), int(port)), family=family, backlog=2_048)
+    except (ValueError, OSError) as error:
+        raise FixConfigurationError("listen_address must be a free address such as 127.0.0.1:8080") from error
+
+
+def _announce(settings: CollectorSettings, listener: socket.socket) -> None:
+    """Log the address, and write it so that who waits for the file never reads half of it."""
+    address = f"{settings.listen_address.rpartition(':')[0]}:{listener.getsockname()[1]}"
+    _log.info("serving", address=address)
+    if settings.address_file is not None:
+        part = settings.address_file.with_suffix(".part")
+        part.write_text(address)
+        part.replace(settings.address_file)
