@@ -49,12 +49,23 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The HTTP answer that the channel expects once the facts are durable."""
+    """The HTTP answer that the channel expects once the facts are durable.
+
+    Attributes:
+        status: The HTTP status.
+        body: The body.
+        content_type: What the body is.
+        headers: Further headers.
+        report: The body is a JSON object, to which the collector adds `result`: how many facts were `accepted`,
+            `duplicates`, `conflicts`, `buffered`, `trimmed` and `refused`, and a list `refusals` of `message_id` and
+            `reason`.
+    """
 
     status: int = 200
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
     headers: Mapping[str, str] = field(default_factory=dict)
+    report: bool = False
 
 
 @dataclass(frozen=True, slots=True)

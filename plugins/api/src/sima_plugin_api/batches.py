@@ -1,7 +1,7 @@
 """Facts in batches: `POST batch` with `{"batch": [...]}`, 1 to 1,000 items as `sima_plugin_api.items` describes them.
 
 Secret of a source: `token`, which a caller shows as `Authorization: Bearer TOKEN`. The answer is a JSON object:
-`facts`, how many items were read, and `refused`, a list of `index` and `reason`.
+`facts`, how many items were read, `refused`, a list of `index` and `reason`, and `result`, what became of the facts.
 """
 
 import json
@@ -60,4 +60,4 @@ def _raw(item: object, body: bytes) -> bytes:
 
 def _answer(facts: int, refused: list[tuple[int, str]]) -> Response:
     answer = {"facts": facts, "refused": [{"index": index, "reason": reason} for index, reason in refused]}
-    return Response(body=json.dumps(answer).encode(), content_type="application/json")
+    return Response(body=json.dumps(answer).encode(), content_type="application/json", report=True)
