@@ -1,0 +1,128 @@
+"""Keeps the owners of facts in step with identity, which says what identifiers are shared or blocked."""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+
+import structlog
+from sima_runtime.database import Database, Driver
+from sima_runtime.errors import CursorExpiredError
+from sima_runtime.supervision import supervise
+
+from sima_profile.identity import Belonging, Changes, Identity
+from sima_profile.owners import NonOwners
+from sima_profile.store import appending, owning
+from sima_profile.store.owning import Place
+
+#: How long an `Ingest` waits for identity's changes, in seconds, before it goes on with the owners known here.
+CATCH_UP_SECONDS = 1.0
+
+_log = structlog.get_logger()
+
+
+class OwnerFollower:
+    """Tails identity's changes of every workspace, and hands the result to those who append facts.
+
+    Any number of replicas may do so at once: the place in the feed is stored with the work, so whoever comes second
+    finds it done.
+    """
+
+    def __init__(self, database: Database, identity: Identity, poll_seconds: float) -> None:
+        """Set up.
+
+        Args:
+            database: Where facts are.
+            identity: Whom to follow.
+            poll_seconds: How often to look for workspaces that another replica was the first to see.
+        """
+        self._database = database
+        self._identity = identity
+        self._poll_seconds = poll_seconds
+        self._known: dict[str, NonOwners] = {}
+        self._registered: set[str] = set()
+        self._new_workspace = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow all workspaces, also those that appear later, until cancelled. A background task of the service."""
+        following: set[str] = set()
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._new_workspace.clear()
+                for workspace in await self._workspaces() - following:
+                    following.add(workspace)
+                    tasks.create_task(supervise(partial(self._keep_following, workspace)))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._new_workspace.wait(), self._poll_seconds)
+
+    async def register(self, workspace: str) -> None:
+        """Make a workspace known, so that it is followed from its first fact on."""
+        if workspace in self._registered:
+            return
+        async with self._database.statement() as connection:
+            await appending.register(connection, workspace)
+        self._registered.add(workspace)
+        self._new_workspace.set()
+
+    async def non_owners(self, connection: Driver, workspace: str, version: int) -> NonOwners:
+        """Return the identifiers that do not own facts, as of `version`, which the running transaction holds."""
+        known = self._known.setdefault(workspace, NonOwners())
+        if known.version < version:
+            news = await owning.news(connection, workspace, known.version)
+            if known.version < version:  # nobody else was faster
+                known.update(news, version)
+        return known
+
+    def agrees(self, workspace: str, belongings: Iterable[Belonging]) -> bool:
+        """Whether the standings known here lead to the owners that identity names."""
+        known = self._known.get(workspace) or NonOwners()
+        return all((known.owner(belonging.keys).owner or b"") == belonging.owner for belonging in belongings)
+
+    async def catch_up(self, workspace: str) -> None:
+        """Take over what identity has changed by now, if it can be had in a moment."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                while not await self._follow(workspace, until_now=True):
+                    pass
+
+    async def _workspaces(self) -> set[str]:
+        async with self._database.statement() as connection:
+            return set(await owning.workspaces(connection))
+
+    async def _keep_following(self, workspace: str) -> None:
+        while True:
+            try:
+                await self._follow(workspace, until_now=False)
+            except CursorExpiredError:
+                _log.warning("identity_followed_from_start", workspace=workspace)
+                await self._start_again(workspace)
+
+    async def _follow(self, workspace: str, *, until_now: bool) -> bool:
+        """Work off identity's changes; false if somebody else did so at the same time and this must begin anew."""
+        async with self._database.statement() as connection:
+            cursor = (await owning.place(connection, workspace)).identity_cursor
+        async for changes in self._identity.changes(workspace, cursor, until_now=until_now):
+            if not await self._take(workspace, cursor, changes):
+                return False
+            cursor = changes.cursor
+        return True
+
+    async def _take(self, workspace: str, cursor: str, changes: Changes) -> bool:
+        """Work off one page that follows `cursor`; false if the stored place is another one."""
+        async with self._database.fast_transaction() as connection:
+            place = await owning.place(connection, workspace, lock=True)
+            if place.identity_cursor != cursor:
+                return place.identity_cursor == changes.cursor
+            known = await self.non_owners(connection, workspace, place.version)
+            news = known.differences(changes.standings)
+            version = place.version + bool(news)
+            if news:
+                await owning.rewrite_owners(connection, workspace, news, version)
+            await owning.move(connection, workspace, Place(changes.cursor, version))
+            return True
+
+    async def _start_again(self, workspace: str) -> None:
+        # Read from the start, every identifier comes by with its standing of today, so nothing needs to be cleared.
+        async with self._database.fast_transaction() as connection:
+            place = await owning.place(connection, workspace, lock=True)
+            await owning.move(connection, workspace, place._replace(identity_cursor=""))

@@ -1,0 +1,98 @@
+"""What the profile service asks identity, in terms of its own domain."""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sima.identity.v1 import identity_service_pb2 as pb
+from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from sima_runtime.clients import ServiceClient
+from sima_runtime.wire import KeyedIdentifier, identifier_to_proto
+
+from sima_profile.facts import CheckedFact
+from sima_profile.owners import Standing
+
+KeyOrProfile = KeyedIdentifier | str
+
+
+class Belonging(NamedTuple):
+    """Whom a fact belongs to, as identity sees it.
+
+    Attributes:
+        keys: Keys of the fact's identifiers, the strongest first.
+        owner: The key that owns it, if any.
+        profile_id: The owner's profile; empty if there is none.
+    """
+
+    keys: list[bytes]
+    owner: bytes
+    profile_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A profile as identity knows it: its id, and its identifiers with the strongest first."""
+
+    profile_id: str
+    identifiers: tuple[KeyedIdentifier, ...]
+
+
+class Changes(NamedTuple):
+    """A page of identity's feed.
+
+    Attributes:
+        standings: What the last change on the page says about each identifier.
+        cursor: Where to go on.
+    """
+
+    standings: dict[bytes, Standing]
+    cursor: str
+
+
+class Identity:
+    """Identity's contract, as far as profiles need it. Every method raises what `ServiceClient.call` raises."""
+
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+        self._stub = IdentityServiceStub(client.channel)
+
+    async def resolve(self, facts: Iterable[CheckedFact], times: Iterable[int]) -> list[Belonging]:
+        """Record that identifiers of facts were seen together at their times, and say whom each fact belongs to."""
+        request = pb.ResolveRequest()
+        for fact, at in zip(facts, times, strict=True):
+            together = request.sets.add(source=fact.source, message_id=fact.message_id)
+            together.observed_at.seconds, rest = divmod(at, 1_000_000)
+            together.observed_at.nanos = rest * 1000
+            for kind, value, key in fact.identifiers:
+                together.identifiers.add(kind=kind, value=value or "", key=key)
+        response = await self._client.call(self._stub.Resolve, request)
+        return [Belonging(list(found.keys), found.owner_key, found.profile_id) for found in response.results]
+
+    async def lookup(self, wanted: Sequence[KeyOrProfile]) -> list[Person | None]:
+        """Return the person behind each identifier or profile id; None if nobody is known so."""
+        request = pb.LookupRequest(keys=[_lookup_key(key) for key in wanted])
+        response = await self._client.call(self._stub.Lookup, request)
+        return [_person(result) for result in response.results]
+
+    async def changes(self, workspace: str, cursor: str, *, until_now: bool = False) -> AsyncIterator[Changes]:
+        """Yield what changes in a workspace behind a cursor."""
+        request = pb.WatchProfileChangesRequest(cursor=cursor, until_now=until_now)
+        async for page in self._client.stream(self._stub.WatchProfileChanges, request, workspace=workspace):
+            yield Changes({change.identifier.key: _standing(change) for change in page.changes}, page.cursor)
+
+
+def _lookup_key(key: KeyOrProfile) -> pb.LookupKey:
+    if isinstance(key, str):
+        return pb.LookupKey(profile_id=key)
+    return pb.LookupKey(identifier=identifier_to_proto(key))
+
+
+def _person(result: pb.LookupResult) -> Person | None:
+    if not result.profile_id:
+        return None
+    known = [item.identifier for item in result.identifiers]
+    return Person(result.profile_id, tuple(KeyedIdentifier(item.kind, item.value or None, item.key) for item in known))
+
+
+def _standing(change: pb.ProfileChange) -> Standing:
+    return Standing(change.shared, change.blocked)

@@ -1,0 +1,152 @@
+"""Accepts facts: checks them, asks identity whom they are about, appends them, and only then answers."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sima.type.v1 import fact_pb2
+from sima_runtime.context import workspace_secret
+from sima_runtime.database import Database
+from sima_runtime.errors import InvalidFieldsError, Violation
+from sima_runtime.feeds import notify
+from sima_sdk.identifiers import IdentifierKinds
+
+from sima_profile.batch import Arrival, Outcome, outcomes, settle, winners
+from sima_profile.facts import CheckedFact
+from sima_profile.following import OwnerFollower
+from sima_profile.identity import Identity
+from sima_profile.message_identity import fact_id
+from sima_profile.metrics import facts_received
+from sima_profile.rows import Owned, consent_rows, fact_row, observation_rows
+from sima_profile.store import appending, conflicts
+from sima_profile.store.appending import Append
+from sima_profile.store.feed import CHANNEL
+from sima_profile.validation import FactReader, IdentifierReader
+
+
+class Result(NamedTuple):
+    """What became of one fact.
+
+    Attributes:
+        outcome: What.
+        fact_id: Its id; empty if it was refused.
+        profile_id: The profile it belongs to; empty if it was refused or belongs to nobody.
+        violations: Why it was refused.
+    """
+
+    outcome: Outcome
+    fact_id: bytes = b""
+    profile_id: str = ""
+    violations: tuple[Violation, ...] = ()
+
+
+class Ingestion:
+    """The way of facts into the database."""
+
+    def __init__(
+        self,
+        database: Database,
+        identity: Identity,
+        followed: OwnerFollower,
+        kinds: IdentifierKinds,
+        master_key: bytes,
+    ) -> None:
+        """Set up.
+
+        Args:
+            database: Where facts go.
+            identity: Who says whom they are about.
+            followed: Who says which identifiers own them.
+            kinds: The known kinds of identifiers.
+            master_key: The key that the secrets of workspaces are made with.
+        """
+        self._database = database
+        self._identity = identity
+        self._followed = followed
+        self._kinds = kinds
+        self._master_key = master_key
+
+    async def ingest(self, workspace: str, messages: Sequence[fact_pb2.Fact]) -> list[Result]:
+        """Accept facts and return what became of each, in their order. What is accepted is durable.
+
+        Raises:
+            DependencyUnavailableError: Identity or the database does not answer; nothing was accepted.
+        """
+        now = time.time_ns() // 1000
+        refused, facts = self._read(workspace, messages, now)
+        accepted = iter(await self._accept(workspace, facts, now) if facts else [])
+        results = [refused.get(i) or next(accepted) for i in range(len(messages))]
+        for outcome, number in Counter(result.outcome for result in results).items():
+            facts_received.add(number, {"outcome": outcome.name.lower()})
+        return results
+
+    def _read(
+        self, workspace: str, messages: Sequence[fact_pb2.Fact], now: int
+    ) -> tuple[dict[int, Result], list[CheckedFact]]:
+        identifiers = IdentifierReader(self._kinds, workspace_secret(self._master_key, workspace))
+        reader = FactReader(workspace, identifiers, now)
+        refused: dict[int, Result] = {}
+        facts: list[CheckedFact] = []
+        for i, message in enumerate(messages):
+            try:
+                facts.append(reader.fact(message))
+            except InvalidFieldsError as error:
+                refused[i] = Result(Outcome.REFUSED, violations=error.violations)
+        return refused, facts
+
+    async def _accept(self, workspace: str, facts: list[CheckedFact], now: int) -> list[Result]:
+        await self._followed.register(workspace)
+        times = await self._times(workspace, facts, now)
+        belongings = await self._identity.resolve(facts, times)
+        arrivals = [
+            Arrival(fact_id(fact.message, at), at, fact, belonging)
+            for fact, at, belonging in zip(facts, times, belongings, strict=True)
+        ]
+        became = await self._append(workspace, arrivals, now)
+        return [
+            Result(outcome, arrival.id, arrival.belonging.profile_id)
+            for outcome, arrival in zip(became, arrivals, strict=True)
+        ]
+
+    async def _times(self, workspace: str, facts: Sequence[CheckedFact], now: int) -> list[int]:
+        """Return when each fact happened; the first arrival stands in for a time that the message does not state."""
+        timeless = {fact.message for fact in facts if fact.stated_at is None}
+        if not timeless:
+            return [fact.stated_at or 0 for fact in facts]
+        async with self._database.fast_transaction() as connection:
+            first = await appending.first_times(connection, workspace, timeless, now)
+        return [first[fact.message] if fact.stated_at is None else fact.stated_at for fact in facts]
+
+    async def _append(self, workspace: str, arrivals: Sequence[Arrival], now: int) -> list[Outcome]:
+        if not self._followed.agrees(workspace, [arrival.belonging for arrival in arrivals]):
+            await self._followed.catch_up(workspace)
+        best = winners(arrivals)
+        async with self._database.fast_transaction() as connection:
+            append = await appending.begin(connection, workspace, now)
+            standings = await self._followed.non_owners(connection, workspace, append.owners_version)
+            owned = {fact: (arrival, standings.owner(arrival.belonging.keys)) for fact, arrival in best.items()}
+            there = await appending.append_facts(append, [fact_row(*pair) for pair in owned.values()])
+            stored = await appending.contents(append, there) if there else {}
+            if stored or len(best) < len(arrivals):
+                await _settle(append, arrivals, owned, stored)
+            await appending.append_observations(append, observation_rows(owned.values()))
+            await appending.append_consents(append, consent_rows(owned.values()))
+            await notify(connection, CHANNEL, workspace)
+        return outcomes(arrivals, stored)
+
+
+async def _settle(
+    append: Append, arrivals: Sequence[Arrival], owned: dict[bytes, Owned], stored: Mapping[bytes, bytes]
+) -> None:
+    """Let the smallest content of each message count; leave in `owned` those whose parts are to be appended."""
+    best = {fact: arrival for fact, (arrival, _) in owned.items()}
+    rivals = [fact for fact, content in stored.items() if best[fact].fact.content != content]
+    locked = {**stored, **(await conflicts.lock(append, rivals) if rivals else {})}
+    settlement = settle(arrivals, best, locked)
+    if settlement.replaced:
+        await conflicts.replace(append, settlement.replaced)
+    if settlement.kept:
+        await conflicts.keep(append, settlement.kept)
+    for fact in stored.keys() - set(settlement.replaced):
+        del owned[fact]

@@ -1,0 +1,205 @@
+"""The contract of the profile service: protobuf to domain calls and back."""
+
+from collections.abc import AsyncIterator, Sequence, Sized
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from sima.profile.v1 import profile_service_pb2 as pb
+from sima.profile.v1.profile_service_pb2_grpc import ProfileServiceServicer
+from sima.type.v1 import fact_pb2
+from sima_runtime.context import current
+from sima_runtime.errors import InvalidFieldsError, Violation, Violations
+from sima_runtime.interceptors import ServicerContext
+from sima_runtime.paging import next_page_token, page_position, page_size
+from sima_runtime.wire import identifier_to_proto, micros_to_timestamp
+
+from sima_profile import pages
+from sima_profile.batch import Outcome
+from sima_profile.consent import Statement
+from sima_profile.facts import METHODS
+from sima_profile.identity import KeyOrProfile
+from sima_profile.ingest import Ingestion, Result
+from sima_profile.keys import KeyReader
+from sima_profile.profiles import Profile, Profiles, not_found
+from sima_profile.store.feed import FactRows
+from sima_profile.store.reading import StoredEvent
+from sima_profile.survivorship import FoldedTrait, Observation, Survivorship
+from sima_profile.values import from_json
+from sima_profile.watching import FactFeed
+
+MAX_FACTS = 10_000
+MAX_KEYS = 1_000
+WATCH_PAGE_SIZE = 10_000
+MAX_WATCH_PAGE_SIZE = 100_000
+
+_OUTCOMES = {
+    Outcome.ACCEPTED: pb.INGEST_OUTCOME_ACCEPTED,
+    Outcome.DUPLICATE: pb.INGEST_OUTCOME_DUPLICATE,
+    Outcome.REFUSED: pb.INGEST_OUTCOME_REFUSED,
+    Outcome.CONFLICT: pb.INGEST_OUTCOME_CONFLICT,
+}
+_SURVIVORSHIPS = {
+    Survivorship.MOST_RECENT: pb.SURVIVORSHIP_MOST_RECENT,
+    Survivorship.MOST_TRUSTED_SOURCE: pb.SURVIVORSHIP_MOST_TRUSTED_SOURCE,
+    Survivorship.DECLARED_FIRST: pb.SURVIVORSHIP_DECLARED_FIRST,
+    Survivorship.UNION: pb.SURVIVORSHIP_UNION,
+}
+_METHODS = {name: method for method, name in METHODS.items()}
+
+
+class ProfileServicer(ProfileServiceServicer):
+    """Serves `sima.profile.v1.ProfileService`."""
+
+    def __init__(self, ingestion: Ingestion, profiles: Profiles, feed: FactFeed, keys: KeyReader) -> None:
+        """Set up.
+
+        Args:
+            ingestion: The way of facts into the database.
+            profiles: Answers who somebody is.
+            feed: The facts, in the order in which they came.
+            keys: Reads by what a profile is asked for.
+        """
+        self._ingestion = ingestion
+        self._profiles = profiles
+        self._feed = feed
+        self._keys = keys
+
+    async def Ingest(self, request: pb.IngestRequest, context: ServicerContext) -> pb.IngestResponse:  # noqa: N802
+        """See the contract."""
+        _require_count(request.facts, "facts", MAX_FACTS)
+        results = await self._ingestion.ingest(current().workspace, request.facts)
+        response = pb.IngestResponse()
+        for result in results:
+            _add_result(response, result)
+        return response
+
+    async def GetProfile(self, request: pb.GetProfileRequest, context: ServicerContext) -> pb.GetProfileResponse:  # noqa: N802
+        """See the contract."""
+        wanted = self._key(request.key)
+        [profile] = await self._profiles.profiles(current().workspace, [wanted])
+        if profile is None:
+            raise not_found(wanted)
+        return pb.GetProfileResponse(profile=_profile(profile))
+
+    async def BatchGetProfiles(  # noqa: N802
+        self, request: pb.BatchGetProfilesRequest, context: ServicerContext
+    ) -> pb.BatchGetProfilesResponse:
+        """See the contract."""
+        _require_count(request.keys, "keys", MAX_KEYS)
+        profiles = await self._profiles.profiles(current().workspace, self._wanted(request.keys))
+        return pb.BatchGetProfilesResponse(
+            results=[pb.BatchGetProfilesResult(profile=_profile(profile) if profile else None) for profile in profiles]
+        )
+
+    async def ListEvents(self, request: pb.ListEventsRequest, context: ServicerContext) -> pb.ListEventsResponse:  # noqa: N802
+        """See the contract."""
+        wanted, limit = self._key(request.key), page_size(request.page_size)
+        position = page_position(request)
+        before = (position[0], bytes.fromhex(position[1])) if position else None
+        events = await self._profiles.timeline(current().workspace, wanted, request.names, before, limit + 1)
+        response = pb.ListEventsResponse(events=[_event(event) for event in events[:limit]])
+        if len(events) > limit:
+            last = events[limit - 1]
+            response.next_page_token = next_page_token((last.occurred_at, last.id.hex()), request)
+        return response
+
+    async def WatchFacts(  # noqa: N802
+        self, request: pb.WatchFactsRequest, context: ServicerContext
+    ) -> AsyncIterator[pb.WatchFactsResponse]:
+        """See the contract."""
+        size = page_size(request.page_size, WATCH_PAGE_SIZE, MAX_WATCH_PAGE_SIZE)
+        async for page in self._feed.pages(current().workspace, request.cursor, size, until_now=request.until_now):
+            yield _page(page.items, page.cursor)
+
+    def _key(self, message: pb.ProfileKey) -> KeyOrProfile:
+        return self._keys.read(current().workspace, message, "key")
+
+    def _wanted(self, messages: Sequence[pb.ProfileKey]) -> list[KeyOrProfile]:
+        found = Violations()
+        wanted = []
+        for i, message in enumerate(messages):
+            try:
+                wanted.append(self._keys.read(current().workspace, message, f"keys[{i}]"))
+            except InvalidFieldsError as error:
+                for violation in error.violations:
+                    found.add(violation.field, violation.description)
+        found.check()
+        return wanted
+
+
+def _require_count(items: Sized, field: str, most: int) -> None:
+    if not 0 < len(items) <= most:
+        raise InvalidFieldsError([Violation(field, f"expected 1 to {most} items")])
+
+
+def _add_result(response: pb.IngestResponse, result: Result) -> None:
+    added = response.results.add(
+        outcome=_OUTCOMES[result.outcome], fact_id=result.fact_id, profile_id=result.profile_id
+    )
+    for violation in result.violations:
+        added.violations.add(field=violation.field, description=violation.description)
+
+
+def _profile(profile: Profile) -> pb.Profile:
+    return pb.Profile(
+        profile_id=profile.person.profile_id,
+        identifiers=[identifier_to_proto(identifier) for identifier in profile.person.identifiers],
+        traits=[_trait(trait) for trait in profile.traits],
+        consents=[_consent(statement) for statement in profile.consents],
+        event_count=profile.event_count,
+        first_seen_at=_timestamp(profile.first_seen_at),
+        last_seen_at=_timestamp(profile.last_seen_at),
+    )
+
+
+def _trait(folded: FoldedTrait) -> pb.Trait:
+    return pb.Trait(
+        trait=folded.trait,
+        values=[_value(observation) for observation in folded.values],
+        alternatives=[_value(observation) for observation in folded.alternatives],
+        survivorship=_SURVIVORSHIPS[folded.survivorship],
+        contradiction=folded.contradiction,
+    )
+
+
+def _value(observation: Observation) -> pb.SourcedValue:
+    return pb.SourcedValue(
+        value=from_json(observation.type, observation.value),
+        source=observation.source,
+        method=_METHODS[observation.method],
+        observed_at=micros_to_timestamp(observation.observed_at),
+        confidence=observation.confidence,
+    )
+
+
+def _consent(statement: Statement) -> pb.Consent:
+    status = fact_pb2.CONSENT_STATUS_GRANTED if statement.granted else fact_pb2.CONSENT_STATUS_DENIED
+    return pb.Consent(
+        purpose=statement.purpose,
+        status=status,
+        source=statement.source,
+        stated_at=micros_to_timestamp(statement.stated_at),
+    )
+
+
+def _timestamp(microseconds: int | None) -> Timestamp | None:
+    return None if microseconds is None else micros_to_timestamp(microseconds)
+
+
+def _event(event: StoredEvent) -> pb.TimelineEvent:
+    return pb.TimelineEvent(
+        fact_id=event.id,
+        event=fact_pb2.Event(name=event.name, properties=event.properties),
+        source=event.source,
+        occurred_at=micros_to_timestamp(event.occurred_at),
+        received_at=micros_to_timestamp(event.received_at),
+    )
+
+
+def _page(rows: FactRows, cursor: str) -> pb.WatchFactsResponse:
+    return pb.WatchFactsResponse(
+        events=pages.to_arrow(pages.EVENTS, rows.events),
+        observations=pages.to_arrow(pages.OBSERVATIONS, rows.observations),
+        consents=pages.to_arrow(pages.CONSENTS, rows.consents),
+        retractions=pages.to_arrow(pages.RETRACTIONS, rows.retractions),
+        cursor=cursor,
+    )

@@ -1,0 +1,166 @@
+"""Appends facts. What makes a message new or a duplicate is decided here, by one unique index."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sima_runtime.database import Driver, copy_into, execute, fetch
+from sima_runtime.keys import Keys
+
+from sima_profile.store.times import microseconds_of, to_copy, to_database
+
+_INCOMING = """CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
+    id uuid, occurred_at timestamptz, source text, keys uuid[], owner uuid, contested boolean, name text,
+    properties bytea, content uuid) ON COMMIT DELETE ROWS"""
+_HOLD_OWNERS = "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
+_VERSIONS = "SELECT owners_version, (SELECT epoch FROM feed_epoch) FROM workspaces WHERE workspace = %s"
+_REGISTER = "INSERT INTO workspaces (workspace) VALUES (%s) ON CONFLICT DO NOTHING"
+
+# In the order of ids, so that two calls with the same messages never wait for each other in a circle.
+_APPEND = """WITH appended AS (
+    INSERT INTO facts (workspace, id, occurred_at, received_at, source, keys, owner, contested, name, properties,
+        content, epoch)
+    SELECT %(workspace)s, id, occurred_at, %(received_at)s, source, keys, owner, contested, name, properties,
+        content, %(epoch)s
+    FROM incoming ORDER BY id
+    ON CONFLICT (workspace, id) DO NOTHING RETURNING id)
+SELECT id FROM incoming WHERE id NOT IN (SELECT id FROM appended)"""
+_CONTENTS = "SELECT id, content FROM facts WHERE workspace = %s AND id = ANY(%s)"
+
+_FIRST_SEEN = """INSERT INTO message_times (workspace, message, received_at)
+    SELECT %(workspace)s, message, %(now)s FROM unnest(%(messages)s) AS message ORDER BY message
+    ON CONFLICT (workspace, message) DO NOTHING"""
+_TIMES = f"""SELECT message, {microseconds_of("received_at")} FROM message_times
+    WHERE workspace = %s AND message = ANY(%s)"""
+
+
+class FactRow(NamedTuple):
+    """A row of `facts` for COPY, in which a time is an `int8` (see `times.to_copy`)."""
+
+    id: bytes
+    occurred_at: int
+    source: str
+    keys: list[bytes]
+    owner: bytes | None
+    contested: bool
+    name: str | None
+    properties: bytes | None
+    content: bytes
+
+
+class ObservationRow(NamedTuple):
+    """A row of `observations` for COPY."""
+
+    fact_id: bytes
+    position: int
+    id: bytes
+    owner: bytes | None
+    contested: bool
+    keys: list[bytes]
+    trait: str
+    type: str
+    value: str
+    source: str
+    method: str
+    observed_at: int
+    confidence: float
+
+
+class ConsentRow(NamedTuple):
+    """A row of `consents` for COPY."""
+
+    fact_id: bytes
+    position: int
+    id: bytes
+    keys: list[bytes]
+    purpose: str
+    granted: bool
+    source: str
+    stated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """What holds while a transaction appends.
+
+    Attributes:
+        connection: In the transaction.
+        workspace: Whose facts.
+        received_at: The server's clock, in microseconds since 1970.
+        owners_version: Which standings of identifiers are in force; nobody changes them before the transaction ends.
+        epoch: Epoch of the feed.
+    """
+
+    connection: Driver
+    workspace: str
+    received_at: int
+    owners_version: int
+    epoch: int
+
+    def parameters(self) -> dict[str, object]:
+        """Return what statements that write rows share."""
+        return {"workspace": self.workspace, "received_at": to_database(self.received_at), "epoch": self.epoch}
+
+
+_FACT_TYPES = ("uuid", "int8", "text", "uuid[]", "uuid", "bool", "text", "bytea", "uuid")
+_OBSERVATION_TYPES = ("uuid", "int2", "uuid", "uuid", "bool", "uuid[]", *["text"] * 5, "int8", "float8")
+_CONSENT_TYPES = ("uuid", "int2", "uuid", "uuid[]", "text", "bool", "text", "int8")
+_STORED = ("workspace", "received_at", "epoch")
+_STORED_TYPES = ("text", "int8", "int4")
+
+
+def owners_lock(workspace: str) -> str:
+    """Return the name of the lock that appending holds shared, and rewriting owners alone."""
+    return f"profile owners {workspace}"
+
+
+async def register(connection: Driver, workspace: str) -> None:
+    """Note that a workspace exists, so that its owners are followed."""
+    await execute(connection, _REGISTER, (workspace,))
+
+
+async def begin(connection: Driver, workspace: str, received_at: int) -> Append:
+    """Begin to append: until the transaction ends, no standing of an identifier changes."""
+    async with connection.pipeline():  # one round trip; each statement sees what the one before waited for
+        await connection.execute(_INCOMING)
+        await connection.execute(_HOLD_OWNERS, (owners_lock(workspace),))
+        cursor = await connection.execute(_VERSIONS, (workspace,))
+    [(owners_version, epoch)] = await cursor.fetchall()
+    return Append(connection, workspace, received_at, owners_version, epoch)
+
+
+async def append_facts(append: Append, rows: Iterable[FactRow]) -> list[bytes]:
+    """Append facts with distinct ids, and return the ids of those that were there before."""
+    await copy_into(append.connection, "incoming", FactRow._fields, _FACT_TYPES, rows)
+    return [fact for (fact,) in await fetch(append.connection, _APPEND, append.parameters())]
+
+
+async def contents(append: Append, facts: Collection[bytes]) -> dict[bytes, bytes]:
+    """Return the content hashes of stored facts."""
+    return dict(await fetch(append.connection, _CONTENTS, (append.workspace, Keys(facts))))
+
+
+async def append_observations(append: Append, rows: Sequence[ObservationRow]) -> None:
+    """Append what facts say about traits."""
+    await _append_parts(append, "observations", ObservationRow._fields, _OBSERVATION_TYPES, rows)
+
+
+async def append_consents(append: Append, rows: Sequence[ConsentRow]) -> None:
+    """Append what facts say about consents."""
+    await _append_parts(append, "consents", ConsentRow._fields, _CONSENT_TYPES, rows)
+
+
+async def _append_parts(
+    append: Append, table: str, columns: Sequence[str], types: Sequence[str], rows: Sequence[Sequence[object]]
+) -> None:
+    stored = (append.workspace, to_copy(append.received_at), append.epoch)
+    if rows:
+        written = ((*row, *stored) for row in rows)
+        await copy_into(append.connection, table, (*columns, *_STORED), (*types, *_STORED_TYPES), written)
+
+
+async def first_times(connection: Driver, workspace: str, messages: Collection[bytes], now: int) -> Mapping[bytes, int]:
+    """Return when each message was first received: now, for those that never were."""
+    parameters = {"workspace": workspace, "messages": Keys(messages), "now": to_database(now)}
+    await execute(connection, _FIRST_SEEN, parameters)
+    return dict(await fetch(connection, _TIMES, (workspace, Keys(messages))))

@@ -1,0 +1,80 @@
+"""One message with two contents: the smaller hash counts, whichever came first; the other is kept beside."""
+
+from collections.abc import Collection, Iterable
+
+import orjson
+from sima_runtime.database import execute, fetch
+from sima_runtime.keys import Key, Keys
+
+from sima_profile.batch import Arrival
+from sima_profile.store.appending import Append
+from sima_profile.store.times import to_database
+
+_LOCK = "SELECT id, content FROM facts WHERE workspace = %s AND id = ANY(%s) ORDER BY id FOR UPDATE"
+
+_SET_ASIDE = """INSERT INTO conflicts
+    SELECT workspace, id, content, occurred_at, received_at, source, keys, name, properties,
+        (SELECT coalesce(jsonb_agg(jsonb_build_array(trait, type, value, method, confidence) ORDER BY position), '[]')
+            FROM observations WHERE workspace = fact.workspace AND fact_id = fact.id),
+        (SELECT coalesce(jsonb_agg(jsonb_build_array(purpose, granted) ORDER BY position), '[]')
+            FROM consents WHERE workspace = fact.workspace AND fact_id = fact.id)
+    FROM facts AS fact WHERE workspace = %(workspace)s AND id = ANY(%(facts)s)
+    ON CONFLICT DO NOTHING"""
+_RETRACT = """INSERT INTO retractions (workspace, id, relation, occurred_at, epoch)
+    SELECT workspace, id, 'events', occurred_at, %(epoch)s
+        FROM facts WHERE workspace = %(workspace)s AND id = ANY(%(facts)s) AND name IS NOT NULL
+    UNION ALL SELECT workspace, id, 'observations', observed_at, %(epoch)s
+        FROM observations WHERE workspace = %(workspace)s AND fact_id = ANY(%(facts)s)
+    UNION ALL SELECT workspace, id, 'consents', stated_at, %(epoch)s
+        FROM consents WHERE workspace = %(workspace)s AND fact_id = ANY(%(facts)s)"""
+_REMOVE_PARTS = tuple(
+    f"DELETE FROM {table} WHERE workspace = %(workspace)s AND fact_id = ANY(%(facts)s)"
+    for table in ("observations", "consents")
+)
+# The new content still lies in the table that it came in by. The row takes a new place in the feed.
+_REPLACE = """UPDATE facts SET occurred_at = new.occurred_at, received_at = %(received_at)s, keys = new.keys,
+        owner = new.owner, contested = new.contested, name = new.name, properties = new.properties,
+        content = new.content, epoch = %(epoch)s, xid = pg_current_xact_id(), seq = nextval('feed_seq')
+    FROM incoming AS new
+    WHERE facts.workspace = %(workspace)s AND facts.id = ANY(%(facts)s) AND new.id = facts.id"""
+_KEEP = """INSERT INTO conflicts
+    (workspace, fact_id, content, occurred_at, received_at, source, keys, name, properties, traits, consents)
+    VALUES (%(workspace)s, %(fact)s, %(content)s, %(occurred_at)s, %(received_at)s, %(source)s, %(keys)s, %(name)s,
+        %(properties)s, %(traits)s, %(consents)s)
+    ON CONFLICT DO NOTHING"""
+
+
+async def lock(append: Append, facts: Collection[bytes]) -> dict[bytes, bytes]:
+    """Return the content hashes of stored facts, which nobody else replaces before the transaction ends."""
+    return dict(await fetch(append.connection, _LOCK, (append.workspace, Keys(facts))))
+
+
+async def replace(append: Append, facts: Collection[bytes]) -> None:
+    """Put the incoming contents of locked facts in the place of the stored ones, which are set aside and retracted.
+
+    The new parts are the caller's to append.
+    """
+    parameters = append.parameters() | {"facts": Keys(facts)}
+    for statement in (_SET_ASIDE, _RETRACT, *_REMOVE_PARTS, _REPLACE):
+        await execute(append.connection, statement, parameters)
+
+
+async def keep(append: Append, losers: Iterable[Arrival]) -> None:
+    """Keep contents that lost; one that is kept already changes nothing."""
+    async with append.connection.cursor() as cursor:
+        await cursor.executemany(_KEEP, [append.parameters() | _row(arrival) for arrival in losers])
+
+
+def _row(arrival: Arrival) -> dict[str, object]:
+    fact = arrival.fact
+    return {
+        "fact": Key(arrival.id),
+        "content": Key(fact.content),
+        "occurred_at": to_database(arrival.occurred_at),
+        "source": fact.source,
+        "keys": Keys(arrival.belonging.keys),
+        "name": fact.event,
+        "properties": fact.properties,
+        "traits": orjson.dumps(fact.traits, default=tuple).decode(),
+        "consents": orjson.dumps(fact.consents, default=tuple).decode(),
+    }

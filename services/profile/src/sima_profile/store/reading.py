@@ -1,0 +1,148 @@
+"""What a profile is folded from, and timelines."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sima_runtime.database import Driver, fetch
+from sima_runtime.keys import Key, Keys
+
+from sima_profile.consent import Statement
+from sima_profile.store.pipeline import fetch_all
+from sima_profile.store.times import microseconds_of, to_database
+from sima_profile.survivorship import WEIGHED, Observation
+
+#: So many observations per profile are read as they lie; more are read by their index, the latest of each source.
+FEW = 500
+
+_OBSERVED_AT = microseconds_of("observed_at")
+_COLUMNS = f"owner, trait, {_OBSERVED_AT}, confidence, source, method, type, value"
+_ALL = f"""SELECT {_COLUMNS} FROM observations
+    WHERE workspace = %(workspace)s AND owner = ANY(%(owners)s) LIMIT %(limit)s"""
+# Leaps through the index from one (owner, trait, source, method) to the next, and takes the latest of each; the order
+# is that of `survivorship.Observation`.
+_LATEST = f"""WITH RECURSIVE groups AS (
+    SELECT first.* FROM unnest(%(owners)s) AS owners (key) CROSS JOIN LATERAL (
+        SELECT owner, trait, source, method FROM observations
+        WHERE workspace = %(workspace)s AND owner = owners.key ORDER BY trait, source, method LIMIT 1) AS first
+    UNION ALL
+    SELECT next.* FROM groups CROSS JOIN LATERAL (
+        SELECT owner, trait, source, method FROM observations
+        WHERE workspace = %(workspace)s AND owner = groups.owner
+            AND (trait, source, method) > (groups.trait, groups.source, groups.method)
+        ORDER BY trait, source, method LIMIT 1) AS next)
+SELECT latest.* FROM groups CROSS JOIN LATERAL (
+    SELECT {_COLUMNS} FROM observations
+    WHERE workspace = %(workspace)s AND owner = groups.owner AND trait = groups.trait AND source = groups.source
+        AND method = groups.method AND trait <> ALL(%(unions)s)
+    ORDER BY observations.observed_at DESC, confidence DESC, type DESC, value DESC LIMIT {WEIGHED}) AS latest
+UNION ALL
+SELECT * FROM (
+    SELECT DISTINCT ON (owner, trait, type, value) {_COLUMNS} FROM observations
+    WHERE workspace = %(workspace)s AND owner = ANY(%(owners)s) AND trait = ANY(%(unions)s)
+    ORDER BY owner, trait, type, value, observations.observed_at DESC, confidence DESC, source DESC, method DESC
+) AS union_traits"""
+
+_CONSENTS = f"""SELECT DISTINCT ON (key, purpose) key, purpose, granted, source, {microseconds_of("stated_at")}
+    FROM consents CROSS JOIN unnest(keys) AS key
+    WHERE workspace = %(workspace)s AND keys && %(owners)s AND key = ANY(%(owners)s)
+    ORDER BY key, purpose, stated_at DESC, granted, source DESC"""
+
+_ACTIVITY = f"""SELECT owner, count(name), {microseconds_of("min(occurred_at)")}, {microseconds_of("max(occurred_at)")}
+    FROM facts WHERE workspace = %(workspace)s AND owner = ANY(%(owners)s) GROUP BY owner"""
+
+_TIMELINE = f"""SELECT id, name, properties, source, {microseconds_of("occurred_at")}, {microseconds_of("received_at")}
+FROM unnest(%(owners)s) AS owners (key) CROSS JOIN LATERAL (
+    SELECT id, name, properties, source, occurred_at, received_at FROM facts
+    WHERE workspace = %(workspace)s AND owner = owners.key AND name IS NOT NULL
+        AND (%(names)s::text[] = '{{{{}}}}' OR name = ANY(%(names)s::text[])) {{before}}
+    ORDER BY occurred_at DESC, id DESC LIMIT %(limit)s) AS event
+ORDER BY occurred_at DESC, id DESC LIMIT %(limit)s"""
+_FIRST_PAGE = _TIMELINE.format(before="")
+_NEXT_PAGE = _TIMELINE.format(before="AND (occurred_at, id) < (%(at)s, %(id)s)")
+
+
+class Activity(NamedTuple):
+    """What one identifier's facts span.
+
+    Attributes:
+        events: How many events there are.
+        first_at: When the earliest fact happened.
+        last_at: When the latest one did.
+    """
+
+    events: int
+    first_at: int
+    last_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What profiles are folded from.
+
+    Attributes:
+        observations: Owner, trait and observation.
+        statements: The latest consent statement for each identifier and purpose.
+        activities: By owner.
+    """
+
+    observations: list[tuple[bytes, str, Observation]]
+    statements: list[Statement]
+    activities: dict[bytes, Activity]
+
+
+class StoredEvent(NamedTuple):
+    """One event of a timeline; times in microseconds since 1970."""
+
+    id: bytes
+    name: str
+    properties: bytes
+    source: str
+    occurred_at: int
+    received_at: int
+
+
+async def material(
+    connection: Driver, workspace: str, owners: Collection[bytes], people: int, unions: Sequence[str]
+) -> Material:
+    """Return all that the profiles of some identifiers are folded from.
+
+    Args:
+        connection: In autocommit.
+        workspace: Whose.
+        owners: The identifiers of all the profiles.
+        people: How many profiles these are.
+        unions: The traits of which every value counts.
+    """
+    parameters = {"workspace": workspace, "owners": Keys(owners), "limit": FEW * people + 1, "unions": list(unions)}
+    queries = (_ALL, _CONSENTS, _ACTIVITY)
+    observations, statements, activities = await fetch_all(connection, queries, parameters)
+    if len(observations) > FEW * people:
+        observations = await fetch(connection, _LATEST, parameters)
+    return Material(
+        [(owner, trait, Observation(*rest)) for owner, trait, *rest in observations],
+        [Statement(*row) for row in statements],
+        {owner: Activity(*rest) for owner, *rest in activities},
+    )
+
+
+async def events(
+    connection: Driver,
+    workspace: str,
+    owners: Collection[bytes],
+    *,
+    names: Sequence[str],
+    before: tuple[int, bytes] | None,
+    limit: int,
+) -> list[StoredEvent]:
+    """Return a page of the events of some identifiers, newest first, behind the place `before` (time and id)."""
+    parameters: dict[str, Any] = {
+        "workspace": workspace,
+        "owners": Keys(owners),
+        "names": list(names),
+        "limit": limit,
+    }
+    if before is not None:
+        parameters |= {"at": to_database(before[0]), "id": Key(before[1])}
+    rows = await fetch(connection, _FIRST_PAGE if before is None else _NEXT_PAGE, parameters)
+    return [StoredEvent(*row) for row in rows]

@@ -1,0 +1,163 @@
+"""Reads the messages of the contract: each becomes a checked fact, or every reason why it cannot. Pure."""
+
+import re
+from functools import lru_cache
+
+import orjson
+from sima.type.v1 import fact_pb2, identifier_pb2
+from sima_runtime.errors import InvalidIdentifierError, Violations
+from sima_runtime.wire import KeyedIdentifier, keyed_identifier
+from sima_sdk.identifiers import IdentifierKinds
+
+from sima_profile.facts import METHODS, CheckedConsent, CheckedFact, CheckedTrait
+from sima_profile.message_identity import content_hash, message_hash
+from sima_profile.values import to_json, to_microseconds
+
+MAX_IDENTIFIERS = 50
+MAX_NAME = 200
+MAX_PROPERTIES = 256 * 1024
+#: How far ahead of the server's clock a message may say that it happened, in microseconds: one day.
+MAX_AHEAD = 86_400_000_000
+
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_NAME_EXPECTED = f"expected 1 to {MAX_NAME} characters, no control characters"
+_IDENTIFIERS_EXPECTED = f"expected 1 to {MAX_IDENTIFIERS} identifiers"
+_PROPERTIES_EXPECTED = f"expected one JSON object in UTF-8 of at most {MAX_PROPERTIES} bytes"
+
+
+class IdentifierReader:
+    """Reads the identifiers of one workspace."""
+
+    def __init__(self, kinds: IdentifierKinds, secret: bytes) -> None:
+        """Set up.
+
+        Args:
+            kinds: The known kinds of identifiers.
+            secret: The workspace's secret, which keys are made with.
+        """
+        self._kinds = kinds
+        self._secret = secret
+
+    def read(
+        self, message: identifier_pb2.Identifier, region: str, path: str, found: Violations
+    ) -> KeyedIdentifier | None:
+        """Bring one identifier into its normal form; None after noting below `path` what is wrong with it."""
+        try:
+            return keyed_identifier(message, region, self._kinds, self._secret)
+        except InvalidIdentifierError as error:
+            part = "kind" if message.kind not in self._kinds else "key" if message.key else "value"
+            found.add(f"{path}.{part}", str(error))
+            return None
+
+
+class FactReader:
+    """Reads the facts of one workspace."""
+
+    def __init__(self, workspace: str, identifiers: IdentifierReader, now: int) -> None:
+        """Set up.
+
+        Args:
+            workspace: Whose facts.
+            identifiers: Reads the identifiers of the workspace.
+            now: The server's clock, in microseconds since 1970.
+        """
+        self._workspace = workspace
+        self._read_identifier = identifiers.read
+        self._latest = now + MAX_AHEAD
+
+    def fact(self, message: fact_pb2.Fact) -> CheckedFact:
+        """Check one message.
+
+        Raises:
+            InvalidFieldsError: It cannot be stored; every violation is named by its path from the fact on.
+        """
+        found = Violations()
+        source = message.source
+        found.require(_is_name(source), "source", _NAME_EXPECTED)
+        identifiers = self._identifiers(message, found)
+        stated_at = self._stated_at(message, found)
+        event, properties = _event(message, found)
+        traits = _traits(message, found) if message.traits else ()
+        consents = _consents(message, found) if message.consents else ()
+        found.check()
+        content = content_hash(
+            identifiers, stated_at, event=event, properties=properties, traits=traits, consents=consents
+        )
+        message_id = message.message_id
+        name = message_hash(self._workspace, source, message_id, content)
+        return CheckedFact(
+            source, name, message_id, identifiers, stated_at, event, properties, traits, consents, content
+        )
+
+    def _identifiers(self, message: fact_pb2.Fact, found: Violations) -> tuple[KeyedIdentifier, ...]:
+        given = message.identifiers
+        if not found.require(0 < len(given) <= MAX_IDENTIFIERS, "identifiers", _IDENTIFIERS_EXPECTED):
+            return ()
+        region = message.default_region
+        read = [self._read_identifier(item, region, f"identifiers[{i}]", found) for i, item in enumerate(given)]
+        return tuple({item.key: item for item in read if item}.values())
+
+    def _stated_at(self, message: fact_pb2.Fact, found: Violations) -> int | None:
+        if not message.HasField("occurred_at"):
+            return None
+        try:
+            at = to_microseconds(message.occurred_at)
+        except ValueError as error:
+            found.add("occurred_at", str(error))
+            return None
+        found.require(at <= self._latest, "occurred_at", "expected a time at most one day ahead of now")
+        return at
+
+
+@lru_cache(4096)  # sources, events, traits and purposes are few and come again all the time
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= MAX_NAME and not _CONTROL.search(text)
+
+
+def _event(message: fact_pb2.Fact, found: Violations) -> tuple[str | None, bytes | None]:
+    if not message.HasField("event"):
+        return None, None
+    event = message.event
+    name, properties = event.name, event.properties
+    found.require(_is_name(name), "event.name", _NAME_EXPECTED)
+    if not properties:
+        return name, b"{}"
+    try:
+        parsed = orjson.loads(properties) if len(properties) <= MAX_PROPERTIES else None
+        if type(parsed) is dict:
+            return name, orjson.dumps(parsed, option=orjson.OPT_SORT_KEYS)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        pass
+    found.add("event.properties", _PROPERTIES_EXPECTED)
+    return name, None
+
+
+def _traits(message: fact_pb2.Fact, found: Violations) -> tuple[CheckedTrait, ...]:
+    read = [_trait(trait, f"traits[{i}]", found) for i, trait in enumerate(message.traits)]
+    return tuple(sorted({trait for trait in read if trait}))
+
+
+def _trait(message: fact_pb2.TraitObservation, path: str, found: Violations) -> CheckedTrait | None:
+    name, confidence = message.trait, message.confidence if message.HasField("confidence") else 1.0
+    method = METHODS.get(message.method or fact_pb2.METHOD_OBSERVED)
+    found.require(_is_name(name), f"{path}.trait", _NAME_EXPECTED)
+    found.require(method is not None, f"{path}.method", "expected a method of the contract")
+    found.require(0 < confidence <= 1, f"{path}.confidence", "expected a number above 0 and at most 1")
+    try:
+        kind, value = to_json(message.value)
+    except ValueError as error:
+        found.add(f"{path}.value", str(error))
+        return None
+    return CheckedTrait(name, kind, value, method, confidence) if method else None
+
+
+def _consents(message: fact_pb2.Fact, found: Violations) -> tuple[CheckedConsent, ...]:
+    read = [_consent(consent, f"consents[{i}]", found) for i, consent in enumerate(message.consents)]
+    return tuple(sorted(set(read)))
+
+
+def _consent(message: fact_pb2.ConsentStatement, path: str, found: Violations) -> CheckedConsent:
+    found.require(_is_name(message.purpose), f"{path}.purpose", _NAME_EXPECTED)
+    known = (fact_pb2.CONSENT_STATUS_GRANTED, fact_pb2.CONSENT_STATUS_DENIED)
+    found.require(message.status in known, f"{path}.status", "expected granted or denied")
+    return CheckedConsent(message.purpose, message.status == fact_pb2.CONSENT_STATUS_GRANTED)

@@ -1,0 +1,64 @@
+"""Values of traits: from the wire to JSON text and back, and instants to microseconds."""
+
+from datetime import datetime, timedelta
+from math import isfinite
+
+import orjson
+from google.protobuf import timestamp_pb2
+from sima.type.v1 import value_pb2
+from sima_runtime.wire import timestamp_to_micros, value_to_proto
+
+#: Longest text of a trait, in characters.
+MAX_TEXT = 65_536
+
+_EPOCH = datetime(1970, 1, 1)  # written as UTC below
+_EARLIEST, _END = -62_135_596_800, 253_402_300_800  # seconds of the years 1 and 10,000
+
+
+def to_microseconds(timestamp: timestamp_pb2.Timestamp) -> int:
+    """Return an instant in microseconds since 1970; finer digits are cut off.
+
+    Raises:
+        ValueError: It is no instant of the years 1 to 9999.
+    """
+    if not (_EARLIEST <= timestamp.seconds < _END and 0 <= timestamp.nanos < 1_000_000_000):
+        raise ValueError("expected an instant of the years 1 to 9999")
+    return timestamp_to_micros(timestamp)
+
+
+def to_json(value: value_pb2.Value) -> tuple[str, str]:
+    """Return the type of a value (text, number, boolean, time) and the value as JSON text, one text per value.
+
+    Raises:
+        ValueError: The value is missing or out of bounds; the text says what was expected.
+    """
+    kind = value.WhichOneof("kind")
+    match kind:
+        case "text":
+            return kind, _text(value.text)
+        case "number":
+            return kind, _number(value.number)
+        case "boolean":
+            return kind, "true" if value.boolean else "false"
+        case "time":
+            instant = _EPOCH + timedelta(microseconds=to_microseconds(value.time))
+            return kind, f'"{instant.isoformat(timespec="microseconds")}Z"'
+    raise ValueError("required")
+
+
+def from_json(kind: str, text: str) -> value_pb2.Value:
+    """Return the value that `to_json` wrote."""
+    plain = orjson.loads(text)
+    return value_to_proto(datetime.fromisoformat(plain) if kind == "time" else plain)
+
+
+def _text(text: str) -> str:
+    if len(text) > MAX_TEXT or "\0" in text:
+        raise ValueError(f"expected a text of at most {MAX_TEXT} characters without NUL")
+    return orjson.dumps(text).decode()
+
+
+def _number(number: float) -> str:
+    if not isfinite(number):
+        raise ValueError("expected a finite number")
+    return orjson.dumps(number + 0.0).decode()  # adding zero turns -0.0 into 0.0
