@@ -1,0 +1,229 @@
+"""The pixel's script in a real browser, against the connector behind a real HTTP server."""
+
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, async_playwright
+from sima_plugin_pixel.pixel import PixelConnector
+from sima_sdk import Fact, Request, Source
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ROOT = Path(__file__).parents[3]
+PAGE = """<!doctype html><title>Shoes</title><meta name="sima:category" content="running">
+<script>
+  window.sima = window.sima || [];
+  sima.push(["track", "product_viewed", {"sku": "RUN-101", "price": 119}]);
+</script>
+<script src="/in/web/sima.js"></script><a href="/cart">Cart</a>"""
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+class Site:
+    """A shop with the pixel on every page; `facts` is what the connector made of what the browser sent."""
+
+    def __init__(self) -> None:
+        self.facts: list[Fact] = []
+        self.posts = 0
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop answering."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def named(self, name: str) -> list[Fact]:
+        """The events of a name, in the order of arrival."""
+        return [fact for fact in self.facts if fact.event and fact.event.name == name]
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                site.answer(self, b"")
+
+            def do_POST(self) -> None:
+                site.posts += 1
+                site.answer(self, self.rfile.read(int(self.headers["content-length"])))
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """Say nothing."""
+
+        return Handler
+
+    def answer(self, call: BaseHTTPRequestHandler, body: bytes) -> None:
+        """Let the connector answer below /in/web, and show the page everywhere else."""
+        url = urlsplit(call.path)
+        if not url.path.startswith("/in/web/"):
+            return self._send(call, 200, "text/html; charset=utf-8", PAGE.encode(), {})
+        request = Request(
+            method=call.command,
+            path=url.path.removeprefix("/in/web"),
+            headers={name.lower(): value for name, value in call.headers.items()},
+            query=dict(parse_qsl(url.query)),
+            body=body,
+        )
+        reception = PixelConnector().receive(request, Source("web"))
+        assert reception.refusals == ()
+        self.facts.extend(reception.facts)
+        response = reception.response
+        return self._send(call, response.status, response.content_type, response.body, dict(response.headers))
+
+    @staticmethod
+    def _send(call: BaseHTTPRequestHandler, status: int, kind: str, body: bytes, headers: dict[str, str]) -> None:
+        call.send_response(status)
+        for name, value in {**headers, "content-type": kind, "content-length": str(len(body))}.items():
+            call.send_header(name, value)
+        call.end_headers()
+        if status != 204:
+            call.wfile.write(body)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A site of its own."""
+    site = Site()
+    yield site
+    site.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a real browser."""
+    found = subprocess.run([ROOT / "scripts" / "chromium"], capture_output=True, text=True, check=False, timeout=600)
+    if found.returncode:
+        pytest.skip("there is no Chromium, and only root on Debian can have it installed")
+    return found.stdout.strip()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    """The browser, one for all visitors."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def visitor(browser: Browser, **how: object) -> AsyncIterator[BrowserContext]:
+    """Somebody with cookies of their own."""
+    context = await browser.new_context(**how)  # type: ignore[arg-type]
+    yield context
+    await context.close()
+
+
+async def until(condition: Callable[[], object], context: BrowserContext) -> None:
+    """Give what was sent a moment to arrive."""
+    page = context.pages[0] if context.pages else await context.new_page()
+    for _ in range(100):
+        if condition():
+            return
+        await page.wait_for_timeout(50)
+    raise AssertionError("nothing arrived within five seconds")
+
+
+def anonymous(fact: Fact) -> str:
+    """The visitor's own id."""
+    return next(name.value for name in fact.identifiers if name.kind == "anonymous_id")
+
+
+async def test_leaving_a_page_reports_it_with_the_time_spent(site: Site, browser: Browser) -> None:
+    """Each page view arrives once, when the page is left, with its address, title and seconds."""
+    async with visitor(browser) as context:
+        page = await context.new_page()
+        await page.goto(f"{site.url}/shoes?secret=1&utm_source=mail")
+        await page.wait_for_timeout(300)
+        await page.click("a")
+        await until(lambda: site.named("page_viewed"), context)
+        (view,) = site.named("page_viewed")
+        assert view.event is not None
+        properties = view.event.properties
+        assert properties["path"] == "/shoes"
+        assert properties["title"] == "Shoes"
+        assert properties["category"] == "running"
+        assert properties["utm_source"] == "mail"
+        assert "secret" not in str(properties)
+        assert properties["duration_s"] > 0.2
+
+
+async def test_what_the_page_asked_before_the_script_came_is_not_lost(site: Site, browser: Browser) -> None:
+    """Calls that wait for the script are made when it is there."""
+    async with visitor(browser) as context:
+        page = await context.new_page()
+        await page.goto(site.url)
+        await page.close()
+        await until(lambda: site.named("product_viewed"), context)
+        (seen,) = site.named("product_viewed")
+        assert seen.event is not None
+        assert seen.event.properties == {"sku": "RUN-101", "price": 119}
+
+
+async def test_a_visitor_keeps_one_id_over_pages_and_visits(site: Site, browser: Browser) -> None:
+    """The first-party id is made once and comes back with every event, another visitor has another."""
+    ids = set()
+    for _ in range(2):
+        async with visitor(browser) as context:
+            site.facts.clear()
+            for _ in range(2):
+                page = await context.new_page()
+                await page.goto(site.url)
+                await page.close()
+            await until(lambda: len(site.named("page_viewed")) == 2, context)
+            own = {anonymous(fact) for fact in site.facts}
+            assert len(own) == 1
+            ids |= own
+    assert len(ids) == 2
+
+
+async def test_who_says_who_they_are_is_known_by_it_from_then_on(site: Site, browser: Browser) -> None:
+    """An identify call ties the visitor's id to the account, and later events carry both."""
+    async with visitor(browser) as context:
+        page = await context.new_page()
+        await page.goto(site.url)
+        await page.evaluate("sima.identify({user_id: '42', email: 'ada@example.com'}, {first_name: 'Ada'})")
+        await page.evaluate("sima.track('wish_added', {sku: 'RUN-7'})")
+        await page.close()
+        await until(lambda: site.named("wish_added"), context)
+        kinds = {name.kind for fact in site.facts if fact.traits for name in fact.identifiers}
+        assert kinds == {"user_id", "email", "anonymous_id"}
+        assert {name.kind for name in site.named("wish_added")[0].identifiers} == {"user_id", "anonymous_id"}
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        "Object.defineProperty(navigator, 'doNotTrack', {value: '1'})",
+        "Object.defineProperty(navigator, 'globalPrivacyControl', {value: true})",
+    ],
+)
+async def test_who_does_not_want_to_be_followed_is_not(site: Site, browser: Browser, wish: str) -> None:
+    """With Do Not Track or Global Privacy Control nothing is sent and nothing is stored."""
+    async with visitor(browser) as context:
+        await context.add_init_script(wish)
+        page = await context.new_page()
+        await page.goto(site.url)
+        await page.evaluate("sima.track('wish_added', {})")
+        await page.click("a")
+        await page.wait_for_timeout(500)
+        assert site.posts == 0
+        assert await context.cookies() == []
+        assert await page.evaluate("localStorage.length") == 0
