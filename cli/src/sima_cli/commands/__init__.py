@@ -1,0 +1,1 @@
+"""The commands of `sima`, one module per group."""

@@ -1,0 +1,105 @@
+"""From an exception to what a person reads: one paragraph, all violations, and an exit code."""
+
+import asyncio
+import functools
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from sima_runtime.errors import (
+    AlreadyExistsError,
+    CursorExpiredError,
+    InUseError,
+    InvalidFieldsError,
+    NotFoundError,
+    RemoteError,
+    RetryLaterError,
+    SimaError,
+)
+
+from sima_cli.errors import CommandError, RefusedError, UnreachableError
+
+P = ParamSpec("P")
+
+EXIT_CODES = """[dim]Exit codes: 0 done · 1 not done, the text says why · 2 wrong use of the command · 3 refused: bad \
+fields, a rule that does not compile, an unknown name · 4 a service does not answer · 5 a process of `sima up` ended \
+by itself · 130 interrupted[/dim]"""
+
+
+def runs(command: Callable[P, Awaitable[None]]) -> Callable[P, None]:
+    """Make an asynchronous command a plain one, whose failures end it with a clear text and an exit code."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            asyncio.run(_awaited(command(*args, **kwargs)))
+        except (CommandError, SimaError) as error:
+            failure = explained(error)
+            Console(stderr=True).print(f"[bold red]✗[/] {escape(str(failure))}", highlight=False)
+            raise typer.Exit(failure.exit_code) from None
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader of our output has seen enough
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return run
+
+
+async def _awaited(command: Awaitable[None]) -> None:
+    await command
+
+
+def explained(error: CommandError | SimaError) -> CommandError:
+    """Return what to tell a person about an error of a service, with the exit code that goes with it."""
+    if isinstance(error, CommandError):
+        return error
+    explain = next((_EXPLANATIONS[kind] for kind in type(error).__mro__ if kind in _EXPLANATIONS), None)
+    return explain(error) if explain else CommandError(f"{str(error)[:1].upper()}{str(error)[1:]}.")
+
+
+def _invalid_fields(error: InvalidFieldsError) -> CommandError:
+    lines = [f"  {violation.field}: {violation.description}" for violation in error.violations]
+    return RefusedError("\n".join(["Refused; what has to be mended:", *lines]))
+
+
+def _not_found(error: NotFoundError) -> CommandError:
+    return RefusedError(f"There is no {error.resource} {error.name!r}.")
+
+
+def _already_exists(error: AlreadyExistsError) -> CommandError:
+    return RefusedError(f"There is a {error.resource} {error.name!r} already, and it is another one.")
+
+
+def _in_use(error: InUseError) -> CommandError:
+    return RefusedError(f"The {error.resource} {error.name!r} is still used by {error.used_by}.")
+
+
+def _cursor_expired(error: CursorExpiredError) -> CommandError:
+    return RefusedError(f"The cursor of {error.feed} is of a time before a restore; begin again without one.")
+
+
+def _retry_later(error: RetryLaterError) -> CommandError:
+    return UnreachableError(f"Nothing was done: {error}. Try again; `sima up` shows whether everything runs.")
+
+
+def _remote(error: RemoteError) -> CommandError:
+    if error.code == "UNAUTHENTICATED":
+        return RefusedError(f"{error.service} wants another token; give one with --token-file or SIMA_TOKEN_FILE.")
+    if error.code == "PERMISSION_DENIED":
+        return RefusedError(f"The token does not allow this call of {error.service}, or not in this workspace.")
+    under = f"; its log has the details under {error.request_id}" if error.request_id else ""
+    return CommandError(f"{error.service} failed with {error.code}{under}.")
+
+
+_EXPLANATIONS: dict[type[BaseException], Callable[[Any], CommandError]] = {
+    InvalidFieldsError: _invalid_fields,
+    NotFoundError: _not_found,
+    AlreadyExistsError: _already_exists,
+    InUseError: _in_use,
+    CursorExpiredError: _cursor_expired,
+    RetryLaterError: _retry_later,
+    RemoteError: _remote,
+}

@@ -1,0 +1,102 @@
+"""The data directory: what lies where, and which `sima up` is running in it."""
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from secrets import token_hex
+
+from sima_cli.errors import CommandError
+from sima_cli.guard import is_alive
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running `sima up`, as its data directory tells others.
+
+    Attributes:
+        pid: The supervisor.
+        born: When it was created, in seconds since 1970.
+        identity: Address of the gRPC service, `host:port`.
+        profile: Address of the gRPC service.
+        segment: Address of the gRPC service.
+        collector: Address of the collector, `http://host:port`.
+        workspace: Which one commands use unless told otherwise.
+        import_tokens: With which files may be sent, by source.
+    """
+
+    pid: int
+    born: float
+    identity: str
+    profile: str
+    segment: str
+    collector: str
+    workspace: str
+    import_tokens: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Paths within a data directory."""
+
+    root: Path
+
+    @property
+    def run_file(self) -> Path:
+        """Where the addresses of what runs are written."""
+        return self.root / "run.json"
+
+    @property
+    def logs(self) -> Path:
+        """One log per process."""
+        return self.root / "logs"
+
+    @property
+    def sources(self) -> Path:
+        """The sources that the collector serves unless told otherwise."""
+        return self.root / "sources.yaml"
+
+    @property
+    def workspace_key(self) -> Path:
+        """The master key of all workspaces."""
+        return self.root / "workspace.key"
+
+    def prepare(self) -> None:
+        """Make the folder, readable for its owner alone, and its master key, unless they exist."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(exist_ok=True)
+        if not self.workspace_key.exists():
+            write_private(self.workspace_key, token_hex(32))
+
+    def announce(self, running: Running) -> None:
+        """Tell others what runs here."""
+        write_private(self.run_file, json.dumps(asdict(running), indent=2))
+
+    def withdraw(self) -> None:
+        """Tell others that nothing runs here any more."""
+        self.run_file.unlink(missing_ok=True)
+
+    def running(self) -> Running | None:
+        """Return what runs here, or None; a file left by a process that is gone does not count."""
+        with suppress(FileNotFoundError, json.JSONDecodeError, TypeError):
+            running = Running(**json.loads(self.run_file.read_text()))
+            return running if is_alive(running.pid, running.born) else None
+        return None
+
+    def refuse_second(self) -> None:
+        """Raise CommandError if something runs here already."""
+        if running := self.running():
+            raise CommandError(
+                f"Sima is running in {self.root} already (process {running.pid}). Stop it with Ctrl-C where it was "
+                "started, or give another folder with --data-dir."
+            )
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, all at once."""
+    draft = path.with_suffix(".new")
+    draft.touch(mode=0o600)
+    draft.write_text(text)
+    os.replace(draft, path)

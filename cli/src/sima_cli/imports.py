@@ -1,0 +1,87 @@
+"""Sends files to the collector, which imports them through the connector of a source."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from sima_cli.errors import CommandError, RefusedError, UnreachableError
+
+#: What can become of a fact, as the collector counts it.
+OUTCOMES = ("accepted", "duplicates", "conflicts", "buffered", "refused")
+_PIECE_BYTES = 1 << 18
+
+#: Called with the counts up to now, after each page.
+Progress = Callable[[Mapping[str, int]], None]
+
+
+async def import_file(
+    client: httpx.AsyncClient, source: str, file: Path, token: str, on_progress: Progress
+) -> dict[str, int]:
+    """Send a file to a source and return what became of its facts.
+
+    Args:
+        client: Of the collector; its base address is the collector's.
+        source: Name of a source that reads files.
+        file: What to send.
+        token: The bearer token of the source.
+        on_progress: Hears the counts while it goes on.
+
+    Raises:
+        RefusedError: The collector does not take the file.
+        UnreachableError: The collector does not answer, or stopped in the middle.
+    """
+    last: dict[str, Any] = {}
+    try:
+        async with client.stream(
+            "POST",
+            f"/import/{source}",
+            params={"filename": file.name},
+            headers={"Authorization": f"Bearer {token}"},
+            content=_pieces(file),
+        ) as answer:
+            await _check(answer, source)
+            async for line in answer.aiter_lines():
+                last = json.loads(line)
+                on_progress(_counts(last))
+    except httpx.TransportError as error:
+        raise UnreachableError(
+            f"The collector at {client.base_url} does not answer ({type(error).__name__})."
+        ) from None
+    if last.get("type") != "done":
+        raise CommandError(f"{file} was imported in part only: {_reason(last)}. Send it again to go on.")
+    return _counts(last)
+
+
+async def _check(answer: httpx.Response, source: str) -> None:
+    if answer.is_success:
+        return
+    await answer.aread()
+    explanations = {
+        401: f"The token is not that of source {source}; give it with --import-token-file or SIMA_IMPORT_TOKEN_FILE.",
+        404: f"There is no source {source} that reads files. The sources are listed in the collector's sources file.",
+    }
+    raise RefusedError(explanations.get(answer.status_code) or f"Not taken: {_problem(answer)}.")
+
+
+def _problem(answer: httpx.Response) -> str:
+    try:
+        return _reason(answer.json())
+    except json.JSONDecodeError:
+        return f"HTTP status {answer.status_code}"
+
+
+def _reason(body: Mapping[str, Any]) -> str:
+    return str(body.get("detail") or body.get("title") or "the collector stopped")
+
+
+def _counts(line: Mapping[str, Any]) -> dict[str, int]:
+    return {outcome: int(line.get(outcome, 0)) for outcome in OUTCOMES}
+
+
+async def _pieces(file: Path) -> AsyncIterator[bytes]:
+    with file.open("rb") as handle:
+        while piece := handle.read(_PIECE_BYTES):
+            yield piece

@@ -1,0 +1,43 @@
+"""How people name a person on the command line: `email:ada@example.com`, or a profile id."""
+
+from uuid import UUID
+
+from sima.profile.v1.profile_service_pb2 import ProfileKey
+from sima.segment.v1.segment_service_pb2 import GetMembershipsRequest
+from sima.type.v1.identifier_pb2 import Identifier
+
+from sima_cli.errors import CommandError
+
+KEY_HELP = "KIND:VALUE, for example email:ada@example.com or phone:0912 345 6789, or a profile id."
+REGION_HELP = "Two-letter region in which a phone number without country code is read, for example SA."
+
+
+def profile_key(text: str, region: str | None) -> ProfileKey:
+    """Return the key of a profile from what a person wrote.
+
+    Raises:
+        CommandError: It is neither KIND:VALUE nor a profile id.
+    """
+    identifier = _identifier(text)
+    if identifier is None:
+        return ProfileKey(profile_id=text)
+    return ProfileKey(identifier=identifier, default_region=region or "")
+
+
+def memberships_request(text: str, region: str | None) -> GetMembershipsRequest:
+    """Return the question for the segments of a person; raises as `profile_key` does."""
+    key = profile_key(text, region)
+    if key.HasField("identifier"):
+        return GetMembershipsRequest(identifier=key.identifier, default_region=key.default_region)
+    return GetMembershipsRequest(profile_id=key.profile_id)
+
+
+def _identifier(text: str) -> Identifier | None:
+    kind, colon, value = text.partition(":")
+    if colon and kind and value:
+        return Identifier(kind=kind, value=value)
+    try:
+        UUID(text)
+    except ValueError:
+        raise CommandError(f"{text!r} names nobody; expected {KEY_HELP}") from None
+    return None

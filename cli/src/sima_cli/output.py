@@ -1,0 +1,167 @@
+"""How things look on a terminal: tables, the card of a profile, a rule with its mistakes."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from rich.box import ROUNDED, SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+from sima.profile.v1.profile_service_pb2 import Profile, SourcedValue, Trait
+from sima.segment.v1.segment_service_pb2 import RuleProblem
+
+from sima_cli import shapes
+
+#: For what was asked for.
+out = Console(highlight=False)
+#: For progress and explanations, so that what was asked for can be piped on.
+err = Console(stderr=True, highlight=False)
+
+_AGES = ((365, "year"), (30, "month"), (7, "week"), (1, "day"))
+
+
+def step(text: str) -> None:
+    """Tell people what is being done."""
+    err.print(f"[dim]●[/] {escape(text)} …")
+
+
+@contextmanager
+def counting(title: str) -> Iterator[Callable[[Mapping[str, int]], None]]:
+    """Show counts while they grow; gives the function that takes them."""
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True) as progress:
+        task = progress.add_task(escape(title), total=None)
+
+        def show(counts: Mapping[str, int]) -> None:
+            said = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+            progress.update(task, description=f"{escape(title)}  {said}")
+
+        yield show
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value on one line."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+    """Return a table; columns whose name begins with `#` hold numbers."""
+    made = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column.removeprefix("#"), justify="right" if column.startswith("#") else "left")
+    for row in rows:
+        made.add_row(*(escape(cell) if isinstance(cell, str) else cell for cell in row))
+    return made
+
+
+def age(moment: datetime, now: datetime | None = None) -> str:
+    """Return how long ago something was, as people say it."""
+    passed = (now or datetime.now(UTC)) - moment
+    if passed < timedelta(minutes=1):
+        return "just now"
+    if passed < timedelta(hours=1):
+        return _ago(int(passed.total_seconds() // 60), "minute")
+    if passed < timedelta(days=1):
+        return _ago(int(passed.total_seconds() // 3600), "hour")
+    days, unit = next((days, unit) for days, unit in _AGES if passed.days >= days)
+    return _ago(passed.days // days, unit)
+
+
+def _ago(count: int, unit: str) -> str:
+    return f"{count} {unit}{'' if count == 1 else 's'} ago"
+
+
+def profile_card(profile: Profile, segments: Sequence[str] = ()) -> RenderableType:
+    """Return a profile as a card: each trait with source, method and age, and the values that lost."""
+    parts: list[RenderableType] = [_identifiers(profile), _traits(profile.traits)]
+    if profile.consents:
+        parts.append(_consents(profile))
+    if segments:
+        parts.append(Text("in segments  ", style="dim").append(" · ".join(segments), style="bold magenta"))
+    parts.append(_seen(profile))
+    return Panel(Group(*parts), title=Text(_headline(profile), style="bold"), box=ROUNDED, expand=False)
+
+
+def _headline(profile: Profile) -> str:
+    chosen = {trait.trait: trait.values[0].value.text for trait in profile.traits if trait.values}
+    name = " ".join(filter(None, (chosen.get("first_name"), chosen.get("last_name"))))
+    return name or profile.profile_id
+
+
+def _identifiers(profile: Profile) -> Text:
+    text = Text("known as  ", style="dim")
+    for position, one in enumerate(profile.identifiers):
+        text.append(" · " if position else "", style="dim")
+        text.append(f"{one.kind} ", style="cyan").append(one.value or one.key.hex(), style="default")
+    return text
+
+
+def _traits(traits: Iterable[Trait]) -> Table:
+    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("trait", "value", "source", "method", "age", "lost against it"):
+        made.add_column(column, overflow="fold")
+    for trait in traits:
+        for position, chosen in enumerate(trait.values):
+            made.add_row(
+                Text(trait.trait, style="cyan") if position == 0 else "",
+                Text(_shown(chosen), style="bold"),
+                chosen.source,
+                shapes.method(chosen),
+                age(shapes.instant(chosen.observed_at)),
+                _lost(trait) if position == 0 else "",
+            )
+    return made
+
+
+def _lost(trait: Trait) -> Text:
+    text = Text("⚠ contradiction  " if trait.contradiction else "", style="yellow")
+    for position, one in enumerate(trait.alternatives[:3]):
+        text.append("; " if position else "", style="dim")
+        text.append(_shown(one), style="default")
+        text.append(f" ({one.source}, {shapes.method(one)}, {age(shapes.instant(one.observed_at))})", style="dim")
+    more = len(trait.alternatives) - 3
+    return text.append(f" and {more} more", style="dim") if more > 0 else text
+
+
+def _shown(one: SourcedValue) -> str:
+    value = shapes.value(one.value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _consents(profile: Profile) -> Text:
+    text = Text("consents  ", style="dim")
+    for one in profile.consents:
+        mark, style = ("✓ ", "green") if shapes.granted(one) else ("✗ ", "red")
+        text.append(mark + one.purpose, style=style)
+        text.append(f" ({one.source}, {age(shapes.instant(one.stated_at))})  ", style="dim")
+    return text
+
+
+def _seen(profile: Profile) -> Text:
+    text = Text(f"{profile.event_count} events", style="dim")
+    if profile.HasField("first_seen_at"):
+        text.append(f" · first seen {age(shapes.instant(profile.first_seen_at))}")
+        text.append(f" · last seen {age(shapes.instant(profile.last_seen_at))}")
+    return text.append(f" · profile {profile.profile_id}")
+
+
+def rule_problems(rule: str, problems: Iterable[RuleProblem]) -> str:
+    """Return a rule with a caret under each mistake, what was expected, and what was probably meant."""
+    lines = rule.splitlines() or [""]
+    parts = []
+    for problem in problems:
+        line = lines[min(max(problem.line, 1), len(lines)) - 1]
+        parts.append(f"  {line}\n  {' ' * _width(line[: max(problem.column, 1) - 1])}^ {problem.message}")
+        if problem.suggestion:
+            parts.append(f"  Did you mean {problem.suggestion}?")
+    return "\n".join(parts)
+
+
+def _width(text: str) -> int:
+    return Text(text).cell_len

@@ -1,0 +1,105 @@
+"""Child processes: each with a log of its own, all ended together, and none that ends by itself unnoticed."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+from sima_cli.errors import CrashedError
+from sima_cli.guard import Guard
+
+HOST = "127.0.0.1"
+_LAST_LINES = 20
+
+
+class Nursery:
+    """Starts processes and keeps an eye on them; made by `nursery`."""
+
+    def __init__(self, guard: Guard, watchers: asyncio.TaskGroup, logs: Path) -> None:
+        self.guard = guard
+        self._watchers = watchers
+        self._watching: list[asyncio.Task[None]] = []
+        self._processes: list[asyncio.subprocess.Process] = []
+        self._logs = logs
+
+    async def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start Python with some arguments, and with `environment` beside our own."""
+        log = self._logs / f"{name}.log"
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **environment},
+                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor alone
+            )
+        self.guard.watch(process.pid)
+        self._processes.append(process)
+        self._watching.append(self._watchers.create_task(_crash(name, process, log)))
+
+    def stop_watching(self) -> None:
+        """From now on processes may end."""
+        for task in self._watching:
+            task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until all processes have ended."""
+        await asyncio.gather(*(process.wait() for process in self._processes))
+
+
+@asynccontextmanager
+async def nursery(logs: Path) -> AsyncIterator[Nursery]:
+    """Give a nursery whose processes are all ended, the last started first, when the block ends.
+
+    A process that ends by itself ends the block.
+
+    Raises:
+        CrashedError: Such a process; the text has the last lines of its log.
+    """
+    guard = Guard()
+    try:
+        async with asyncio.TaskGroup() as watchers:
+            ours = Nursery(guard, watchers, logs)
+            yield ours
+            ours.stop_watching()
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+    finally:
+        await asyncio.to_thread(guard.close)
+        await ours.ended()
+
+
+def last_lines(log: Path) -> str:
+    """Return the end of a log."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-_LAST_LINES:])
+
+
+@contextmanager
+def reserved_addresses(count: int) -> Iterator[list[str]]:
+    """Give addresses on this machine that nobody else gets before the block ends."""
+    with ExitStack() as held:
+        ports = [held.enter_context(_bound()).getsockname()[1] for _ in range(count)]
+        yield [f"{HOST}:{port}" for port in ports]
+
+
+async def _crash(name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    code = await process.wait()
+    raise CrashedError(f"{name} ended by itself with code {code}. The end of {log}:\n{last_lines(log)}")
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _bound() -> socket.socket:
+    # Bound but never listening: no connection ends here, and a server that sets the option too may bind beside it.
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind((HOST, 0))
+    return held

@@ -1,0 +1,1 @@
+"""The sample: made-up people, what every channel says about them, and the truth to compare with."""

@@ -1,0 +1,160 @@
+"""Answers of the services as plain values, the way `--json` prints them."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from sima.profile.v1.profile_service_pb2 import Consent, Profile, SourcedValue, Survivorship, TimelineEvent, Trait
+from sima.segment.v1.segment_service_pb2 import (
+    Member,
+    Membership,
+    MembershipChange,
+    MembershipChangeKind,
+    PreviewSegmentResponse,
+    RuleProblem,
+    Segment,
+)
+from sima.type.v1.fact_pb2 import CONSENT_STATUS_GRANTED, Method
+from sima.type.v1.identifier_pb2 import Identifier
+from sima.type.v1.value_pb2 import Value
+
+Shape = dict[str, Any]
+
+
+def instant(moment: Timestamp) -> datetime:
+    """Return a timestamp with its time zone, UTC."""
+    return moment.ToDatetime(UTC)
+
+
+def identifier(message: Identifier) -> str:
+    """Return an identifier as `kind:value`; of a protected kind, whose value nobody keeps, the key stands for it."""
+    return f"{message.kind}:{message.value or message.key.hex()}"
+
+
+def profile(message: Profile) -> Shape:
+    """Return a profile."""
+    return {
+        "profile_id": message.profile_id,
+        "identifiers": [identifier(one) for one in message.identifiers],
+        "traits": {trait.trait: _trait(trait) for trait in message.traits},
+        "consents": {consent.purpose: _consent(consent) for consent in message.consents},
+        "event_count": message.event_count,
+        "first_seen_at": _time(message, "first_seen_at"),
+        "last_seen_at": _time(message, "last_seen_at"),
+    }
+
+
+def event(message: TimelineEvent) -> Shape:
+    """Return an event of a person."""
+    return {
+        "name": message.event.name,
+        "occurred_at": _time(message, "occurred_at"),
+        "received_at": _time(message, "received_at"),
+        "source": message.source,
+        "properties": json.loads(message.event.properties or b"{}"),
+        "fact_id": message.fact_id.hex(),
+    }
+
+
+def segment(message: Segment) -> Shape:
+    """Return a segment."""
+    return {
+        "name": message.name,
+        "rule": message.rule,
+        "description": message.description,
+        "size": message.size,
+        "created_at": _time(message, "created_at"),
+        "updated_at": _time(message, "updated_at"),
+    }
+
+
+def preview(message: PreviewSegmentResponse) -> Shape:
+    """Return what a rule would give."""
+    return {
+        "size": message.size,
+        "sample": list(message.sample_profile_ids),
+        "problems": [_problem(problem) for problem in message.problems],
+        "took_ms": round(message.took.ToMicroseconds() / 1000, 3),
+    }
+
+
+def member(message: Member) -> Shape:
+    """Return somebody in a segment."""
+    return {"profile_id": message.profile_id, "entered_at": _time(message, "entered_at")}
+
+
+def memberships(messages: Iterable[Membership]) -> list[Shape]:
+    """Return the segments of a person."""
+    return [{"segment": one.segment, "entered_at": _time(one, "entered_at")} for one in messages]
+
+
+def membership_change(message: MembershipChange) -> Shape:
+    """Return an entry into a segment, or a leave."""
+    return {
+        "segment": message.segment,
+        "profile_id": message.profile_id,
+        "change": MembershipChangeKind.Name(message.kind).removeprefix("MEMBERSHIP_CHANGE_KIND_").lower(),
+        "changed_at": _time(message, "changed_at"),
+    }
+
+
+def value(message: Value) -> str | float | bool | None:
+    """Return the value of a trait; a time as text."""
+    kind = message.WhichOneof("kind")
+    if kind == "time":
+        return instant(message.time).isoformat()
+    return getattr(message, kind) if kind else None
+
+
+def method(message: SourcedValue) -> str:
+    """Return how a value came to be known: declared, observed or acquired."""
+    return Method.Name(message.method).removeprefix("METHOD_").lower()
+
+
+def survivorship(message: Trait) -> str:
+    """Return by which rule the value of a trait was chosen."""
+    return Survivorship.Name(message.survivorship).removeprefix("SURVIVORSHIP_").lower()
+
+
+def granted(message: Consent) -> bool:
+    """Whether a consent was given."""
+    return message.status == CONSENT_STATUS_GRANTED
+
+
+def _trait(message: Trait) -> Shape:
+    return {
+        "values": [_sourced(one) for one in message.values],
+        "alternatives": [_sourced(one) for one in message.alternatives],
+        "survivorship": survivorship(message),
+        "contradiction": message.contradiction,
+    }
+
+
+def _sourced(message: SourcedValue) -> Shape:
+    return {
+        "value": value(message.value),
+        "source": message.source,
+        "method": method(message),
+        "observed_at": _time(message, "observed_at"),
+        "confidence": message.confidence,
+    }
+
+
+def _consent(message: Consent) -> Shape:
+    return {"granted": granted(message), "source": message.source, "stated_at": _time(message, "stated_at")}
+
+
+def _problem(message: RuleProblem) -> Shape:
+    return {
+        "message": message.message,
+        "line": message.line,
+        "column": message.column,
+        "suggestion": message.suggestion or None,
+    }
+
+
+def _time(message: Message, field: str) -> str | None:
+    return instant(getattr(message, field)).isoformat() if message.HasField(field) else None
