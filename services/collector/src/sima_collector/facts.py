@@ -1,12 +1,28 @@
-"""What passes through the collector: chunks of serialized facts, what became of them, and what was refused."""
+"""What passes through the collector, and from where: sources, chunks of serialized facts, and what became of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from sima_sdk.connectors import Source
 
 #: Most facts in one chunk and in one call of the profile service.
 MOST_FACTS = 1_000
 #: Most bytes in one call of the profile service, far below what a gRPC message may have.
 MOST_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredSource:
+    """One source: what its connector is told of it, and what only the collector needs to know."""
+
+    workspace: str
+    connector: str
+    source: Source
+
+    @property
+    def name(self) -> str:
+        """The name under which its facts are stored, and the part of its address."""
+        return self.source.name
 
 
 @dataclass(frozen=True, slots=True)

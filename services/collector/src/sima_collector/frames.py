@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+#: Sent by a worker before a connector sees a request.
+BEGUN = b"\x01"
 _LENGTH = struct.Struct("!I")
 
 
@@ -60,6 +62,18 @@ async def receive_frame(reader: asyncio.StreamReader) -> Frame:
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
     head = json.loads(await reader.readexactly(length))
     return Frame(head["head"], tuple([await reader.readexactly(size) for size in head["sizes"]]))
+
+
+async def receive_sign(reader: asyncio.StreamReader) -> bool:
+    """Wait for `BEGUN`.
+
+    Raises:
+        EOFError: The other side is gone.
+        ValueError: It sent something else.
+    """
+    if await reader.readexactly(len(BEGUN)) != BEGUN:
+        raise ValueError("expected the sign that a payload is begun")
+    return True
 
 
 def _read(stream: Stream, size: int) -> bytes:

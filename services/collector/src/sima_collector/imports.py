@@ -18,12 +18,11 @@ import structlog
 from sima_runtime.errors import OverloadedError
 
 from sima_collector.errors import PayloadRejectedError, Verdict
-from sima_collector.facts import Refused, Report
+from sima_collector.facts import ConfiguredSource, Refused, Report
 from sima_collector.frames import Frame
 from sima_collector.keeper import Keeper
 from sima_collector.messages import Assignment, Parsed, Rejected, read_outcome
 from sima_collector.process import Worker, WorkerDiedError, WorkerTimeoutError
-from sima_collector.sources import ConfiguredSource
 from sima_collector.store import Checkpoint, Checkpoints
 
 # How long a page waits for room before the import stops and leaves it to its caller to go on.

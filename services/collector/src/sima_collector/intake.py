@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from sima_sdk.connectors import Request, Response
 
 from sima_collector.errors import MethodMissingError, PayloadRejectedError, RouteMissingError, Verdict
-from sima_collector.facts import Refused, Report
+from sima_collector.facts import ConfiguredSource, Refused, Report
 from sima_collector.keeper import Keeper
 from sima_collector.messages import Catalogue, Rejected
-from sima_collector.sources import ConfiguredSource
 from sima_collector.workers import WorkerPool
 
 

@@ -7,9 +7,8 @@ from typing import Any
 from sima_sdk.connectors import Request, Response, Source
 
 from sima_collector.errors import Verdict
-from sima_collector.facts import Chunk, Refused
+from sima_collector.facts import Chunk, ConfiguredSource, Refused
 from sima_collector.frames import Frame
-from sima_collector.sources import ConfiguredSource
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,8 @@ from sima_sdk.facts import Fact, Identifier
 from sima_sdk.plugins import connectors, identifier_kinds, loaded, plugin_manager
 
 from sima_collector.errors import Verdict
-from sima_collector.facts import MOST_BYTES, MOST_FACTS, Chunk, Refused
+from sima_collector.facts import MOST_BYTES, MOST_FACTS, Chunk, ConfiguredSource, Refused
 from sima_collector.messages import Assignment, Catalogue, ConnectorInfo, Parsed, Rejected
-from sima_collector.sources import ConfiguredSource
 
 T = TypeVar("T")
 

@@ -6,13 +6,17 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Awaitable
 from contextlib import suppress
+from typing import TypeVar
 
 import structlog
 from sima_runtime.errors import FixConfigurationError
 
-from sima_collector.frames import Frame, encode, receive_frame
+from sima_collector.frames import Frame, encode, receive_frame, receive_sign
 from sima_collector.messages import Assignment, Catalogue, assignment_frame, read_catalogue
+
+T = TypeVar("T")
 
 _START_SECONDS = 60.0
 
@@ -52,24 +56,37 @@ class Worker:
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            process = await asyncio.to_thread(_spawn, theirs.fileno())
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        worker = cls(process, reader, writer)
+            process = _spawn(theirs.fileno())
+        try:
+            worker = cls(process, *await asyncio.open_unix_connection(sock=ours))
+        except BaseException:  # cancelled: nobody else knows of the process yet
+            ours.close()
+            process.kill()
+            process.wait()
+            raise
         try:
             worker.send(assignment_frame(assignment))
             answer = await worker.receive(_START_SECONDS)
+            if "failed" in answer.head:
+                raise FixConfigurationError(answer.head["failed"])
         except BaseException:
             await worker.kill()
             raise
-        if "failed" in answer.head:
-            await worker.kill()
-            raise FixConfigurationError(answer.head["failed"])
         worker.catalogue = read_catalogue(answer)
         return worker
 
     def send(self, *frames: Frame) -> None:
         """Hand frames over; they are written in the background."""
         self._writer.write(b"".join(encode(frame) for frame in frames))
+
+    @property
+    def gone(self) -> bool:
+        """Whether the process is known to have ended."""
+        return self._reader.at_eof()
+
+    async def begun(self, seconds: float) -> bool:
+        """Return True once the process has begun with the next payload; raises as `receive` does."""
+        return await self._within(seconds, receive_sign(self._reader))
 
     async def receive(self, seconds: float) -> Frame:
         """Return the next frame.
@@ -78,9 +95,12 @@ class Worker:
             WorkerDiedError: The process ended.
             WorkerTimeoutError: It took longer than `seconds`.
         """
+        return await self._within(seconds, receive_frame(self._reader))
+
+    async def _within(self, seconds: float, reading: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(seconds):
-                return await receive_frame(self._reader)
+                return await reading
         except TimeoutError:
             raise WorkerTimeoutError from None
         except (EOFError, OSError, ValueError):

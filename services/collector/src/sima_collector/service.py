@@ -15,6 +15,7 @@ from sima_runtime.server import running
 
 from sima_collector.batcher import Batcher, BatchLimits
 from sima_collector.draining import Drainer
+from sima_collector.facts import ConfiguredSource
 from sima_collector.imports import Importer
 from sima_collector.ingest import ProfileIngest
 from sima_collector.intake import Intake
@@ -23,7 +24,7 @@ from sima_collector.messages import Assignment
 from sima_collector.metrics import observe_rooms
 from sima_collector.retention import expire_regularly
 from sima_collector.settings import CollectorSettings
-from sima_collector.sources import ConfiguredSource, read_sources
+from sima_collector.sources import read_sources
 from sima_collector.store import Store
 from sima_collector.workers import PoolLimits, WorkerPool
 

@@ -56,7 +56,7 @@ class ParsingSettings(BaseSettings):
     )
     page_seconds: float = Field(default=60.0, gt=0, description="The same for one page of an import.")
     worker_memory_bytes: int = Field(
-        default=1 << 30, ge=0, description="Most address space of a worker; 0: no limit. Not enforced by macOS."
+        default=512 << 20, ge=0, description="Most address space of a worker; 0: no limit. Not enforced by macOS."
     )
     waiting_payloads: int = Field(
         default=1_000, gt=0, description="Most payloads that wait for a worker; more requests get 503."

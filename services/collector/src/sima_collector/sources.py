@@ -28,6 +28,7 @@ from sima_runtime.context import WORKSPACE_NAME
 from sima_sdk.connectors import Source
 
 from sima_collector.errors import FixSourcesError
+from sima_collector.facts import ConfiguredSource
 
 #: Purpose under which a source keeps the bearer token that uploads to it must show.
 IMPORT_TOKEN = "import_token"  # noqa: S105 - the name of a secret, not one
@@ -35,20 +36,6 @@ IMPORT_TOKEN = "import_token"  # noqa: S105 - the name of a secret, not one
 _SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 _Workspace = Annotated[str, StringConstraints(pattern=f"^{WORKSPACE_NAME.pattern}$")]
 _Region = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
-
-
-@dataclass(frozen=True, slots=True)
-class ConfiguredSource:
-    """One source: what its connector is told of it, and what only the collector needs to know."""
-
-    workspace: str
-    connector: str
-    source: Source
-
-    @property
-    def name(self) -> str:
-        """The name under which its facts are stored, and the part of its address."""
-        return self.source.name
 
 
 class _Strict(BaseModel):

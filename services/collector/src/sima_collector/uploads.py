@@ -22,10 +22,11 @@ from sima_collector.access import SOURCE
 from sima_collector.admin import require_token
 from sima_collector.bodies import body_pieces
 from sima_collector.errors import RouteMissingError
+from sima_collector.facts import ConfiguredSource
 from sima_collector.imports import Progress
 from sima_collector.problems import problem
 from sima_collector.service import Collector
-from sima_collector.sources import IMPORT_TOKEN, ConfiguredSource
+from sima_collector.sources import IMPORT_TOKEN
 
 _PIECE_BYTES = 1 << 20
 _UNSAFE = re.compile(r"[^\w.-]+", re.ASCII)

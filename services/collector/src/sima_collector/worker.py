@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from sima_sdk.errors import FixConfigurationError
 
-from sima_collector.frames import Frame, Stream, encode, read_frame
+from sima_collector.frames import BEGUN, Frame, Stream, encode, read_frame
 from sima_collector.messages import Parsed, catalogue_frame, outcome_frame, read_assignment, read_request
 from sima_collector.parsing import Parser
 
@@ -46,6 +46,8 @@ def _serve(stream: Stream) -> NoReturn:
         if "file" in frame.head:
             _pull(parser, frame, stream, limit)
         else:
+            stream.write(BEGUN)
+            stream.flush()
             _send(stream, outcome_frame(parser.receive(frame.head["source"], read_request(frame))))
         signal.setitimer(signal.ITIMER_REAL, 0)
 

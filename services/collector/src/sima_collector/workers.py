@@ -1,13 +1,14 @@
 """The pool of worker processes: hands payloads out, and replaces a worker that died or took too long.
 
-A payload that is not parsed in time is refused and its worker killed. A payload in whose turn the worker died gets one
-more try, alone and in another worker, because it may have been killed from outside; then it is refused, too. What else
-the worker had been given goes back to the head of the queue.
+A payload that is not parsed in time is refused and its worker killed. A payload at which the worker died gets one more
+try, alone and in another worker, for it may have been killed from outside; then it is refused, too. What else the
+worker had been given goes back to the head of the queue.
 """
 
 import asyncio
 import math
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
@@ -32,6 +33,8 @@ from sima_collector.process import Worker, WorkerDiedError, WorkerTimeoutError
 #: Most payloads, and most bytes of them, that are handed to a worker at once.
 _BATCH, _BATCH_BYTES = 16, 256 << 10
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+# How often an idle worker is looked after.
+_GLANCE_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -152,42 +155,46 @@ class WorkerPool:
         """Hand out payloads until the worker has to be replaced."""
         sound = True
         while sound:
-            batch = await self._take()
+            batch = await self._take(worker)
             worker.send(*(job.frame for job in batch))
             try:
                 while batch and (sound := await self._finish(worker, batch[0])):
                     batch.popleft()
             finally:
                 self._give_back(batch)
+            sound = sound and not worker.gone
 
     async def _finish(self, worker: Worker, job: _Job) -> bool:
         """Wait for what comes of a payload; says whether the worker can go on."""
         started = monotonic()
+        begun = False
         try:
+            begun = await worker.begun(self.limits.seconds)
             job.finish(read_outcome(await worker.receive(self.limits.seconds)))
         except WorkerTimeoutError:
             job.finish(Rejected(Verdict.FAILED, f"reading it took longer than {self.limits.seconds:g} s"))
             self._report("time_limit", job, started)
-            return False
         except WorkerDiedError:
-            job.deaths += 1
+            job.deaths += begun
             if job.deaths > 1:
                 job.finish(Rejected(Verdict.FAILED, "reading it ended the worker process"))
             self._report("death", job, started)
-            return False
-        return True
+        else:
+            return True
+        return False
 
     def _report(self, cause: str, job: _Job, started: float) -> None:
         worker_ends.add(1, {"cause": cause})
         _log.warning("worker_replaced", cause=cause, source=job.source, seconds=round(monotonic() - started, 3))
 
-    async def _take(self) -> deque[_Job]:
-        """Wait for payloads and take this worker's share, in the order of arrival."""
+    async def _take(self, worker: Worker) -> deque[_Job]:
+        """Wait for payloads and take this worker's share, in the order of arrival; none if the worker is gone."""
         batch: deque[_Job] = deque()
-        while not batch:
-            while not self._jobs:
+        while not (batch or worker.gone):
+            if not self._jobs:
                 self._arrived.clear()
-                await self._arrived.wait()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), _GLANCE_SECONDS)
             share = math.ceil(len(self._jobs) / self.limits.workers)
             self._fill(batch, min(share, _BATCH))
         return batch
@@ -207,4 +214,5 @@ class WorkerPool:
 
     def _give_back(self, batch: deque[_Job]) -> None:
         self._jobs.extendleft(job for job in reversed(batch) if not job.future.done())
-        self._arrived.set()
+        if batch:
+            self._arrived.set()

@@ -1,0 +1,139 @@
+"""A plugin for the tests of the collector: connectors that behave, and payloads at which they misbehave.
+
+`lines` takes one fact a line; a line `bad` is no fact, and a first line with a word of `MISCHIEF` has its effect.
+`rows` reads such lines from a file, three a page.
+"""
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sima_sdk import (
+    Connector,
+    Event,
+    Fact,
+    FixConfigurationError,
+    Identifier,
+    Page,
+    PayloadError,
+    PullConnector,
+    PushConnector,
+    Reception,
+    Refusal,
+    Request,
+    Response,
+    Route,
+    SignatureError,
+    Source,
+    hookimpl,
+)
+
+PAGE = 3
+
+
+def loop() -> None:
+    """Hold the interpreter in one bad regular expression."""
+    re.match(r"(a|a)+$", "a" * 60 + "b")
+
+
+def crash() -> None:
+    """End the process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def gorge() -> None:
+    """Take more memory than there is."""
+    bytearray(1 << 40)
+
+
+def fail() -> None:
+    """Raise what nobody foresaw, with a value in its text."""
+    raise KeyError("secret-value")
+
+
+def leave() -> None:
+    """Ask the interpreter to end."""
+    raise SystemExit(3)
+
+
+MISCHIEF: dict[str, Callable[[], None]] = {
+    "loop": loop,
+    "crash": crash,
+    "gorge": gorge,
+    "fail": fail,
+    "leave": leave,
+    "doze": lambda: time.sleep(0.3),
+}
+
+
+class LinesConnector(PushConnector):
+    """One fact a line."""
+
+    name = "lines"
+    routes = (Route("POST"), Route("GET", "/hello"), Route("POST", "echo/report"), Route("POST", "odd"))
+
+    def check(self, source: Source) -> None:
+        """Refuse a source with an option that it does not know."""
+        if source.options.keys() - {"colour"}:
+            raise FixConfigurationError(f"source {source.name}: knows no option but colour")
+
+    def receive(self, request: Request, source: Source) -> Reception:
+        """Read the lines."""
+        if request.headers.get("x-signature") != source.secrets.get("signing"):
+            raise SignatureError("header x-signature: expected the secret")
+        if request.path == "/hello":
+            return Reception(response=Response(body=request.query.get("name", "").encode(), headers={"x-seen": "yes"}))
+        lines = request.body.decode().splitlines()
+        if lines and lines[0] in MISCHIEF:
+            MISCHIEF[lines.pop(0)]()
+        facts = tuple(read_fact(line) for line in lines if line != "bad")
+        refusals = tuple(Refusal("expected a fact", line.encode()) for line in lines if line == "bad")
+        if request.path == "odd":
+            return Reception(facts, refusals, Response(headers={"x-split": "a\r\nx-smuggled: b"}))
+        if request.path == "echo/report":
+            return Reception(
+                facts, refusals, Response(201, b'{"lines": %d}' % len(lines), "application/json", report=True)
+            )
+        return Reception(facts, refusals, Response(body=b"taken"))
+
+
+class RowsConnector(PullConnector):
+    """One fact a line of a file."""
+
+    name = "rows"
+
+    def pull(self, source: Source, file: Path, checkpoint: str = "") -> Iterator[Page]:
+        """Yield the lines, three a page."""
+        lines = file.read_text().splitlines()
+        if not lines or lines[0] != "rows":
+            raise PayloadError("line 1: expected the word rows")
+        for start in range(int(checkpoint or 1), len(lines), PAGE):
+            page = lines[start : start + PAGE]
+            if page[0] in MISCHIEF:
+                MISCHIEF[page.pop(0)]()
+            facts = tuple(read_fact(line) for line in page if line != "bad")
+            refusals = tuple(Refusal("expected a fact", line.encode()) for line in page if line == "bad")
+            yield Page(facts, refusals, str(start + PAGE))
+
+
+def read_fact(line: str) -> Fact:
+    """Return the fact of a line: its number, or an object with `id` and `identifiers`."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        raise PayloadError("line: expected JSON") from None
+    if isinstance(value, int):
+        value = {"id": f"m{value}", "identifiers": [["user_id", f"u{value}"]]}
+    identifiers = tuple(Identifier(kind, text) for kind, text in value["identifiers"])
+    return Fact(value["id"], identifiers, datetime(2026, 1, 1, tzinfo=UTC), Event("seen", value.get("properties", {})))
+
+
+@hookimpl
+def register_connectors() -> Sequence[Connector]:
+    """Bring both."""
+    return [LinesConnector(), RowsConnector()]

@@ -1,0 +1,227 @@
+"""A plugin with connectors for tests, a profile service that keeps facts in memory, and collectors over both."""
+
+import asyncio
+import json
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import httpx
+import pytest
+from sima.error.v1.field_violation_pb2 import FieldViolation
+from sima.profile.v1.profile_service_pb2 import (
+    INGEST_OUTCOME_ACCEPTED,
+    INGEST_OUTCOME_DUPLICATE,
+    INGEST_OUTCOME_REFUSED,
+    IngestRequest,
+    IngestResponse,
+    IngestResult,
+)
+from sima.type.v1.fact_pb2 import Fact
+from sima_collector.app import make_app
+from sima_collector.service import Collector, running_collector
+from sima_collector.settings import CollectorSettings
+
+CHANNELS = Path(__file__).parent / "channels" / "sima_test_channels.py"
+
+
+@pytest.fixture(scope="session")
+def channels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the plugin for tests as an installed distribution."""
+    folder = tmp_path_factory.mktemp("channels")
+    shutil.copy(CHANNELS, folder)
+    info = folder / "sima_test_channels-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sima-test-channels\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[sima]\ntest_channels = sima_test_channels\n")
+    return folder
+
+
+@pytest.fixture
+def installed(channels: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The plugin, installed for the processes that the test starts."""
+    monkeypatch.setenv("PYTHONPATH", str(channels))
+    return channels
+
+
+@dataclass(eq=False)
+class MemoryProfile:
+    """Keeps facts in memory, each once, as the profile service does; and fails as it may.
+
+    Attributes:
+        facts: How often each message was accepted, by workspace and message id.
+        calls: How many facts each call brought.
+        refuse: Message ids of facts to refuse.
+        poison: Message ids of facts at which a call fails as a whole.
+        failure: A code with which every call fails; None: none does.
+        hold: While not set, calls wait.
+    """
+
+    facts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    received: list[Fact] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
+    refuse: set[str] = field(default_factory=set)
+    poison: set[str] = field(default_factory=set)
+    failure: grpc.StatusCode | None = None
+    hold: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.hold.set()
+
+    async def ingest(self, request: IngestRequest, context: Any) -> IngestResponse:
+        """Store the facts."""
+        await self.hold.wait()
+        if self.failure is not None:
+            await context.abort(self.failure, "")
+        if any(fact.message_id in self.poison for fact in request.facts):
+            await context.abort(grpc.StatusCode.INTERNAL, "")
+        workspace = dict(context.invocation_metadata())["sima-workspace"]
+        self.calls.append(len(request.facts))
+        return IngestResponse(results=[self._store(workspace, fact) for fact in request.facts])
+
+    def _store(self, workspace: str, fact: Fact) -> IngestResult:
+        if fact.message_id in self.refuse:
+            violation = FieldViolation(field="occurred_at", description="must not lie ahead")
+            return IngestResult(outcome=INGEST_OUTCOME_REFUSED, violations=[violation])
+        known = (workspace, fact.message_id) in self.facts
+        if not known:
+            self.facts[workspace, fact.message_id] += 1
+            self.received.append(fact)
+        return IngestResult(outcome=INGEST_OUTCOME_DUPLICATE if known else INGEST_OUTCOME_ACCEPTED)
+
+    def ids(self) -> list[str]:
+        """The message ids of all stored facts, in the order in which they came."""
+        return [fact.message_id for fact in self.received]
+
+
+class ProfileSwitch:
+    """A profile service that can be unplugged and plugged in again at the same address."""
+
+    def __init__(self, servicer: MemoryProfile) -> None:
+        self._servicer = servicer
+        self._server: grpc.aio.Server | None = None
+        self.address = "127.0.0.1:0"
+
+    async def plug_in(self) -> None:
+        """Serve."""
+        self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        handler = grpc.unary_unary_rpc_method_handler(
+            self._servicer.ingest, IngestRequest.FromString, IngestResponse.SerializeToString
+        )
+        service = grpc.method_handlers_generic_handler("sima.profile.v1.ProfileService", {"Ingest": handler})
+        self._server.add_generic_rpc_handlers((service,))
+        port = self._server.add_insecure_port(self.address)
+        self.address = f"127.0.0.1:{port}"
+        await self._server.start()
+
+    async def unplug(self) -> None:
+        """Stop serving at once."""
+        if self._server is not None:
+            await self._server.stop(0)
+            self._server = None
+
+
+@pytest.fixture
+def profile() -> MemoryProfile:
+    """What the profile service was told."""
+    return MemoryProfile()
+
+
+@pytest.fixture
+async def switch(profile: MemoryProfile) -> AsyncIterator[ProfileSwitch]:
+    """The profile service, plugged in."""
+    switch = ProfileSwitch(profile)
+    await switch.plug_in()
+    yield switch
+    await switch.unplug()
+
+
+SOURCES: list[dict[str, Any]] = [
+    {"name": "web", "workspace": "main", "connector": "lines"},
+    {"name": "signed", "workspace": "main", "connector": "lines", "secrets": {"signing": {"value": "s3cret"}}},
+    {"name": "branch", "workspace": "other", "connector": "lines", "default_region": "SA"},
+    {"name": "files", "workspace": "main", "connector": "rows", "secrets": {"import_token": {"value": "let-me"}}},
+]
+
+
+@pytest.fixture
+def settings(
+    switch: ProfileSwitch, installed: Path, workspace_key_file: Path, tmp_path: Path
+) -> Callable[..., CollectorSettings]:
+    """Make settings of a collector on a fresh directory; keyword arguments replace single ones."""
+    (tmp_path / "sources.json").write_text(json.dumps({"sources": SOURCES}))
+
+    def make(**changed: Any) -> CollectorSettings:
+        values: dict[str, Any] = {
+            "profile_address": switch.address,
+            "sources_file": tmp_path / "sources.json",
+            "workspace_key_file": workspace_key_file,
+            "data_dir": tmp_path / "data",
+            "payload_seconds": 1.0,
+            "workers": 2,
+            "drain_seconds": 5.0,
+            **changed,
+        }
+        return CollectorSettings(**values)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Door:
+    """A collector within the test's process, and a client of its HTTP side."""
+
+    collector: Collector
+    client: httpx.AsyncClient
+
+    async def send(self, body: str | bytes, source: str = "web", **headers: str) -> httpx.Response:
+        """Post a payload to a source."""
+        return await self.client.post(f"/in/{source}", content=body, headers=headers)
+
+    async def refusals(self, **query: str) -> list[dict[str, Any]]:
+        """What was refused, newest first."""
+        answer = await self.client.get("/refusals", params=query)
+        assert answer.status_code == 200
+        return list(answer.json()["refusals"])
+
+
+OpenDoor = Callable[[CollectorSettings], Awaitable[Door]]
+
+
+@pytest.fixture
+async def open_door() -> AsyncIterator[OpenDoor]:
+    """Start a collector within the test's process; it ends with the test."""
+    async with AsyncExitStack() as stack:
+
+        async def start(settings: CollectorSettings) -> Door:
+            return await stack.enter_async_context(opened(settings))
+
+        yield start
+
+
+@asynccontextmanager
+async def opened(settings: CollectorSettings) -> AsyncIterator[Door]:
+    """A collector for the time of a block."""
+    async with running_collector(settings) as collector:
+        transport = httpx.ASGITransport(make_app(collector), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as client:
+            yield Door(collector, client)
+
+
+@pytest.fixture
+async def door(settings: Callable[..., CollectorSettings], open_door: OpenDoor) -> Door:
+    """A collector with the usual settings."""
+    return await open_door(settings())
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until a condition holds; fails if it never does."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)

@@ -1,0 +1,86 @@
+"""Payloads that hang, crash and queue."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+
+from sima_collector.settings import CollectorSettings
+
+from tests.collector.conftest import Door, MemoryProfile, OpenDoor, ProfileSwitch, eventually
+
+
+async def test_a_payload_that_never_ends_is_refused_while_others_go_on(door: Door, profile: MemoryProfile) -> None:
+    """A bad regular expression holds one worker until that is killed; the rest is parsed meanwhile and afterwards."""
+    hanging = asyncio.create_task(door.send("loop\n1"))
+    await asyncio.sleep(0.1)
+    others = await asyncio.gather(*(door.send(f"{n}") for n in range(2, 30)))
+    assert {answer.status_code for answer in others} == {200}
+    answer = await hanging
+    assert (answer.status_code, answer.json()["detail"]) == (422, "reading it took longer than 1 s")
+    (stored,) = await door.refusals()
+    assert stored["raw"] == "loop\n1"
+    assert sorted(profile.ids()) == sorted(f"m{n}" for n in range(2, 30))
+
+
+async def test_every_worker_can_hang_and_all_are_replaced(door: Door, profile: MemoryProfile) -> None:
+    """More hanging payloads than workers are refused one after the other, and what waited behind them is parsed."""
+    answers = await asyncio.gather(*(door.send(f"loop\n{n}") for n in range(3)), door.send("4"))
+    assert [answer.status_code for answer in answers] == [422, 422, 422, 200]
+    await eventually(lambda: len(door.collector.pool.pids) == 2)
+    assert profile.ids() == ["m4"]
+
+
+async def test_a_payload_that_kills_its_worker_is_refused(door: Door, profile: MemoryProfile) -> None:
+    """It gets one more try, and what was given to the same worker behind it is not lost."""
+    answers = await asyncio.gather(door.send("crash"), *(door.send(f"{n}") for n in range(40)))
+    assert [answer.status_code for answer in answers] == [422] + [200] * 40
+    assert answers[0].json()["detail"] == "reading it ended the worker process"
+    assert len(profile.ids()) == 40
+
+
+async def test_a_worker_killed_from_outside_costs_no_payload(door: Door, profile: MemoryProfile) -> None:
+    """Whoever was being parsed is parsed again elsewhere."""
+    sending = [asyncio.create_task(door.send(f"doze\n{n}")) for n in range(6)]
+    await asyncio.sleep(0.15)
+    for pid in door.collector.pool.pids:
+        os.kill(pid, signal.SIGKILL)
+    assert {(await task).status_code for task in sending} == {200}
+    assert sorted(profile.ids()) == [f"m{n}" for n in range(6)]
+    assert await door.refusals() == []
+
+
+async def test_more_payloads_than_may_wait_are_503(
+    settings: Callable[..., CollectorSettings], open_door: OpenDoor
+) -> None:
+    """The queue is bounded; who does not fit is told when to come back, and is served then."""
+    door = await open_door(settings(workers=1, waiting_payloads=5))
+    answers = await asyncio.gather(*(door.send(f"doze\n{n}") for n in range(10)))
+    busy = [answer for answer in answers if answer.status_code == 503]
+    assert len(busy) >= 3
+    assert {answer.headers["retry-after"] for answer in busy} == {"5"}
+    assert {answer.status_code for answer in answers if answer not in busy} == {200}
+    assert (await door.send("1")).status_code == 200
+
+
+async def test_workers_that_died_while_idle_are_replaced(door: Door) -> None:
+    """The next payload costs nobody anything, and without any payload they are replaced as well."""
+    for pid in door.collector.pool.pids:
+        os.kill(pid, signal.SIGKILL)
+    assert (await door.send("1")).status_code == 200
+    killed = door.collector.pool.pids
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    await eventually(lambda: len(door.collector.pool.pids) == 2 and not set(killed) & set(door.collector.pool.pids))
+
+
+async def test_readiness_tells_of_workers_and_room(
+    settings: Callable[..., CollectorSettings], open_door: OpenDoor, switch: ProfileSwitch
+) -> None:
+    """Whoever routes requests here learns when there is no use in it; the process itself is alive all the same."""
+    door = await open_door(settings(buffer_bytes=1))
+    assert (await door.client.get("/readyz")).json() == {"ready": True, "missing": []}
+    await door.collector.pool.stop()
+    answer = await door.client.get("/readyz")
+    assert (answer.status_code, answer.json()["missing"]) == (503, ["workers"])
+    assert (await door.client.get("/healthz")).status_code == 200
