@@ -12,7 +12,9 @@ CATEGORIES = ("running", "cycling", "swimming", "climbing", "reading", "music", 
 NAMES = ("page_viewed",) * 6 + ("product_viewed",) * 2 + ("product_added", "order_completed")
 
 
-def facts(count: int, people: int, *, seed: int = 1, source: str = "bench", days: float = 30) -> Iterator[fact_pb2.Fact]:
+def facts(
+    count: int, people: int, *, seed: int = 1, source: str = "bench", days: float = 30
+) -> Iterator[fact_pb2.Fact]:
     """Yield facts with two identifiers each (user id and anonymous id), evenly spread over the last `days`."""
     chance = random.Random(seed)
     start = datetime.now(UTC) - timedelta(days=days)
@@ -25,7 +27,11 @@ def facts(count: int, people: int, *, seed: int = 1, source: str = "bench", days
         fact.occurred_at.FromDatetime(start + number * step)
         fact.event.name = chance.choice(NAMES)
         fact.event.properties = json.dumps(
-            {"category": chance.choice(CATEGORIES), "total": round(chance.uniform(1, 300), 2), "url": f"/p/{number % 997}"}
+            {
+                "category": chance.choice(CATEGORIES),
+                "total": round(chance.uniform(1, 300), 2),
+                "url": f"/p/{number % 997}",
+            }
         ).encode()
         yield fact
 

@@ -1,0 +1,62 @@
+"""The least that any implementation would need: the bare database, with nothing of Sima around it."""
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import psycopg
+from sima.profile.v1 import profile_service_pb2 as pb
+
+_TABLE = """CREATE TABLE {name} (
+    id uuid, keys uuid[], name text, source text, occurred_at timestamptz, properties bytea
+)"""
+_INSERT = "INSERT INTO bare_single VALUES (%s, %s, %s, %s, %s, %s)"
+_TYPES = ["uuid", "uuid[]", "text", "text", "timestamptz", "bytea"]
+Row = tuple[object, ...]
+
+
+def rows(request: pb.IngestRequest) -> list[Row]:
+    """The rows of a batch, as a table would hold them."""
+    return [
+        (
+            uuid.uuid4(),
+            [uuid.uuid4() for _ in fact.identifiers],
+            fact.event.name,
+            fact.source,
+            fact.occurred_at.ToDatetime(),
+            fact.event.properties,
+        )
+        for fact in request.facts
+    ]
+
+
+def copy_per_second(url: str, batches: Sequence[Sequence[Row]]) -> float:
+    """Rows a second of binary COPY in time order into one bare table, durable after each batch."""
+    with psycopg.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(_TABLE.format(name="bare").encode())
+        began = time.perf_counter()
+        for batch in batches:
+            with cursor.copy("COPY bare FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types(_TYPES)
+                for row in batch:
+                    copy.write_row(row)
+        seconds = time.perf_counter() - began
+        cursor.execute("DROP TABLE bare")
+    return sum(map(len, batches)) / seconds
+
+
+def insert_ms(url: str, rows: Sequence[Row]) -> list[float]:
+    """Milliseconds of each durable INSERT of one row into one bare table."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(_TABLE.format(name="bare_single").encode())
+        taken = [milliseconds(partial(connection.execute, _INSERT, row)) for row in rows]
+        connection.execute("DROP TABLE bare_single")
+    return taken
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """How long a call takes."""
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) * 1000

@@ -1,0 +1,64 @@
+"""All of Sima on this machine, started for one benchmark and gone after it."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from sima_cli.folder import Folder, Running
+from sima_cli.stack import running_stack
+from sima_runtime.clients import ServiceClient
+from sima_runtime.settings import ClientSettings
+
+TOKEN = "benchmark"
+SOURCES = {
+    "sources": [{"name": "bench", "workspace": "main", "connector": "api", "secrets": {"token": {"value": TOKEN}}}]
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What runs.
+
+    Attributes:
+        running: The addresses.
+        profile: Client of the profile service.
+        segment: Client of the segment service.
+        folder: Its data directory; PostgreSQL is in `data/postgres`.
+    """
+
+    running: Running
+    profile: ServiceClient
+    segment: ServiceClient
+    folder: Path
+
+    @property
+    def database_url(self) -> str:
+        """PostgreSQL's address, for floors."""
+        return f"postgresql://postgres@/postgres?host={self.folder / 'data' / 'postgres'}"
+
+
+def _folder(name: str) -> Folder:
+    root = Path(name)
+    root.chmod(0o755)  # PostgreSQL runs as another user when root starts it
+    folder = Folder(root)
+    folder.prepare()
+    (root / "bench-sources.yaml").write_text(yaml.safe_dump(SOURCES))
+    return folder
+
+
+@asynccontextmanager
+async def started() -> AsyncIterator[Stack]:
+    """Start everything in a fresh folder and end it after the block."""
+    with tempfile.TemporaryDirectory(prefix="sima-bench-", ignore_cleanup_errors=True) as name:
+        folder = _folder(name)
+        root = folder.root
+        async with running_stack(folder, root / "data", root / "bench-sources.yaml", lambda _: None) as running:
+            settings = ClientSettings(client_timeout_seconds=60)
+            profile = ServiceClient("profile", running.profile, settings)
+            segment = ServiceClient("segment", running.segment, settings)
+            yield Stack(running, profile, segment, root)
+            await profile.close()
+            await segment.close()
