@@ -1,12 +1,11 @@
 """Runs compiled rules over whatever tables a connection has, and finds what differs from the memberships stored."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
-import duckdb
 import pyarrow as pa
 
-from sima_segment.projection.owners import registered
+from sima_segment.projection.rows import Connection, registered
 from sima_segment.projection.shapes import literal
 from sima_segment.projection.tables import naive
 from sima_segment.rules import Catalogue, Rule, compile_rule
@@ -22,9 +21,7 @@ SELECT segment, person, false FROM stored ANTI JOIN {MEMBERS} USING (segment, pe
 """
 
 
-def evaluate(
-    connection: duckdb.DuckDBPyConnection, rules: Mapping[str, Rule], catalogue: Catalogue, instant: datetime
-) -> None:
+def evaluate(connection: Connection, rules: Mapping[str, Rule], catalogue: Catalogue, instant: datetime) -> None:
     """Add the members of segments that do not refer to each other to the table of members.
 
     Rules are run in one statement, because for a few rows planning many statements costs more than running them.
@@ -39,14 +36,12 @@ def evaluate(
     connection.execute(f"INSERT INTO {MEMBERS} {' UNION ALL '.join(queries)}", parameters)
 
 
-def forget(connection: duckdb.DuckDBPyConnection) -> None:
+def forget(connection: Connection) -> None:
     """Empty the table of members."""
     connection.execute(f"TRUNCATE {MEMBERS}")
 
 
-def differences(
-    connection: duckdb.DuckDBPyConnection, stored: pa.Table, segments: Iterable[str] | None = None
-) -> pa.Table:
+def differences(connection: Connection, stored: pa.Table, segments: Iterable[str] | None = None) -> pa.Table:
     """Compare the table of members with the memberships stored.
 
     Args:
@@ -58,13 +53,13 @@ def differences(
         Segment, person, and whether the person entered (true) or left (false).
     """
     where = "" if segments is None else f"WHERE segment IN ({', '.join(map(literal, segments))})"
-    with registered(connection, "stored", stored):
+    with registered(connection, stored=stored):
         return connection.sql(_DIFFERENCES.format(where=where)).to_arrow_table()
 
 
 def crossed(
-    connection: duckdb.DuckDBPyConnection,
-    flips: Iterable[tuple[str, timedelta]],
+    connection: Connection,
+    flips: Collection[tuple[str, timedelta]],
     since: datetime,
     instant: datetime,
 ) -> None:
@@ -76,9 +71,10 @@ def crossed(
         since: The instant of the last evaluation.
         instant: The instant of this one; both ends count, so it does not matter on which side a rule's window is open.
     """
-    for event, duration in sorted(flips):
-        bounds = [naive(since) - duration, naive(instant) - duration]
-        table = event_table(event)
-        connection.execute(
-            f'INSERT INTO affected SELECT person FROM "{table}" WHERE occurred_at BETWEEN ? AND ?', bounds
-        )
+    queries = (
+        f"""SELECT person FROM "{event_table(event)}"
+            WHERE occurred_at BETWEEN '{naive(since) - duration}' AND '{naive(instant) - duration}'"""
+        for event, duration in sorted(flips)
+    )
+    if flips:
+        connection.execute(f"INSERT INTO affected {' UNION ALL '.join(queries)}")

@@ -7,49 +7,42 @@ event name takes all values out at once.
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
-import duckdb
-import pyarrow as pa
-
 from sima_segment.projection.columns import Tables
-from sima_segment.projection.owners import own, registered, remove, touch
-from sima_segment.projection.pages import for_duckdb
+from sima_segment.projection.rows import Connection, keep, remove, touch
 from sima_segment.projection.shapes import Property, expression, fits, literal, properties
 from sima_segment.projection.tables import BEYOND
 from sima_segment.rules.schema import ColumnType, event_table, property_column
 
 # A fact may come again, alone or within the page: the last one counts.
 _ARRIVED = """
-CREATE OR REPLACE TEMP TABLE arrived AS
 SELECT id, keys, owned.person, owned.displaced, name, occurred_at,
-    CASE WHEN json_valid(properties) THEN properties ELSE '{}' END AS properties,
-    row_number() OVER (PARTITION BY id ORDER BY ordinal DESC) = 1 AS latest
-FROM page_events JOIN owned USING (ordinal);
-DELETE FROM arrived WHERE NOT latest;
+    CASE WHEN json_valid(properties) THEN properties ELSE '{}' END AS properties
+FROM page_events JOIN owned USING (ordinal) WHERE relation = 'page_events'
+QUALIFY row_number() OVER (PARTITION BY id ORDER BY ordinal DESC) = 1
 """
 _SHAPES = "SELECT DISTINCT name, json_structure(properties) FROM arrived ORDER BY ALL"
 _FACT = "id, keys, person, displaced"
 
 
-def add(connection: duckdb.DuckDBPyConnection, tables: Tables, events: pa.Table) -> None:
-    """Take in a page of events."""
-    with registered(connection, "page_events", for_duckdb(events)):
-        own(connection, "page_events")
-        connection.execute(_ARRIVED)
+def add(connection: Connection, tables: Tables) -> None:
+    """Take in the events of `page_events`, whose owners are in `owned`."""
+    keep(connection, "arrived", _ARRIVED)
     touch(connection, "SELECT person FROM arrived")
     found = connection.execute(_SHAPES).fetchall()
-    for name, rows in groupby(found, key=lambda row: row[0]):
-        _add_named(connection, tables, name, [shape for _, shape in rows])
+    shapes = {name: [shape for _, shape in rows] for name, rows in groupby(found, key=lambda row: row[0])}
+    kept = [name for name in shapes if tables.want_event(name)]
+    remove(connection, [*map(event_table, kept), *([BEYOND] if len(kept) < len(shapes) else [])], "arrived")
+    for name, of_name in shapes.items():
+        _add_named(connection, tables, name, of_name)
 
 
-def _add_named(connection: duckdb.DuckDBPyConnection, tables: Tables, event: str, shapes: list[str]) -> None:
-    if not tables.want_event(event):
-        remove(connection, BEYOND, f"SELECT id FROM arrived WHERE name = {literal(event)}")
+def _add_named(connection: Connection, tables: Tables, event: str, shapes: list[str]) -> None:
+    if event not in tables.events:
         columns = f"{_FACT}, name, occurred_at, properties"
         connection.execute(f"INSERT INTO {BEYOND} SELECT {columns} FROM arrived WHERE name = ?", [event])
         return
     found = frozenset[Property]().union(*map(properties, shapes))
     tables.want_properties(event, {(each.name, each.kind) for each in found})
-    remove(connection, event_table(event), f"SELECT id FROM arrived WHERE name = {literal(event)}")
     kept = [each for each in found if each.kind in tables.events[event].get(each.name, ())]
     too_wide = [shape for shape in shapes if not fits(shape, frozenset(tables.events[event]))]
     connection.execute(_insert(event, kept, too_wide), [event])

@@ -12,6 +12,9 @@ from sima_segment.projection.tables import has_layout
 
 # The log of what is written grows to this size before it is worked into the file, which takes a moment.
 _LOG_SIZE = "256MB"
+# A join with at most so many people looks them up in the index rather than going through the table: measured, that is
+# five times as fast for 300 people of a million, and as fast for 2,500.
+_INDEXES = {"dynamic_or_filter_threshold": 2_000, "index_scan_max_count": 100_000}
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class ProjectionFile:
             "checkpoint_threshold": _LOG_SIZE,
             "arrow_lossless_conversion": True,
             "preserve_insertion_order": False,
+            **_INDEXES,
         }
         if self._path is None:
             return duckdb.connect(config=settings)

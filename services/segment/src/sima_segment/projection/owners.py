@@ -5,41 +5,40 @@ shared one; if all are blocked, nobody. `person` is the owner's profile. A key t
 counts as an ordinary one without a profile, so what the tables hold is a function of the two cursors alone, whichever
 feed comes first.
 
-A change of the grouping can concern a row only if its person is one that an identifier left, or if its strongest key is
-not plainly its owner (`displaced`). So most rows are passed over by one look at one column.
+A change of the grouping can concern a row only if its person is one that an identifier left or kept, or if its
+strongest key is not plainly its owner (`displaced`). So most rows are passed over by one look at one column.
+
+All rows whose owner must be found, old and new ones, are gathered as claims and answered at once, because each look
+into the identity map costs a pass over it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
-import duckdb
 import pyarrow as pa
 
 from sima_segment.projection.pages import for_duckdb
-from sima_segment.projection.tables import REFOLD
+from sima_segment.projection.rows import Connection, count, keep, registered, touch
 from sima_segment.rules.schema import PEOPLE
 
 # A page may say several times where a key belongs: the last time counts. What is known already is no change.
 _MOVED = """
-CREATE OR REPLACE TEMP TABLE moved AS
 WITH latest AS (
     SELECT key, TRY_CAST(nullif(profile, '') AS UUID) AS profile, shared, blocked FROM page_changes
     QUALIFY row_number() OVER (PARTITION BY key ORDER BY ordinal DESC) = 1)
-SELECT latest.*, identity.profile AS previous, identity.key IS NOT NULL AS known
-FROM latest LEFT JOIN identity USING (key)
-WHERE identity.key IS NULL OR latest.profile IS DISTINCT FROM identity.profile
-    OR latest.shared <> identity.shared OR latest.blocked <> identity.blocked;
+SELECT latest.*, known.profile AS previous, known.place
+FROM latest LEFT JOIN (SELECT *, rowid AS place FROM identity SEMI JOIN page_changes USING (key)) AS known USING (key)
+WHERE known.key IS NULL OR latest.profile IS DISTINCT FROM known.profile
+    OR latest.shared <> known.shared OR latest.blocked <> known.blocked
 """
 _SIDES = """
-CREATE OR REPLACE TEMP TABLE sides AS
 SELECT previous AS person FROM moved WHERE previous IS NOT NULL
-UNION SELECT profile FROM moved WHERE profile IS NOT NULL;
+UNION SELECT profile FROM moved WHERE profile IS NOT NULL
 """
-_REMEMBER = """
+_UPDATE = """
 UPDATE identity SET profile = moved.profile, shared = moved.shared, blocked = moved.blocked
-FROM moved WHERE identity.key = moved.key AND moved.known;
-INSERT INTO identity SELECT key, profile, shared, blocked FROM moved WHERE NOT known;
+FROM moved WHERE identity.rowid = moved.place
 """
+_INSERT = "INSERT INTO identity SELECT key, profile, shared, blocked FROM moved WHERE place IS NULL"
 # Everybody who goes by an identifier that is not blocked.
 _PEOPLE = f"""
 CREATE OR REPLACE TEMP TABLE standing AS
@@ -48,100 +47,73 @@ WHERE NOT identity.blocked;
 DELETE FROM {PEOPLE} WHERE person IN (SELECT person FROM sides ANTI JOIN standing USING (person));
 INSERT INTO {PEOPLE} SELECT person FROM standing ANTI JOIN {PEOPLE} USING (person);
 """
-_STRAYS = """
-CREATE OR REPLACE TEMP TABLE strays AS
-SELECT rowid AS ordinal, keys FROM {table} SEMI JOIN sides USING (person)
-UNION
-SELECT rowid, keys FROM {table} WHERE displaced AND rowid IN (
-    SELECT ordinal FROM (SELECT rowid AS ordinal, unnest(keys) AS key FROM {table} WHERE displaced)
-    SEMI JOIN moved USING (key));
+_OF_PREVIOUS = """
+INSERT INTO claims SELECT '{table}', rowid, keys, person, displaced FROM "{table}"
+SEMI JOIN previous USING (person) WHERE NOT displaced
 """
-_RETURNED = """
-CREATE OR REPLACE TEMP TABLE returned AS
-SELECT owned.*, {table}.person AS previous FROM owned JOIN {table} ON {table}.rowid = owned.ordinal
-WHERE owned.person IS DISTINCT FROM {table}.person OR owned.displaced <> {table}.displaced;
-"""
-_MOVE = """
-UPDATE {table} SET person = returned.person, displaced = returned.displaced
-FROM returned WHERE {table}.rowid = returned.ordinal;
+_OF_DISPLACED = """
+INSERT INTO claims SELECT '{table}', rowid, keys, person, displaced FROM "{table}" WHERE displaced AND rowid IN (
+    SELECT place FROM (SELECT rowid AS place, person, unnest(keys) AS key FROM "{table}" WHERE displaced)
+    WHERE key IN (SELECT key FROM moved) OR person IN (SELECT person FROM previous))
 """
 # Shared keys rank behind all others; a row has at most some dozens of keys.
+_RANKED = """
+SELECT relation, ordinal, unnest(keys) AS key, generate_subscripts(keys, 1) AS rank FROM claims
+"""
 _OWNED = """
-CREATE OR REPLACE TEMP TABLE owned AS
-WITH ranked AS (
-    SELECT ordinal, unnest(keys) AS key, generate_subscripts(keys, 1) AS rank FROM {source}),
-judged AS (
-    SELECT ordinal, rank, profile, coalesce(shared, false) AS shared, coalesce(blocked, false) AS blocked
-    FROM ranked LEFT JOIN identity USING (key))
-SELECT ordinal,
+WITH judged AS (
+    SELECT relation, ordinal, rank, profile, coalesce(shared, false) AS shared, coalesce(blocked, false) AS blocked
+    FROM ranked LEFT JOIN (FROM identity SEMI JOIN ranked USING (key)) USING (key))
+SELECT relation, ordinal,
     arg_min_null(profile, if(shared, 1000000 + rank, rank)) FILTER (NOT blocked) AS person,
     bool_or(rank = 1 AND (profile IS NULL OR shared OR blocked)) AS displaced
-FROM judged GROUP BY ordinal;
+FROM judged GROUP BY relation, ordinal
+"""
+_RETURNED = """
+SELECT relation, ordinal, owned.person, owned.displaced, claims.person AS previous
+FROM owned JOIN claims USING (relation, ordinal)
+WHERE claims.displaced IS NOT NULL
+    AND (owned.person IS DISTINCT FROM claims.person OR owned.displaced <> claims.displaced)
+"""
+_MOVE = """
+UPDATE "{table}" SET person = returned.person, displaced = returned.displaced
+FROM returned WHERE returned.relation = '{table}' AND "{table}".rowid = returned.ordinal
 """
 
 
-@contextmanager
-def registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
-    """Let statements read an Arrow table under a name."""
-    connection.register(name, table)
-    try:
-        yield
-    finally:
-        connection.unregister(name)
-
-
-def learn(connection: duckdb.DuckDBPyConnection, changes: pa.Table) -> bool:
-    """Take in changes of the grouping; leaves tables `moved` and `sides`, and answers whether anything is new."""
-    with registered(connection, "page_changes", for_duckdb(changes)):
-        connection.execute(_MOVED)
-    if connection.execute("SELECT count(*) FROM moved").fetchall() == [(0,)]:
-        return False
-    connection.execute(_SIDES + _REMEMBER + _PEOPLE)
-    touch(connection, "SELECT person FROM sides")
+def learn(connection: Connection, changes: pa.Table) -> bool:
+    """Take in changes of the grouping, leave them in table `moved`, and answer whether there is any news."""
+    with registered(connection, page_changes=for_duckdb(changes)):
+        if not keep(connection, "moved", _MOVED):
+            return False
+    keep(connection, "sides", _SIDES)
+    if keep(connection, "previous", "SELECT DISTINCT previous AS person FROM moved WHERE previous IS NOT NULL"):
+        connection.execute(_UPDATE)
+    connection.execute(_INSERT)
+    connection.execute(_PEOPLE)
+    touch(connection, "FROM sides")
     return True
 
 
-def move(connection: duckdb.DuckDBPyConnection, table: str) -> None:
-    """Give the rows of a fact table to their new owners, as the changes in `moved` want it."""
-    connection.execute(_STRAYS.format(table=f'"{table}"'))
-    if connection.execute("SELECT count(*) FROM strays").fetchall() == [(0,)]:
-        return
-    own(connection, "strays")
-    connection.execute(_RETURNED.format(table=f'"{table}"') + _MOVE.format(table=f'"{table}"'))
-    touch(connection, "SELECT previous FROM returned UNION SELECT person FROM returned", REFOLD.get(table))
+def reclaim(connection: Connection, tables: Iterable[str]) -> None:
+    """Claim the rows of fact tables that the changes in `moved` may concern."""
+    for table in tables:
+        connection.execute(_OF_PREVIOUS.format(table=table))
+        connection.execute(_OF_DISPLACED.format(table=table))
 
 
-def own(connection: duckdb.DuckDBPyConnection, source: str) -> None:
-    """Find the owners of rows (ordinal, keys); leaves them in table `owned` (ordinal, person, displaced)."""
-    connection.execute(_OWNED.format(source=source))
+def claim(connection: Connection, relation: str) -> None:
+    """Claim the rows of a relation that arrives, with columns `ordinal` and `keys`."""
+    connection.execute(f"INSERT INTO claims SELECT '{relation}', ordinal, keys, NULL, NULL FROM {relation}")
 
 
-def remove(connection: duckdb.DuckDBPyConnection, table: str, ids: str) -> None:
-    """Remove rows of a fact table, if they are there.
-
-    DuckDB looks only at row groups within the range of the ids, and ids begin with the time: mostly that is the last.
-
-    Args:
-        connection: The projection.
-        table: The fact table.
-        ids: A query for the ids of the rows.
-    """
-    gone = f'CREATE OR REPLACE TEMP TABLE gone AS SELECT id, person FROM "{table}" WHERE id IN ({ids})'
-    connection.execute(gone)
-    if connection.execute("SELECT count(*) FROM gone").fetchall() == [(0,)]:
-        return
-    touch(connection, "SELECT person FROM gone", REFOLD.get(table))
-    connection.execute(f'DELETE FROM "{table}" WHERE id IN (SELECT id FROM gone)')
-
-
-def touch(connection: duckdb.DuckDBPyConnection, people: str, refold: str | None = None) -> None:
-    """Note people whose rows changed, so that the segments look at them.
-
-    Args:
-        connection: The projection.
-        people: A query for them; it may answer nobody (NULL) and repeat itself.
-        refold: Table of people for whom something must be folded again too.
-    """
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE hands AS SELECT DISTINCT person FROM ({people}) AS _ (person)")
-    for table in filter(None, ("touched", refold)):
-        connection.execute(f"INSERT INTO {table} SELECT person FROM hands WHERE person IS NOT NULL")
+def decide(connection: Connection) -> None:
+    """Find the owner of everything claimed, leave it in table `owned`, and move the rows that have another one now."""
+    keep(connection, "ranked", _RANKED)
+    keep(connection, "owned", _OWNED)
+    if keep(connection, "returned", _RETURNED):
+        for (table,) in connection.execute("SELECT DISTINCT relation FROM returned").fetchall():
+            count(connection, _MOVE.format(table=table))
+            for side in ("previous", "person"):
+                touch(connection, f"SELECT {side} AS person FROM returned WHERE relation = '{table}'", table)
+    connection.execute("TRUNCATE claims")

@@ -1,6 +1,6 @@
 """Pages of the two feeds as Arrow tables, with keys and ids as UUIDs and times without zone (they are UTC)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -63,11 +63,18 @@ class FactPage:
     retractions: pa.Table
     cursor: str
 
+    def relations(self) -> Mapping[str, pa.Table]:
+        """The tables under the names by which statements know them."""
+        return {
+            "page_events": self.events,
+            "page_observations": self.observations,
+            "page_consents": self.consents,
+            "page_retractions": self.retractions,
+        }
+
     def rows(self) -> int:
         """How many rows of all kinds the page has."""
-        return int(
-            self.events.num_rows + self.observations.num_rows + self.consents.num_rows + self.retractions.num_rows
-        )
+        return sum(table.num_rows for table in self.relations().values())
 
 
 def joined(pages: Iterable[FactPage]) -> Iterator[FactPage]:

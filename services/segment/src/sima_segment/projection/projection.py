@@ -1,6 +1,6 @@
 """The projection of one workspace: takes in pages of the feeds, and says who is in which segment."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,12 +13,14 @@ from sima_segment.projection.columns import Tables
 from sima_segment.projection.evaluation import crossed, differences, evaluate, forget
 from sima_segment.projection.file import ProjectionFile, Resources
 from sima_segment.projection.pages import ChangePage, FactPage, for_duckdb, joined
+from sima_segment.projection.rows import registered, remove
 from sima_segment.projection.sample import Sample
 from sima_segment.projection.tables import (
     BEYOND,
     OBSERVATIONS,
     STATEMENTS,
     Limits,
+    index,
     prepare,
     prepare_session,
     write_position,
@@ -63,15 +65,19 @@ class Projection:
         self._sample = Sample()
         self._committed = self._tables.catalogue()
         self._saved = self.position
+        self._indexed: frozenset[str] | None = None
         self._writing = False
 
-    def apply(self, changes: Iterable[ChangePage], facts: Iterable[FactPage]) -> None:
+    def apply(self, changes: Sequence[ChangePage], facts: Sequence[FactPage]) -> None:
         """Take in pages of both feeds, in their order."""
         self._begin()
-        for change in changes:
-            self._regroup(change)
+        if changes:
+            self._regroup(pa.concat_tables([page.changes for page in changes]))
+            self.position = replace(self.position, changes=changes[-1].cursor)
         for page in joined(facts):
             self._add(page)
+        if not facts:
+            owners.decide(self._connection)
         traits.refold(self._connection, self._tables)
         consents.refold(self._connection)
         if self.position.everybody:
@@ -172,27 +178,26 @@ class Projection:
         self._connection.close()
         self._file.release()
 
-    def _regroup(self, page: ChangePage) -> None:
-        if page.changes.num_rows and owners.learn(self._connection, page.changes):
-            for table in self._fact_tables():
-                owners.move(self._connection, table)
-        self.position = replace(self.position, changes=page.cursor)
+    def _regroup(self, changes: pa.Table) -> None:
+        if changes.num_rows and owners.learn(self._connection, changes):
+            owners.reclaim(self._connection, self._fact_tables())
 
     def _add(self, page: FactPage) -> None:
-        if page.retractions.num_rows:
-            self._retract(page.retractions)
-        if page.events.num_rows:
-            events.add(self._connection, self._tables, page.events)
-        if page.observations.num_rows:
-            traits.add(self._connection, page.observations)
-        if page.consents.num_rows:
-            consents.add(self._connection, page.consents)
+        pages = {name: for_duckdb(table) for name, table in page.relations().items()}
+        with registered(self._connection, **pages):
+            if page.retractions.num_rows:
+                remove(self._connection, self._fact_tables(), "page_retractions")
+            consents.spread(self._connection)
+            for relation in ("page_events", "page_observations", "spread"):
+                owners.claim(self._connection, relation)
+            owners.decide(self._connection)
+            if page.events.num_rows:
+                events.add(self._connection, self._tables)
+            if page.observations.num_rows:
+                traits.add(self._connection)
+            if page.consents.num_rows:
+                consents.add(self._connection)
         self.position = replace(self.position, facts=page.cursor)
-
-    def _retract(self, retractions: pa.Table) -> None:
-        with owners.registered(self._connection, "page_retractions", for_duckdb(retractions)):
-            for table in self._fact_tables():
-                owners.remove(self._connection, table, "SELECT id FROM page_retractions")
 
     def _fact_tables(self) -> list[str]:
         return [*map(event_table, self._tables.events), BEYOND, OBSERVATIONS, STATEMENTS]
@@ -207,3 +212,6 @@ class Projection:
         self._writing = False
         self._saved = self.position
         self._committed = self._tables.catalogue()
+        if not self.position.everybody and self._indexed != (events := frozenset(self._tables.events)):
+            index(self._connection, map(event_table, events))
+            self._indexed = events

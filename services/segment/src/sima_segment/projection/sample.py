@@ -9,7 +9,7 @@ import pyarrow as pa
 from sima_segment.plan import Plan
 from sima_segment.projection.columns import slots
 from sima_segment.projection.evaluation import differences, evaluate, forget
-from sima_segment.projection.owners import registered
+from sima_segment.projection.rows import Connection, registered
 from sima_segment.rules import Catalogue
 from sima_segment.rules.schema import (
     CONSENTS,
@@ -42,7 +42,7 @@ class Sample:
         self._connection = duckdb.connect(config={"threads": 1, "arrow_lossless_conversion": True})
         self._layout: Layout = {}
 
-    def load(self, projection: duckdb.DuckDBPyConnection, people: str, plan: Plan, catalogue: Catalogue) -> None:
+    def load(self, projection: Connection, people: str, plan: Plan, catalogue: Catalogue) -> None:
         """Copy the rows of some people.
 
         Args:
@@ -57,7 +57,7 @@ class Sample:
             rows = projection.sql(f'SELECT {names} FROM "{table}" SEMI JOIN {people} USING (person)').to_arrow_table()
             self._connection.execute(f'TRUNCATE "{table}"')
             if rows.num_rows:
-                with registered(self._connection, "rows", rows):
+                with registered(self._connection, rows=rows):
                     self._connection.execute(f'INSERT INTO "{table}" SELECT * FROM rows')
 
     def evaluate(self, plan: Plan, catalogue: Catalogue, instant: datetime) -> None:

@@ -1,5 +1,6 @@
 """The tables of the projection that are always there, and how far it has read."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -37,9 +38,12 @@ CREATE TABLE {STATEMENTS} ({FACT_COLUMNS}, purpose VARCHAR, granted BOOLEAN, sta
 CREATE TABLE {TRAITS} (person UUID);
 CREATE TABLE {CONSENTS} (person UUID, purpose VARCHAR, granted BOOLEAN);
 """
+# By what rows are looked up while facts arrive one by one.
+_INDEXES = (("identity", "key"), ("identity", "profile"), (PEOPLE, "person"), (TRAITS, "person"), (CONSENTS, "person"))
 # Of the session, not of the file: what one evaluation found, and work in progress.
 _TEMPORARY = f"""
 CREATE OR REPLACE TEMP TABLE {MEMBERS} (segment VARCHAR, person UUID);
+CREATE OR REPLACE TEMP TABLE claims (relation VARCHAR, ordinal BIGINT, keys UUID[], person UUID, displaced BOOLEAN);
 CREATE OR REPLACE TEMP TABLE refold_traits (person UUID);
 CREATE OR REPLACE TEMP TABLE refold_consents (person UUID);
 """
@@ -118,6 +122,12 @@ def write_position(connection: duckdb.DuckDBPyConnection, position: Position) ->
             position.everybody,
         ],
     )
+
+
+def index(connection: duckdb.DuckDBPyConnection, fact_tables: Iterable[str]) -> None:
+    """Make the indexes that are not there yet; to be done once the bulk of the facts is in, which is faster."""
+    for table, column in (*_INDEXES, *((each, "person") for each in (*fact_tables, BEYOND, OBSERVATIONS, STATEMENTS))):
+        connection.execute(f'CREATE INDEX IF NOT EXISTS "{table}_by_{column}" ON "{table}" ({column})')
 
 
 def _read_position(connection: duckdb.DuckDBPyConnection) -> Position:

@@ -6,20 +6,16 @@ and among equally late ones by content, so that the order of arrival never matte
 
 from collections.abc import Iterable, Mapping
 
-import duckdb
-import pyarrow as pa
-
 from sima_segment.projection.columns import Tables
-from sima_segment.projection.owners import own, registered, remove, touch
-from sima_segment.projection.pages import for_duckdb
-from sima_segment.projection.tables import OBSERVATIONS, REFOLD
+from sima_segment.projection.rows import Connection, keep, remove, touch
+from sima_segment.projection.tables import OBSERVATIONS
 from sima_segment.rules.schema import DUCKDB_TYPES, TRAITS, ColumnType, trait_column
 from sima_segment.survivorship import Survivorship, TraitPolicy
 
 _ARRIVED = """
-CREATE OR REPLACE TEMP TABLE arrived AS
 SELECT page.*, owned.person, owned.displaced FROM page_observations AS page JOIN owned USING (ordinal)
-QUALIFY row_number() OVER (PARTITION BY id ORDER BY ordinal DESC) = 1;
+WHERE relation = 'page_observations'
+QUALIFY row_number() OVER (PARTITION BY id ORDER BY ordinal DESC) = 1
 """
 _ADD = f"""
 INSERT INTO {OBSERVATIONS}
@@ -29,19 +25,17 @@ _POLICIES = """
 CREATE OR REPLACE TEMP TABLE survivorship (trait VARCHAR, rule VARCHAR);
 CREATE OR REPLACE TEMP TABLE trust (trait VARCHAR, source VARCHAR, place INTEGER);
 """
-# One row per value that counts, the best first; `place` is 1 for the best of a trait.
+_OBSERVED = f"FROM {OBSERVATIONS} SEMI JOIN refold_traits USING (person)"
+# One row per value that counts; `place` is 1 for the best of a trait.
 _FOLDED = f"""
-CREATE OR REPLACE TEMP TABLE folded AS
 WITH latest AS (
     SELECT person, trait, coalesce(rule, '') AS rule, type, value,
         row_number() OVER (PARTITION BY person, trait ORDER BY
             CASE rule WHEN '{Survivorship.MOST_TRUSTED_SOURCE}' THEN coalesce(trust.place, 1000000)
                 WHEN '{Survivorship.DECLARED_FIRST}' THEN if(method = 'declared', 0, 1) ELSE 0 END,
             observed_at DESC, confidence DESC, source DESC, method DESC, type DESC, value DESC) AS place
-    FROM {OBSERVATIONS} SEMI JOIN (SELECT DISTINCT person FROM refold_traits) AS refold USING (person)
-    LEFT JOIN survivorship USING (trait)
-    LEFT JOIN trust USING (trait, source))
-SELECT * FROM latest WHERE place = 1 OR rule = '{Survivorship.UNION}';
+    FROM observed LEFT JOIN survivorship USING (trait) LEFT JOIN trust USING (trait, source))
+SELECT * FROM latest WHERE place = 1 OR rule = '{Survivorship.UNION}'
 """
 _FORGET = f"DELETE FROM {TRAITS} WHERE person IN (SELECT person FROM refold_traits)"
 _VALUES: Mapping[ColumnType, str] = {
@@ -52,7 +46,7 @@ _VALUES: Mapping[ColumnType, str] = {
 }
 
 
-def configure(connection: duckdb.DuckDBPyConnection, policies: Mapping[str, TraitPolicy]) -> None:
+def configure(connection: Connection, policies: Mapping[str, TraitPolicy]) -> None:
     """Tell how traits are folded; the default is the most recent value."""
     connection.execute(_POLICIES)
     for trait, policy in policies.items():
@@ -61,21 +55,21 @@ def configure(connection: duckdb.DuckDBPyConnection, policies: Mapping[str, Trai
             connection.execute("INSERT INTO trust VALUES (?, ?, ?)", [trait, source, place])
 
 
-def add(connection: duckdb.DuckDBPyConnection, observations: pa.Table) -> None:
-    """Take in a page of observations; `refold` follows."""
-    with registered(connection, "page_observations", for_duckdb(observations)):
-        own(connection, "page_observations")
-        connection.execute(_ARRIVED)
-    touch(connection, "SELECT person FROM arrived", REFOLD[OBSERVATIONS])
-    remove(connection, OBSERVATIONS, "SELECT id FROM arrived")
+def add(connection: Connection) -> None:
+    """Take in the observations of `page_observations`, whose owners are in `owned`; `refold` follows."""
+    keep(connection, "arrived", _ARRIVED)
+    touch(connection, "SELECT person FROM arrived", OBSERVATIONS)
+    remove(connection, [OBSERVATIONS], "arrived")
     connection.execute(_ADD)
 
 
-def refold(connection: duckdb.DuckDBPyConnection, tables: Tables) -> None:
+def refold(connection: Connection, tables: Tables) -> None:
     """Fold the traits of everybody whose observations changed."""
-    if connection.execute("SELECT count(*) FROM refold_traits").fetchall() == [(0,)]:
+    if connection.execute("FROM refold_traits LIMIT 1").fetchall() == []:
         return
-    connection.execute(_FOLDED + _FORGET)
+    connection.execute(_FORGET)
+    keep(connection, "observed", _OBSERVED)
+    keep(connection, "folded", _FOLDED)
     found = connection.execute("SELECT DISTINCT trait, type, rule FROM folded ORDER BY ALL").fetchall()
     slots = [(trait, _kind(kind, rule)) for trait, kind, rule in found]
     tables.want_traits(slots)

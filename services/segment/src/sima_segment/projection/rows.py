@@ -1,0 +1,67 @@
+"""Small steps that all parts of the projection share."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import duckdb
+import pyarrow as pa
+
+from sima_segment.projection.tables import REFOLD
+
+Connection = duckdb.DuckDBPyConnection
+
+
+@contextmanager
+def registered(connection: Connection, **tables: pa.Table) -> Iterator[None]:
+    """Let statements read Arrow tables under names."""
+    for name, table in tables.items():
+        connection.register(name, table)
+    try:
+        yield
+    finally:
+        for name in tables:
+            connection.unregister(name)
+
+
+def count(connection: Connection, statement: str) -> int:
+    """Run a statement that writes or makes a table, and answer how many rows it wrote."""
+    [(rows,)] = connection.execute(statement).fetchall()
+    return int(rows)
+
+
+def keep(connection: Connection, name: str, query: str) -> int:
+    """Keep the answer of a query for the statements that follow, and return how many rows it has."""
+    return count(connection, f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+
+
+def touch(connection: Connection, people: str, relation: str = "") -> None:
+    """Note people whose rows changed, so that the segments look at them.
+
+    Args:
+        connection: The projection.
+        people: A query for column `person`; it may answer nobody (NULL) and repeat itself.
+        relation: The table in which their rows changed; what is folded from it is folded again.
+    """
+    for table in filter(None, ("touched", REFOLD.get(relation))):
+        connection.execute(f"INSERT INTO {table} SELECT DISTINCT person FROM ({people}) WHERE person IS NOT NULL")
+
+
+def remove(connection: Connection, relations: Sequence[str], ids: str) -> None:
+    """Remove rows from fact tables, if they are there.
+
+    DuckDB looks only at row groups within the range of the ids, and ids begin with the time: mostly that is the last.
+
+    Args:
+        connection: The projection.
+        relations: The fact tables.
+        ids: A table of the rows' ids.
+    """
+    found = (
+        f"SELECT '{each}' AS relation, id, person FROM \"{each}\" SEMI JOIN {ids} USING (id)" for each in relations
+    )
+    if not relations or not keep(connection, "gone", " UNION ALL ".join(found)):
+        return
+    for (relation,) in connection.execute("SELECT DISTINCT relation FROM gone").fetchall():
+        gone = f"FROM gone WHERE relation = '{relation}'"
+        touch(connection, f"SELECT person {gone}", relation)
+        connection.execute(f'DELETE FROM "{relation}" WHERE id IN (SELECT id {gone})')
