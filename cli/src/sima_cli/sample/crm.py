@@ -50,7 +50,7 @@ def contact(plan: Plan, person: Person) -> Contact:
     chance = plan.random("crm", person.number)
     address, number = person.second_email or person.email or "", person.phone or ""
     email = spell_email(address, chance)
-    phone = spell_phone(number, person.place, chance)
+    phone = spell_phone(number, person.place, chance, local=False)  # one file for three countries
     if chance.random() < plan.junk:
         email, phone = _junk_in_one(email, phone, chance)
     cells = (

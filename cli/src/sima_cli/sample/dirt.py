@@ -27,18 +27,13 @@ def spell_email(email: str, chance: Random) -> str:
     return f"{email} " if draw < 0.23 else email
 
 
-def spell_phone(phone: str, place: Place, chance: Random) -> str:
-    """Write a number of `place` (E.164) locally or internationally, grouped or not, also in the digits of the place."""
+def spell_phone(phone: str, place: Place, chance: Random, *, local: bool = True) -> str:
+    """Write a number of `place` (E.164) internationally or locally, grouped or not, also in the digits of the place."""
     national = phone.removeprefix(f"+{place.country_code}")
-    spelling = chance.choice(
-        (
-            phone,
-            f"00{place.country_code}{national}",
-            f"+{place.country_code} {national[:2]} {national[2:5]} {national[5:]}",
-            f"0{national}",
-            f"0{national[:3]}-{national[3:]}",
-        )
-    )
+    spellings = [phone, f"+{place.country_code} {national[:2]} {national[2:5]} {national[5:]}"]
+    if local:
+        spellings += [f"00{place.country_code}{national}", f"0{national}", f"0{national[:3]}-{national[3:]}"]
+    spelling = chance.choice(spellings)
     digits = _HOME_DIGITS.get(place.region)
     return spelling.translate(digits) if digits and chance.random() < 0.25 else spelling
 

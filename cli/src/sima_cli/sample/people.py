@@ -121,7 +121,7 @@ def _become_customer(person: Person, chance: Random) -> None:
         person.customer_id = 7_000_000_000_000 + number * 17
     if chance.random() < 0.45:
         person.card = f"SIMA{number:07d}"
-    if person.customer_id is None or chance.random() < 0.5:
+    if person.customer_id is None or person.card or chance.random() < 0.3:
         _join_crm(person, chance)
     if person.customer_id is None:
         person.cookies = []  # they buy at the till, or wrote to us once

@@ -1,6 +1,6 @@
 """The three cities of the sample: their shops, telephones, money and alphabets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from sima_cli.sample.names import ARABIC, LATIN, PERSIAN, NameBook
@@ -32,10 +32,10 @@ class Place:
     currency: str
     rate: float
     zone: ZoneInfo
-    names: NameBook
+    names: NameBook = field(repr=False)
 
 
-RIYADH = Place("riyadh", "الرياض", "SA", "966", "5", 8, "SAR", 4.0, ZoneInfo("Asia/Riyadh"), ARABIC)
+RIYADH = Place("riyadh", "الرياض", "SA", "966", "50", 7, "SAR", 4.0, ZoneInfo("Asia/Riyadh"), ARABIC)
 TEHRAN = Place("tehran", "تهران", "IR", "98", "912", 7, "IRR", 45_000.0, ZoneInfo("Asia/Tehran"), PERSIAN)
 BERLIN = Place("berlin", "Berlin", "DE", "49", "1512", 7, "EUR", 1.0, ZoneInfo("Europe/Berlin"), LATIN)
 PLACES = (RIYADH, TEHRAN, BERLIN)

@@ -73,13 +73,14 @@ def _visit(browser: _Browser, at: datetime, *, logging_in: bool, logged_in: bool
     who: dict[str, str] = {"device_id": browser.device} if browser.device else {}
     if logged_in:
         who["user_id"] = _user_id(browser.person)
-    yield browser.beacon(at, list(_looked_at(browser, at, who)), names(user_id=who.get("user_id")))
+    known = names(user_id=who.get("user_id"))
+    yield browser.beacon(at, list(_looked_at(browser, at, who)), known)
     if logging_in:
         at += timedelta(minutes=browser.chance.uniform(1, 5))
         yield browser.beacon(at, [_login(browser, at, who)], _account(browser.person))
     elif browser.chance.random() < browser.plan.junk:
         form = {**who, "email": browser.chance.choice(JUNK_EMAILS)}  # what one writes to see the offer behind it
-        yield browser.beacon(at, [browser.item(at, name="newsletter_requested", identifiers=form)])
+        yield browser.beacon(at, [browser.item(at, name="newsletter_requested", identifiers=form)], known)
 
 
 def _looked_at(browser: _Browser, at: datetime, who: Mapping[str, str]) -> Iterator[Item]:
