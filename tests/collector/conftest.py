@@ -163,7 +163,7 @@ def settings(
             "sources_file": tmp_path / "sources.json",
             "workspace_key_file": workspace_key_file,
             "data_dir": tmp_path / "data",
-            "payload_seconds": 1.0,
+            "payload_seconds": 2.0,
             "workers": 2,
             "drain_seconds": 5.0,
             **changed,

@@ -53,7 +53,7 @@ class _Access:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._status = message["status"]
+            self._status = int(message["status"])
             message["headers"] = [*message["headers"], (_REQUEST_ID, self._id.encode())]
         await self._send(message)
 

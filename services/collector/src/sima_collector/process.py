@@ -65,15 +65,18 @@ class Worker:
             process.wait()
             raise
         try:
-            worker.send(assignment_frame(assignment))
-            answer = await worker.receive(_START_SECONDS)
-            if "failed" in answer.head:
-                raise FixConfigurationError(answer.head["failed"])
+            await worker._introduce(assignment)
         except BaseException:
             await worker.kill()
             raise
-        worker.catalogue = read_catalogue(answer)
         return worker
+
+    async def _introduce(self, assignment: Assignment) -> None:
+        self.send(assignment_frame(assignment))
+        answer = await self.receive(_START_SECONDS)
+        if "failed" in answer.head:
+            raise FixConfigurationError(answer.head["failed"])
+        self.catalogue = read_catalogue(answer)
 
     def send(self, *frames: Frame) -> None:
         """Hand frames over; they are written in the background."""
