@@ -1,13 +1,16 @@
 """A servicer whose methods a test chooses, served for real over loopback; and a schema with one feed."""
 
 import asyncio
+import json
+import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import structlog
 from sima.identity.v1.identity_service_pb2 import (
     DESCRIPTOR,
     ListProfileChangesRequest,
@@ -30,6 +33,7 @@ from sima_runtime.cursors import Cursor, Horizon
 from sima_runtime.database import Database, Driver, execute, fetch
 from sima_runtime.epochs import CURRENT_EPOCH, FEED_TABLES, begin_epoch
 from sima_runtime.feeds import FEED_COLUMNS, FEED_ORDER, FEED_RANGE, Feed, Rows, feed_parameters
+from sima_runtime.logs import configure_logs
 from sima_runtime.server import Servicer, served
 from sima_runtime.settings import ClientSettings, DatabaseSettings, FeedSettings, ServiceSettings
 from sima_runtime.wakeups import Wakeups
@@ -173,3 +177,17 @@ async def numbers(postgres_url: str) -> AsyncIterator[Numbers]:
     numbers.tune(feed_poll_seconds=0.05, feed_heartbeat_seconds=60)
     yield numbers
     await database.close()
+
+
+LogLines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def log_lines(capsys: pytest.CaptureFixture[str]) -> Iterator[LogLines]:
+    """Log as in production, and read what was logged since the last time."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    configure_logs("info", "test")
+    yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    structlog.reset_defaults()
+    root.handlers[:], root.level = handlers, level

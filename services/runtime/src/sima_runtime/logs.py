@@ -9,6 +9,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -37,8 +38,7 @@ def configure_logs(level: str, service: str) -> None:
             _render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        logger_factory=_StandardError,
     )
     logging.basicConfig(
         handlers=[_LibraryHandler()], level=max(logging.WARNING, logging.getLevelName(level.upper())), force=True
@@ -92,6 +92,20 @@ def _named(service: str) -> structlog.typing.Processor:
         return event
 
     return add_service
+
+
+class _StandardError:
+    """Writes lines to standard error; a call must not fail because nobody reads the log any more."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError, ValueError):  # closed, or a broken pipe: there is nobody left to tell
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = msg
 
 
 class _LibraryHandler(logging.Handler):
