@@ -25,7 +25,7 @@ from sima_cli.report.findings import Findings
 from sima_cli.report.show import show
 from sima_cli.sample.generator import Sample, generate
 from sima_cli.sample.people import Plan
-from sima_cli.stack import own_sources, running_stack
+from sima_cli.stack import Setup, own_sources, running_stack
 from sima_cli.stopping import until_stopped
 
 EXAMPLE = "Example: [cyan]sima demo --people 500 --stay[/]"
@@ -58,7 +58,7 @@ async def demo(  # noqa: PLR0917 - its options
     folder.refuse_second()
     with until_stopped(), _fresh(folder) as fresh:
         making = asyncio.create_task(asyncio.to_thread(generate, plan))
-        async with running_stack(folder, fresh.root, own_sources(fresh), step) as running:
+        async with running_stack(Setup(folder, fresh.root, own_sources(fresh)), step) as running:
             findings = await _demonstrate(running, Connection(folder.root), await making, fresh)
             _report(replace(findings, seconds=time.monotonic() - begun), as_json)
             if stay:

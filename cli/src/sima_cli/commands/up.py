@@ -10,7 +10,7 @@ from sima_cli.commands.options import connection_of
 from sima_cli.failures import runs
 from sima_cli.folder import Folder, Running
 from sima_cli.output import err, step
-from sima_cli.stack import own_sources, running_stack
+from sima_cli.stack import Setup, own_sources, running_stack
 from sima_cli.stopping import until_stopped
 
 EXAMPLE = "Example: [cyan]sima up[/], and in another terminal [cyan]sima import crm contacts.csv[/]"
@@ -33,7 +33,7 @@ async def up(context: typer.Context, sources: SourcesFile = None) -> None:
     folder = Folder(connection_of(context).data_dir)
     folder.prepare()
     with until_stopped():
-        async with running_stack(folder, folder.root, sources or own_sources(folder), step) as running:
+        async with running_stack(Setup(folder, folder.root, sources or own_sources(folder)), step) as running:
             err.print(where(running, folder))
             await asyncio.Event().wait()
 
