@@ -26,7 +26,9 @@ async def begin_epoch(database: Database) -> None:
     async with database.fast_transaction() as connection:
         [server] = await fetch(connection, _SERVER)
         [stored] = await fetch(connection, "SELECT system_identifier, timeline FROM feed_epoch")
-        if stored != server:
+    if stored != server:
+        # In a transaction of its own: two replicas that held what they have just read would wait for each other.
+        async with database.fast_transaction() as connection:
             await _advance(connection, *server)
 
 
