@@ -68,13 +68,13 @@ def _event(value: object) -> Event:
 
 def _trait(value: object) -> Trait:
     fields = _object(value, _TRAIT)
-    method = fields.get("method", "observed")
+    method = _METHODS.get(_text(fields, "method")) if "method" in fields else Method.OBSERVED
     confidence = fields.get("confidence", 1.0)
-    if method not in _METHODS:
+    if method is None:
         raise PayloadError(f"method: expected one of {', '.join(_METHODS)}")
     if type(confidence) not in (int, float) or not 0 < confidence <= 1:
         raise PayloadError("confidence: expected a number above 0 and at most 1")
-    return Trait(_text(fields, "name"), _trait_value(fields), _METHODS[method], float(confidence))
+    return Trait(_text(fields, "name"), _trait_value(fields), method, float(confidence))
 
 
 def _trait_value(fields: dict[str, Any]) -> str | float | bool | datetime:

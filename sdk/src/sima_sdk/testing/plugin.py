@@ -2,20 +2,15 @@
 
 import pytest
 
-pytest.register_assert_rewrite("sima_sdk.testing.push", "sima_sdk.testing.pull", "sima_sdk.testing.functions")
+for suite in ("contract", "functions", "pull", "push", "soundness"):
+    pytest.register_assert_rewrite(f"sima_sdk.testing.{suite}")
 
 MUTATIONS_OPTION = "--sima-mutations"
+SEED_OPTION = "--sima-seed"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a hurried run send fewer mutated payloads."""
-    parser.addoption(
-        MUTATIONS_OPTION, type=int, default=10_000, help="mutated payloads that each connector's suite sends (10000)"
-    )
-
-
-@pytest.fixture(scope="session")
-def sima_mutations(request: pytest.FixtureRequest) -> int:
-    """How many mutated payloads each connector gets."""
-    count: int = request.config.getoption(MUTATIONS_OPTION)
-    return count
+    """Let a hurried run send fewer mutated payloads, and a long one others."""
+    group = parser.getgroup("sima")
+    group.addoption(MUTATIONS_OPTION, type=int, default=10_000, help="mutated payloads for each connector (10000)")
+    group.addoption(SEED_OPTION, type=int, default=1, help="another number, other mutations (1)")
