@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -218,6 +222,91 @@ async def opened(settings: CollectorSettings) -> AsyncIterator[Door]:
 async def door(settings: Callable[..., CollectorSettings], open_door: OpenDoor) -> Door:
     """A collector with the usual settings."""
     return await open_door(settings())
+
+
+@dataclass(eq=False)
+class CollectorProcess:
+    """A collector as a process of its own.
+
+    Attributes:
+        settings: What it is told.
+        errors: Where its log is written.
+    """
+
+    settings: CollectorSettings
+    errors: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """Its address, `host:port`."""
+        assert self.settings.address_file is not None
+        return self.settings.address_file.read_text()
+
+    async def start(self) -> None:
+        """Start it and wait until it serves."""
+        assert self.settings.address_file is not None
+        self.settings.address_file.unlink(missing_ok=True)
+        given = self.settings.model_dump(exclude_none=True, exclude_defaults=True)
+        variables = {f"SIMA_COLLECTOR_{name.upper()}": str(value) for name, value in given.items()}
+        command = [sys.executable, "-m", "sima_collector"]
+        with self.errors.open("ab") as errors:
+            self.process = await asyncio.to_thread(
+                subprocess.Popen, command, env={**os.environ, **variables}, stderr=errors, start_new_session=True
+            )
+        await eventually(lambda: self._serves() or self.code() is not None, 60)
+        assert self.code() is None, self.errors.read_text()
+
+    def _serves(self) -> bool:
+        return self.settings.address_file is not None and self.settings.address_file.exists()
+
+    def code(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return None if self.process is None else self.process.poll()
+
+    async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal, wait until it ended, and return the exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return await asyncio.to_thread(self.process.wait, 60)
+
+    def workers(self) -> list[int]:
+        """The processes that it started and that still run."""
+        assert self.process is not None
+        return [child for child in processes() if f"\nPPid:\t{self.process.pid}\n" in status(child)]
+
+
+def processes() -> list[int]:
+    """The numbers of all processes."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def status(pid: int) -> str:
+    """What the kernel tells of a process; empty if it is gone or a mere entry."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return ""
+    return "" if "\nState:\tZ" in text else text
+
+
+@pytest.fixture
+async def spawn(
+    settings: Callable[..., CollectorSettings], tmp_path: Path
+) -> AsyncIterator[Callable[..., Awaitable[CollectorProcess]]]:
+    """Start a collector as a process of its own; it is killed with the test."""
+    started: list[CollectorProcess] = []
+
+    async def start(**changed: Any) -> CollectorProcess:
+        made = CollectorProcess(settings(address_file=tmp_path / "address", **changed), tmp_path / "log")
+        started.append(made)
+        await made.start()
+        return made
+
+    yield start
+    for one in started:
+        if one.code() is None:
+            await one.end(signal.SIGKILL)
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -1,0 +1,182 @@
+"""The collector as a process: how it starts, how it bears bad clients, and how it ends."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from sima_collector.settings import CollectorSettings
+
+from tests.collector.conftest import CollectorProcess, MemoryProfile, ProfileSwitch, eventually, status
+
+Spawn = Callable[..., Awaitable[CollectorProcess]]
+
+
+async def post(collector: CollectorProcess, body: str, source: str = "web") -> httpx.Response:
+    """Post a payload to a source."""
+    async with httpx.AsyncClient(base_url=f"http://{collector.address}", timeout=60) as client:
+        return await client.post(f"/in/{source}", content=body)
+
+
+async def talk(collector: CollectorProcess, *pieces: bytes, pause: float = 0.0) -> bytes:
+    """Write bytes on a connection and return what comes back until it is closed."""
+    host, _, port = collector.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(pause)
+        return await asyncio.wait_for(reader.read(), 30)
+    finally:
+        writer.close()
+
+
+async def test_sigterm_ends_what_is_under_way_and_nothing_else(spawn: Spawn, profile: MemoryProfile) -> None:
+    """Requests that were accepted are answered, their facts are stored, and no process is left behind."""
+    collector = await spawn()
+    workers = collector.workers()
+    assert len(workers) == 2
+    profile.hold.clear()
+    sending = [asyncio.create_task(post(collector, f"doze\n{n}")) for n in range(3)]
+    await asyncio.sleep(0.2)
+    ending = asyncio.create_task(collector.end(signal.SIGTERM))
+    await asyncio.sleep(0.5)
+    with pytest.raises(httpx.ConnectError):
+        await post(collector, "4")
+    profile.hold.set()
+    assert [(await task).status_code for task in sending] == [200, 200, 200]
+    assert await ending == 0
+    assert sorted(profile.ids()) == ["m0", "m1", "m2"]
+    assert [pid for pid in workers if status(pid)] == []
+
+
+async def test_sigterm_during_an_outage_leaves_facts_for_the_next_process(
+    spawn: Spawn, profile: MemoryProfile, switch: ProfileSwitch
+) -> None:
+    """It does not wait for ever, and what it leaves is sent on later."""
+    collector = await spawn()
+    await switch.unplug()
+    assert (await post(collector, "1\n2")).headers["sima-buffered"] == "2"
+    assert await collector.end(signal.SIGTERM) == 0
+    await switch.plug_in()
+    await collector.start()
+    await eventually(lambda: profile.ids() == ["m1", "m2"])
+
+
+async def test_a_terminal_that_interrupts_the_whole_group_loses_nothing(spawn: Spawn, profile: MemoryProfile) -> None:
+    """Ctrl+C reaches every process of the terminal, and the workers finish what they have."""
+    collector = await spawn()
+    assert collector.process is not None
+    sending = asyncio.create_task(post(collector, "doze\n1"))
+    await asyncio.sleep(0.2)
+    os.killpg(collector.process.pid, signal.SIGINT)
+    assert (await sending).status_code == 200
+    assert await asyncio.to_thread(collector.process.wait, 30) == 0
+    assert profile.ids() == ["m1"]
+
+
+async def test_workers_do_not_outlive_a_killed_collector(spawn: Spawn) -> None:
+    """Also one that hangs in a payload ends, shortly after the limit at which it would have been killed."""
+    collector = await spawn(payload_seconds=1.0)
+    workers = collector.workers()
+    sending = asyncio.create_task(post(collector, "loop\n1"))
+    await asyncio.sleep(0.3)
+    await collector.end(signal.SIGKILL)
+    with pytest.raises(httpx.HTTPError):
+        await sending
+    await eventually(lambda: not any(status(pid) for pid in workers))
+
+
+async def test_a_body_that_dawdles_is_408(spawn: Spawn) -> None:
+    """A slow client holds neither a worker nor memory for longer than allowed."""
+    collector = await spawn(body_seconds=0.5)
+    answer = await talk(collector, b"POST /in/web HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n", b"1")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"the body must arrive within 0.5 s" in answer
+
+
+async def test_headers_that_dawdle_end_the_connection(spawn: Spawn) -> None:
+    """Neither silence nor half a request keeps a connection open, while others are served."""
+    collector = await spawn(header_seconds=0.5)
+    silent = asyncio.create_task(talk(collector))
+    half = asyncio.create_task(talk(collector, b"POST /in/web HTTP/1.1\r\n", b"host: x\r\n", b"a: b\r\n", pause=0.1))
+    assert (await post(collector, "1")).status_code == 200
+    assert (await silent, await half) == (b"", b"")
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_that_is_too_large_hears_413(spawn: Spawn, announced: bool) -> None:
+    """The client gets the answer although it has not sent everything, and nobody reads the rest."""
+    collector = await spawn(body_bytes=1_000)
+    piece = b"x" * 100_000
+    if announced:
+        head = b"content-length: 100000000\r\n\r\n"
+        pieces = [piece] * 3
+    else:
+        head = b"transfer-encoding: chunked\r\n\r\n"
+        pieces = [b"%x\r\n%b\r\n" % (len(piece), piece)] * 3
+    answer = await talk(collector, b"POST /in/web HTTP/1.1\r\nhost: x\r\n" + head, *pieces)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer
+    assert (await post(collector, "1")).status_code == 200
+
+
+async def test_nonsense_instead_of_http_is_400(spawn: Spawn) -> None:
+    """And the collector goes on."""
+    collector = await spawn()
+    assert (await talk(collector, b"\x16\x03\x01 nonsense\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+    assert (await post(collector, "1")).status_code == 200
+
+
+async def test_the_log_repeats_no_address_and_no_payload(spawn: Spawn) -> None:
+    """Whatever a client writes may be personal data; of an address only the configured source is told."""
+    collector = await spawn()
+    async with httpx.AsyncClient(base_url=f"http://{collector.address}", timeout=60) as client:
+        await client.post("/in/ada@example.com?email=ada@example.com", content="ada@example.com")
+        await client.post("/in/web?email=ada@example.com", content="ada@example.com")
+        await client.post("/in/web", content="fail\nada@example.com")
+    await collector.end()
+    log = collector.errors.read_text()
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert [(line["source"], line["status"]) for line in lines if line["event"] == "request"] == [
+        ("", 404),
+        ("web", 400),
+        ("web", 422),
+    ]
+    assert "ada" not in log
+    assert "secret-value" not in log
+
+
+@pytest.mark.parametrize(
+    ("sources", "complaint"),
+    [
+        ("sources: [{name: a, workspace: main, connector: nothing}]", "no plugin brings the connector nothing"),
+        ("sources: [{name: a, workspace: main, connector: lines, options: {size: '1'}}]", "knows no option but colour"),
+        ("sources: [{name: a}]", "sources[0].workspace"),
+    ],
+)
+def test_a_configuration_that_cannot_work_stops_the_start(
+    settings: Callable[..., CollectorSettings], tmp_path: Path, sources: str, complaint: str
+) -> None:
+    """The exit code is 2, and the log names what to mend."""
+    given = settings()
+    given.sources_file.write_text(sources)
+    names = ("sources_file", "workspace_key_file", "data_dir", "profile_address")
+    variables = {f"SIMA_COLLECTOR_{name.upper()}": str(getattr(given, name)) for name in names}
+    ended = subprocess.run(
+        [sys.executable, "-m", "sima_collector"],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert complaint in ended.stderr
