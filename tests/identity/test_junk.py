@@ -18,7 +18,7 @@ JUNK = {
     "email": [
         "test@test.com", "TEST@example.com", "test@example.org", "test1@example.net", "none@none.com", "na@na.com",
         "noreply@shop.example.com", "no-reply@zalando.de", "a@a.com", "user@domain.com", "test@gmail.com",
-        "noemail@noemail.com", "mailer-daemon@uni.edu", "test+1@test.com", "n.a@none.com",
+        "noemail@noemail.com", "mailer-daemon@uni.edu", "test+1@test.com", "test@example.co.uk", "n.a@none.com",
     ],
     "phone": ["+989123456789", "+966512345678", "+445555555555"],
 }  # fmt: skip
@@ -33,7 +33,7 @@ NO_JUNK = {
     "social_handle": ["instagram:none_other", "facebook:1000000"],
     "email": [
         "ada@example.com", "ada.test@gmail.com", "testa@test.com", "nora@none.com", "na@uni.edu", "info@firma.de",
-        "bob.norman@hostmail.com", "mail@anna.de", "anonymous@berlin.de",
+        "bob.norman@hostmail.com", "mail@anna.de", "anonymous@berlin.de", "a@x.firma.de", "test@test.firma.de",
     ],
     "phone": ["+989121234560", "+966551234567", "+4930901820", "+12025550123"],
 }  # fmt: skip

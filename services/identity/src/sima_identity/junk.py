@@ -90,10 +90,11 @@ def _one_of(*texts: str) -> str:
     return "|".join(re.escape(phrase) for text in texts for phrase in _phrases(text))
 
 
+_TOP = r"\.(?:(?:com?|org|net|ac)\.)?[a-z]{2,}"
 _JUNK_EMAIL = re.compile(
     rf"(?:{_one_of(_NO_PERSONS_MAILBOX)})(?:\+[^@]*)?@.*"
-    rf"|(?:{_one_of(_ANY_MAILBOX)})\d*(?:\+[^@]*)?@(?:{_one_of(_ANY_DOMAIN)})(?:\.[a-z]+)+"
-    rf"|(?:{_one_of(_GUESSED_MAILBOX)})@(?:{_one_of(_LARGE_PROVIDER)})(?:\.[a-z]+)+"
+    rf"|(?:{_one_of(_ANY_MAILBOX)})\d*(?:\+[^@]*)?@(?:{_one_of(_ANY_DOMAIN)}){_TOP}"
+    rf"|(?:{_one_of(_GUESSED_MAILBOX)})@(?:{_one_of(_LARGE_PROVIDER)}){_TOP}"
 )
 
 

@@ -1,0 +1,63 @@
+"""Finds out how far a neighbourhood reaches, ring by ring, and stops where it becomes too large for a call."""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable
+
+from sima_identity.evidence import Refusal
+from sima_identity.records import StoredEdge
+
+ReadEdges = Callable[[Collection[bytes]], Awaitable[list[StoredEdge]]]
+
+# Behind these nothing can matter: what is blocked or a hub binds nobody, whoever else comes.
+_ENDS = (Refusal.BLOCKED, Refusal.HUB)
+
+
+class Neighbourhoods:
+    """The connected components around some identifiers, through everything that is neither blocked nor a hub."""
+
+    def __init__(self, seeds: Iterable[bytes], limit: int | None) -> None:
+        """Begin with the identifiers around which to look.
+
+        Args:
+            seeds: Stored identifiers that are neither blocked nor hubs.
+            limit: A component with more identifiers is not loaded further; None: there is no such limit.
+        """
+        self._parents = {seed: seed for seed in seeds}
+        self._sizes = dict.fromkeys(self._parents, 1)
+        self._limit = limit
+
+    async def load(self, read_edges: ReadEdges) -> None:
+        """Read ring after ring until every component is whole or too large."""
+        frontier: Collection[bytes] = list(self._parents)
+        while frontier:
+            before = set(self._parents)
+            for edge in await read_edges(frontier):
+                if edge.refusal not in _ENDS:
+                    self._unite(edge.low, edge.high)
+            frontier = [key for key in self._parents.keys() - before if not self._is_too_large(key)]
+
+    def members(self) -> frozenset[bytes]:
+        """All identifiers of the components that are whole."""
+        return frozenset(key for key in self._parents if not self._is_too_large(key))
+
+    def _find(self, key: bytes) -> bytes:
+        parents = self._parents
+        while (parent := parents[key]) != key:
+            parents[key] = key = parents[parent]
+        return key
+
+    def _unite(self, one: bytes, other: bytes) -> None:
+        for key in (one, other):
+            if key not in self._parents:
+                self._parents[key], self._sizes[key] = key, 1
+        root, under = self._find(one), self._find(other)
+        if root != under:
+            self._parents[under] = root
+            self._sizes[root] += self._sizes.pop(under)
+
+    def _is_too_large(self, key: bytes) -> bool:
+        return self._limit is not None and self._sizes[self._find(key)] > self._limit
+
+
+def outgrows(edges: Iterable[StoredEdge], members: Collection[bytes]) -> bool:
+    """Whether an edge leads out of a component that was thought to be whole."""
+    return any(edge.refusal not in _ENDS and not (edge.low in members and edge.high in members) for edge in edges)

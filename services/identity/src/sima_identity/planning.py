@@ -1,0 +1,199 @@
+"""What has to be written so that what is stored equals the grouping of all evidence. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sima_identity.batch import Batch
+from sima_identity.clustering import cluster_identifiers
+from sima_identity.evidence import Clustering, Edge, Node, Pair, Refusal
+from sima_identity.policy import Policy
+from sima_identity.profile_ids import founded_id, founder
+from sima_identity.records import (
+    ChangedIdentifier,
+    NewIdentifier,
+    RefusedPair,
+    State,
+    Stored,
+    StoredEdge,
+    WrittenEdge,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is stored around a batch.
+
+    Attributes:
+        stored: Identifiers of the batch and of its neighbourhoods, by key.
+        members: Those whose whole neighbourhood is in `edges`; the others keep their profile: they are closed, or
+            their neighbourhood is too large to be looked at now.
+        edges: All edges of the members.
+    """
+
+    stored: Mapping[bytes, Stored] = field(default_factory=dict)
+    members: frozenset[bytes] = frozenset()
+    edges: tuple[StoredEdge, ...] = ()
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to write, and what identifiers are like afterwards.
+
+    Attributes:
+        new: Identifiers to insert, by key.
+        changed: Identifiers to rewrite.
+        edges: Edges to insert or to make earlier, in order of their keys.
+        refusals: Stored edges that bind no longer, bind now, or are refused for another reason.
+        pending: Identifiers whose neighbourhood has to be looked at in the background.
+        states: Of all identifiers that were looked at.
+    """
+
+    new: list[NewIdentifier] = field(default_factory=list)
+    changed: list[ChangedIdentifier] = field(default_factory=list)
+    edges: list[WrittenEdge] = field(default_factory=list)
+    refusals: list[RefusedPair] = field(default_factory=list)
+    pending: set[bytes] = field(default_factory=set)
+    states: dict[bytes, State] = field(default_factory=dict)
+
+    def pending_pairs(self) -> set[Pair]:
+        """Pairs of the batch that have not been looked at."""
+        return {(edge.low, edge.high) for edge in self.edges if edge.refusal is Refusal.PENDING}
+
+
+class Planner:
+    """Plans for one workspace."""
+
+    def __init__(self, policy: Policy, secret: bytes) -> None:
+        self._policy = policy
+        self._secret = secret
+        self._blocked_keys = policy.blocked_keys(secret)
+
+    def plan(self, batch: Batch, situation: Situation) -> Plan:
+        """Group what is stored around a batch together with the batch, and say what that changes."""
+        closed = dict(self._closed(batch, situation))
+        clustering = cluster_identifiers(_nodes(batch, situation, closed), _edges(batch, situation), self._policy)
+        plan = Plan(
+            states={key: State(row.profile_id, row.shared, row.blocked) for key, row in situation.stored.items()}
+        )
+        self._plan_blocked(batch, situation, closed, plan)
+        self._plan_clusters(batch, situation, clustering, plan)
+        _plan_first_seen(batch, situation, plan)
+        _plan_edges(batch, situation, clustering, plan)
+        plan.new.sort()
+        return plan
+
+    def _closed(self, batch: Batch, situation: Situation) -> Iterator[tuple[bytes, Refusal]]:
+        """What is known to bind nobody before anything is grouped."""
+        for key, row in situation.stored.items():
+            if row.blocked:
+                yield key, Refusal.BLOCKED
+            elif row.hub:
+                yield key, Refusal.HUB
+            elif key not in situation.members:
+                yield key, Refusal.PENDING
+        for key, identifier in batch.identifiers.items():
+            if key not in situation.stored and self._blocks(key, identifier.kind, identifier.value):
+                yield key, Refusal.BLOCKED
+
+    def _blocks(self, key: bytes, kind: str, value: str | None) -> bool:
+        return key in self._blocked_keys if value is None else self._policy.blocks(kind, value)
+
+    def _plan_blocked(self, batch: Batch, situation: Situation, closed: Mapping[bytes, Refusal], plan: Plan) -> None:
+        state = State(None, shared=False, blocked=True)
+        for key, reason in closed.items():
+            if reason is Refusal.BLOCKED and key not in situation.stored:
+                plan.states[key] = state
+                plan.new.append(_new(batch, key, state, founds=False, hub=False))
+
+    def _plan_clusters(self, batch: Batch, situation: Situation, clustering: Clustering, plan: Plan) -> None:
+        for members in clustering.clusters:
+            stored = situation.stored.get(members[0])
+            if stored is None or not stored.hub:  # a hub keeps its profile for good
+                self._plan_cluster(batch, situation, clustering, members, plan)
+
+    def _plan_cluster(
+        self, batch: Batch, situation: Situation, clustering: Clustering, members: list[bytes], plan: Plan
+    ) -> None:
+        founding, founds = founder(members, situation.stored)
+        reason = clustering.shared.get(members[0])
+        state = State(founded_id(self._secret, founding), shared=reason is not None, blocked=False)
+        hub = reason is Refusal.HUB
+        for key in members:
+            plan.states[key] = state
+            row = situation.stored.get(key)
+            if row is None:
+                plan.new.append(_new(batch, key, state, founds=founds and key == founding, hub=hub))
+            elif (row.profile_id, row.shared, row.hub) != (state.profile_id, state.shared, hub):
+                plan.changed.append(_changed(row, state, founds=founds and key == founding, hub=hub))
+
+
+def _nodes(batch: Batch, situation: Situation, closed: Mapping[bytes, Refusal]) -> Iterator[Node]:
+    for key, row in situation.stored.items():
+        yield Node(key, row.kind, closed.get(key))
+    for key, identifier in batch.identifiers.items():
+        if key not in situation.stored:
+            yield Node(key, identifier.kind, closed.get(key))
+    for edge in situation.edges:  # what is blocked ends the neighbourhood and was not loaded
+        if edge.refusal is Refusal.BLOCKED:
+            yield from (Node(end, "", Refusal.BLOCKED) for end in edge[:2] if end not in situation.stored)
+
+
+def _edges(batch: Batch, situation: Situation) -> Iterator[Edge]:
+    yield from (Edge(edge.low, edge.high, edge.first_at) for edge in situation.edges)
+    yield from (Edge(edge.low, edge.high, seen.first_at) for edge, seen in batch.edges.items())
+
+
+def _new(batch: Batch, key: bytes, state: State, *, founds: bool, hub: bool) -> NewIdentifier:
+    kind, value, _ = batch.identifiers[key]
+    return NewIdentifier(
+        key, kind, value, state.profile_id, founds, state.shared, hub, state.blocked, batch.first_seen[key]
+    )
+
+
+def _changed(row: Stored, state: State, *, founds: bool, hub: bool) -> ChangedIdentifier:
+    return ChangedIdentifier(
+        row.key,
+        row.kind,
+        row.profile_id,
+        state.profile_id,
+        founds,
+        state.shared,
+        hub,
+        state.blocked,
+        row.first_seen_at,
+        state_changed=(row.profile_id, row.shared) != (state.profile_id, state.shared),
+    )
+
+
+def _plan_first_seen(batch: Batch, situation: Situation, plan: Plan) -> None:
+    """Let identifiers that were seen earlier than was known say so."""
+    earlier = {
+        key: first_at
+        for key, first_at in batch.first_seen.items()
+        if (row := situation.stored.get(key)) and first_at < row.first_seen_at
+    }
+    plan.changed = [row._replace(first_seen_at=earlier.pop(row.key, row.first_seen_at)) for row in plan.changed]
+    for key, first_at in earlier.items():
+        row = situation.stored[key]
+        state = State(row.profile_id, row.shared, row.blocked)
+        plan.changed.append(_changed(row, state, founds=False, hub=row.hub)._replace(first_seen_at=first_at))
+
+
+def _plan_edges(batch: Batch, situation: Situation, clustering: Clustering, plan: Plan) -> None:
+    refused = clustering.refused
+    plan.edges = [
+        WrittenEdge(*edge, seen.message_id, seen.first_at, refused.get((edge.low, edge.high)))
+        for edge, seen in sorted(batch.edges.items())
+    ]
+    changed = {
+        RefusedPair(edge.low, edge.high, refused.get((edge.low, edge.high)))
+        for edge in situation.edges
+        if edge.refusal is not refused.get((edge.low, edge.high))
+    }
+    plan.refusals = list(changed)
+    plan.pending = _pending(plan.edges, situation)
+
+
+def _pending(edges: Iterable[WrittenEdge], situation: Situation) -> set[bytes]:
+    ends = {end for edge in edges if edge.refusal is Refusal.PENDING for end in edge[:2]}
+    return {end for end in ends if end in situation.stored and end not in situation.members}

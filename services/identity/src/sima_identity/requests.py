@@ -1,0 +1,131 @@
+"""Reads the messages of the contract: checked, or every reason why they cannot be taken."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+
+from sima.identity.v1 import identity_service_pb2 as pb
+from sima.type.v1.identifier_pb2 import Identifier
+from sima_runtime.errors import InvalidIdentifierError, Violations
+from sima_runtime.wire import KeyedIdentifier, keyed_identifier, timestamp_to_datetime
+from sima_sdk.identifiers import IdentifierKinds
+
+from sima_identity.batch import Sighting
+from sima_identity.records import Wanted
+
+MOST_SETS = 10_000
+MOST_IDENTIFIERS = 50
+MOST_KEYS = 1_000
+MOST_SOURCE = 200
+
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_REGION = re.compile("(?:[A-Za-z]{2})?")
+_PROFILE_ID = re.compile("[0-9a-f]{32}")
+_REGION_EXPECTED = "expected a region of two letters, or none"
+
+
+class RequestReader:
+    """Reads the requests of one workspace. Every method raises InvalidFieldsError with all fields that are wrong."""
+
+    def __init__(self, kinds: IdentifierKinds, secret: bytes) -> None:
+        """Set up.
+
+        Args:
+            kinds: The known kinds of identifiers.
+            secret: The workspace's secret.
+        """
+        self._kinds, self._secret = kinds, secret
+        self._ranks = {name: -kind.priority for name, kind in kinds.items()}
+
+    def sightings(self, request: pb.ResolveRequest) -> list[Sighting]:
+        """Read what is to be resolved."""
+        bad = Violations()
+        if bad.require(0 < len(request.sets) <= MOST_SETS, "sets", f"expected 1 to {MOST_SETS} sets"):
+            sightings = [self._sighting(item, number, bad) for number, item in enumerate(request.sets)]
+        bad.check()
+        return sightings
+
+    def wanted(self, request: pb.LookupRequest) -> list[Wanted]:
+        """Read what is to be looked up."""
+        bad = Violations()
+        if bad.require(0 < len(request.keys) <= MOST_KEYS, "keys", f"expected 1 to {MOST_KEYS} keys"):
+            wanted = [
+                self._wanted(item, item.default_region, f"keys[{number}].", bad)
+                for number, item in enumerate(request.keys)
+            ]
+        bad.check()
+        return wanted
+
+    def subject(self, request: pb.ListProfileChangesRequest) -> Wanted:
+        """Read whose changes are to be listed."""
+        bad = Violations()
+        wanted = self._wanted(request, "", "", bad)
+        bad.check()
+        return wanted
+
+    def _sighting(self, item: pb.IdentifierSet, number: int, bad: Violations) -> Sighting:
+        count, source, region = len(item.identifiers), item.source, item.default_region
+        if not 0 < count <= MOST_IDENTIFIERS:
+            bad.add(f"sets[{number}].identifiers", f"expected 1 to {MOST_IDENTIFIERS} identifiers")
+        if not _is_source(source):
+            bad.add(f"sets[{number}].source", f"expected 1 to {MOST_SOURCE} characters, no control characters")
+        if not _REGION.fullmatch(region):
+            bad.add(f"sets[{number}].default_region", _REGION_EXPECTED)
+        # PostgreSQL cannot store the character; a trace to the message is not worth refusing the evidence.
+        message_id = item.message_id.replace("\0", "\ufffd")
+        observed_at = _instant(item, number, bad)
+        return Sighting(self._identifiers(item.identifiers, region, number, bad), observed_at, source, message_id)
+
+    def _identifiers(
+        self, given: Sequence[Identifier], region: str, number: int, bad: Violations
+    ) -> list[KeyedIdentifier]:
+        """Each once, the strongest first."""
+        try:
+            read = [keyed_identifier(item, region.upper(), self._kinds, self._secret) for item in given]
+        except InvalidIdentifierError:
+            for index, item in enumerate(given):
+                self._identifier(item, region, f"sets[{number}].identifiers[{index}]", bad)
+            return []
+        ranks = self._ranks
+        return sorted({item.key: item for item in read}.values(), key=lambda item: (ranks[item.kind], item.key))
+
+    def _identifier(self, item: Identifier, region: str, path: str, bad: Violations) -> bytes | None:
+        """The identifier's key; None after noting what is wrong with it."""
+        try:
+            return keyed_identifier(item, region.upper(), self._kinds, self._secret).key
+        except InvalidIdentifierError as error:
+            field = "kind" if item.kind not in self._kinds else "key" if item.key else "value"
+            bad.add(f"{path}.{field}", str(error))
+            return None
+
+    def _wanted(
+        self, item: pb.LookupKey | pb.ListProfileChangesRequest, region: str, path: str, bad: Violations
+    ) -> Wanted:
+        bad.require(_REGION.fullmatch(region) is not None, f"{path}default_region", _REGION_EXPECTED)
+        match item.WhichOneof("by"):
+            case "identifier":
+                return Wanted(self._identifier(item.identifier, region, f"{path}identifier", bad), None)
+            case "profile_id" if _PROFILE_ID.fullmatch(item.profile_id):
+                return Wanted(None, bytes.fromhex(item.profile_id))
+            case "profile_id":
+                bad.add(f"{path}profile_id", "expected a profile id: 32 hexadecimal digits")
+            case _:
+                bad.add(path.removesuffix(".") or "identifier", "expected an identifier or a profile id")
+        return Wanted(None, None)
+
+
+@lru_cache(4096)  # sources are few and come again all the time
+def _is_source(text: str) -> bool:
+    return 0 < len(text) <= MOST_SOURCE and not _CONTROL.search(text)
+
+
+def _instant(item: pb.IdentifierSet, number: int, bad: Violations) -> datetime:
+    """When the set was observed; any time after noting that there is none."""
+    if item.HasField("observed_at"):
+        try:
+            return timestamp_to_datetime(item.observed_at)
+        except OverflowError:
+            pass
+    bad.add(f"sets[{number}].observed_at", "expected a time in the years 1 to 9999")
+    return datetime.min

@@ -1,0 +1,90 @@
+"""Puts the parts of the identity service together; `__main__` serves them, tests start them beside each other."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+from sima.identity.v1 import identity_service_pb2 as pb
+from sima.identity.v1.identity_service_pb2_grpc import add_IdentityServiceServicer_to_server
+from sima_runtime.context import workspace_secret
+from sima_runtime.database import Database
+from sima_runtime.feeds import Feed
+from sima_runtime.server import Servicer
+from sima_runtime.supervision import Background
+from sima_runtime.wakeups import Wakeups
+from sima_sdk.identifiers import IdentifierKinds
+from sima_sdk.plugins import identifier_kinds, loaded, plugin_manager
+
+from sima_identity.policy import Policy
+from sima_identity.resolving import Resolver
+from sima_identity.servicer import IdentityServicer
+from sima_identity.settings import IdentitySettings
+from sima_identity.store.log import FEED
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts that a server needs.
+
+    Attributes:
+        servicer: What is served.
+        background: What is done beside.
+        wakeups: Closed when the service stops, which ends the streams.
+    """
+
+    servicer: Servicer
+    background: tuple[Background, ...]
+    wakeups: Wakeups
+
+
+def configured_policy(settings: IdentitySettings) -> Policy:
+    """Return the rules that are in force: the built-in kinds, those of plugins, and the configured limits.
+
+    Raises:
+        FixConfigurationError: A setting or a plugin is wrong.
+    """
+    manager = plugin_manager(settings.plugins)
+    for plugin in loaded(manager):
+        _log.info("plugin_loaded", plugin=plugin.name, distribution=plugin.distribution, version=plugin.version)
+    return Policy(kinds=identifier_kinds(manager), most_identifiers=settings.most_identifiers)
+
+
+@asynccontextmanager
+async def assembled(settings: IdentitySettings, policy: Policy | None = None) -> AsyncIterator[Service]:
+    """Give the parts of the service, ready to be served; its connections are closed at the end.
+
+    Args:
+        settings: All settings.
+        policy: The rules; None: the configured ones.
+
+    Raises:
+        FixConfigurationError: A setting or a plugin is wrong.
+    """
+    policy = policy or configured_policy(settings)
+    secrets = partial(workspace_secret, settings.master_key())
+    database = Database(settings, "identity")
+    wakeups = Wakeups(database, [FEED])
+    resolver = Resolver(database, policy, secrets, settings.neighbourhood_limit)
+    feed = Feed(FEED, database, wakeups, settings)
+    servicer = IdentityServicer(resolver, database, feed, IdentifierKinds(policy.kinds), secrets)
+    name = pb.DESCRIPTOR.services_by_name["IdentityService"].full_name
+    try:
+        yield Service(
+            Servicer(name, add_IdentityServiceServicer_to_server, servicer),
+            (wakeups.run, partial(settle, resolver, settings.settle_seconds)),
+            wakeups,
+        )
+    finally:
+        await database.close()
+
+
+async def settle(resolver: Resolver, pause_seconds: float) -> None:
+    """Group what was too large for a call, for ever."""
+    while True:
+        if not await resolver.settle_one():
+            await asyncio.sleep(pause_seconds)

@@ -1,0 +1,24 @@
+"""Every setting of the identity service, with its default and meaning."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+from sima_runtime.settings import ServiceSettings, service_config
+
+
+class GroupingSettings(BaseSettings):
+    """How identifiers are grouped."""
+
+    plugins: tuple[str, ...] | None = Field(
+        None, description="Plugins to load identifier kinds from. None: all that are installed."
+    )
+    most_identifiers: int = Field(5_000, ge=1, description="No profile gets more identifiers than this.")
+    neighbourhood_limit: int = Field(
+        10_000, ge=1, description="What hangs together with more identifiers than this is grouped in the background."
+    )
+    settle_seconds: float = Field(0.5, gt=0, description="How often to look for what is to be grouped so.")
+
+
+class IdentitySettings(ServiceSettings, GroupingSettings):
+    """All that the identity service is told."""
+
+    model_config = service_config("identity")

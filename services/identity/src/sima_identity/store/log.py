@@ -1,0 +1,78 @@
+"""Queries of the log of changes, which is also the feed."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sima_runtime.cursors import START, Cursor, Horizon
+from sima_runtime.database import Driver, fetch
+from sima_runtime.feeds import FEED_ORDER, FEED_RANGE, Rows, feed_parameters
+from sima_runtime.keys import Key
+
+from sima_identity.records import Wanted
+
+#: NOTIFY channel and name of the feed.
+FEED = "identity_changes"
+#: Cause of a change: new evidence.
+EVIDENCE = "evidence"
+
+_CHANGE = "key, kind, value, previous_profile_id, changes.profile_id, changes.shared, changes.blocked, changed_at"
+# Values are kept in one place only, from which they can be erased.
+_WITH_VALUES = f"""SELECT {FEED_ORDER}, {_CHANGE}
+    FROM changes LEFT JOIN (SELECT key, value FROM identifiers WHERE workspace = %(workspace)s) AS known USING (key)
+    ORDER BY {FEED_ORDER}"""
+_PAGE = f"""WITH changes AS (
+        SELECT * FROM profile_changes WHERE workspace = %(workspace)s AND {FEED_RANGE}
+        ORDER BY {FEED_ORDER} LIMIT %(limit)s
+    ) {_WITH_VALUES}"""
+_AFTER = "(epoch, xid, seq) > (%(epoch)s::integer, %(xid)s::text::xid8, %(seq)s::bigint)"
+
+
+class Change(NamedTuple):
+    """An identifier moved, or began or ceased to be shared; as in the contract, with None for what is absent."""
+
+    place: Cursor
+    key: bytes
+    kind: str
+    value: str | None
+    previous_profile_id: bytes | None
+    profile_id: bytes | None
+    shared: bool
+    blocked: bool
+    changed_at: datetime
+
+
+async def read_page(
+    connection: Driver, workspace: str, after: Cursor, horizon: Horizon, limit: int
+) -> Rows[list[Change]]:
+    """Read a page of the feed."""
+    parameters = {"workspace": workspace, "limit": limit, **feed_parameters(after, horizon)}
+    changes = _changes(await fetch(connection, _PAGE, parameters))
+    return Rows(changes, changes[-1].place if changes else None, full=len(changes) == limit)
+
+
+async def list_changes(
+    connection: Driver, workspace: str, subject: Wanted, after: Cursor | None, limit: int
+) -> list[Change]:
+    """Read changes of an identifier, or by which a profile gained or lost identifiers; the oldest first."""
+    by = "key = %(key)s" if subject.key else "(profile_id = %(profile_id)s OR previous_profile_id = %(profile_id)s)"
+    # Materialized, for else the order could be had from the index of the feed, by reading the feed.
+    query = f"""WITH of_subject AS MATERIALIZED (
+            SELECT * FROM profile_changes WHERE workspace = %(workspace)s AND {by}
+        ), changes AS (
+            SELECT * FROM of_subject WHERE {_AFTER} ORDER BY {FEED_ORDER} LIMIT %(limit)s
+        ) {_WITH_VALUES}"""
+    place = after or START
+    parameters = {
+        "workspace": workspace,
+        "key": subject.key and Key(subject.key),
+        "profile_id": subject.profile_id and Key(subject.profile_id),
+        "limit": limit,
+        "epoch": place.epoch,
+        "xid": str(place.xid),
+        "seq": place.seq,
+    }
+    return _changes(await fetch(connection, query, parameters))
+
+
+def _changes(rows: list[tuple[Any, ...]]) -> list[Change]:
+    return [Change(Cursor(*row[:3]), *row[3:]) for row in rows]

@@ -1,0 +1,71 @@
+"""Queries by which profiles are found."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sima_runtime.database import Driver, fetch
+from sima_runtime.keys import Keys
+
+from sima_identity.records import Wanted
+
+# One statement, so that profile and identifiers are of one moment. A profile that is asked for twice comes once.
+_LOOKUP = """WITH found AS MATERIALIZED (
+    SELECT wanted.number, key, profile_id
+    FROM unnest(%(keys)s::uuid[], %(key_numbers)s::bigint[]) AS wanted(key, number)
+    JOIN identifiers USING (key) WHERE workspace = %(workspace)s
+    UNION ALL
+    SELECT wanted.number, key, profile_id
+    FROM unnest(%(profile_ids)s::uuid[], %(profile_numbers)s::bigint[]) AS wanted(founded_id, number)
+    JOIN identifiers USING (founded_id) WHERE workspace = %(workspace)s
+), profiles AS (SELECT DISTINCT profile_id FROM found WHERE profile_id IS NOT NULL)
+SELECT number, key, profile_id, NULL, NULL, NULL, NULL, NULL FROM found
+UNION ALL
+SELECT NULL, key, profile_id, kind, value, shared, blocked, first_seen_at
+FROM identifiers JOIN profiles USING (profile_id) WHERE workspace = %(workspace)s
+UNION ALL
+SELECT NULL, key, identifiers.profile_id, kind, value, shared, blocked, first_seen_at
+FROM identifiers JOIN found USING (key) WHERE workspace = %(workspace)s AND found.profile_id IS NULL"""
+
+
+class Member(NamedTuple):
+    """An identifier of a profile; `value` is None for protected kinds."""
+
+    key: bytes
+    kind: str
+    value: str | None
+    shared: bool
+    blocked: bool
+    first_seen_at: datetime
+
+
+class Found(NamedTuple):
+    """A profile with its identifiers, in no order; without profile id it is a blocked identifier alone."""
+
+    profile_id: bytes | None
+    members: Sequence[Member]
+
+
+async def lookup(connection: Driver, workspace: str, wanted: Sequence[Wanted]) -> dict[int, Found]:
+    """Find profiles by the position of what is asked for; what is not known is absent."""
+    by_key = {number: key for number, (key, _) in enumerate(wanted) if key}
+    by_profile = {number: profile_id for number, (_, profile_id) in enumerate(wanted) if profile_id}
+    parameters = {
+        "workspace": workspace,
+        "keys": Keys(by_key.values()),
+        "key_numbers": list(by_key),
+        "profile_ids": Keys(by_profile.values()),
+        "profile_numbers": list(by_profile),
+    }
+    homes: dict[int, bytes] = {}
+    members: defaultdict[bytes, dict[bytes, Member]] = defaultdict(dict)
+    profile_ids: dict[bytes, bytes | None] = {}
+    for number, key, profile_id, *rest in await fetch(connection, _LOOKUP, parameters):
+        home = profile_id or key  # a blocked identifier is at home with itself
+        if number is None:
+            members[home][key] = Member(key, *rest)
+        else:
+            homes[number] = home
+            profile_ids[home] = profile_id
+    return {number: Found(profile_ids[home], list(members[home].values())) for number, home in homes.items()}

@@ -1,0 +1,187 @@
+"""The identity service on real PostgreSQL and real gRPC, with any policy and any number of replicas."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from sima.identity.v1 import identity_service_pb2 as pb
+from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from sima.type.v1.identifier_pb2 import Identifier
+from sima_identity.policy import Policy
+from sima_identity.service import assembled
+from sima_identity.settings import IdentitySettings
+from sima_runtime.clients import ServiceClient
+from sima_runtime.server import served
+from sima_runtime.settings import ClientSettings
+from sima_sdk.identifiers import BUILT_IN_KINDS
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Named(NamedTuple):
+    """An identifier as a test writes it."""
+
+    kind: str
+    value: str
+
+
+class Sighted(NamedTuple):
+    """Identifiers that one message of a test shows."""
+
+    identifiers: Sequence[Named]
+    minute: int = 0
+    source: str = "shop"
+    message_id: str = ""
+
+
+class State(NamedTuple):
+    """What a reader of the feed knows of an identifier."""
+
+    profile_id: str
+    shared: bool
+    blocked: bool
+
+
+@dataclass
+class Replica:
+    """A running service, called as one workspace after the other."""
+
+    client: ServiceClient
+    stub: IdentityServiceStub = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stub = IdentityServiceStub(self.client.channel)
+
+    async def resolve(self, workspace: str, sightings: Iterable[Sighted]) -> list[pb.ResolvedSet]:
+        """Resolve what messages show."""
+        request = pb.ResolveRequest(sets=map(identifier_set, sightings))
+        response = await self.client.call(self.stub.Resolve, request, workspace=workspace, deadline=60)
+        return list(response.results)
+
+    async def lookup(self, workspace: str, wanted: Iterable[Named | str]) -> list[pb.LookupResult]:
+        """Look up identifiers and profile ids."""
+        request = pb.LookupRequest(keys=map(lookup_key, wanted))
+        response = await self.client.call(self.stub.Lookup, request, workspace=workspace)
+        return list(response.results)
+
+    async def changes(self, workspace: str, cursor: str = "") -> list[pb.ProfileChange]:
+        """Everything in the feed behind a cursor."""
+        request = pb.WatchProfileChangesRequest(cursor=cursor, until_now=True)
+        pages = self.client.stream(self.stub.WatchProfileChanges, request, workspace=workspace, deadline=60)
+        return [change async for page in pages for change in page.changes]
+
+    async def list_changes(
+        self, workspace: str, subject: Named | str, page_size: int = 0, page_token: str = ""
+    ) -> pb.ListProfileChangesResponse:
+        """One page of the changes of an identifier or a profile."""
+        by = {"profile_id": subject} if isinstance(subject, str) else {"identifier": identifier(subject)}
+        request = pb.ListProfileChangesRequest(**by, page_size=page_size, page_token=page_token)  # type: ignore[arg-type]
+        return await self.client.call(self.stub.ListProfileChanges, request, workspace=workspace)
+
+    async def states(self, workspace: str, named: Sequence[Named]) -> dict[Named, State]:
+        """What lookups say about identifiers; unknown ones are absent."""
+        found = await self.lookup(workspace, named)
+        states = {}
+        for wanted, result in zip(named, found, strict=True):
+            own = [known for known in result.identifiers if same(known.identifier, wanted)]
+            if own:
+                states[wanted] = State(result.profile_id, own[0].shared, own[0].blocked)
+        return states
+
+
+StartReplica = Callable[..., Awaitable[Replica]]
+
+
+@pytest.fixture
+async def start_replica(migrated: Callable[[str], str], workspace_key_file: Path) -> AsyncIterator[StartReplica]:
+    """Start a replica with a policy and settings; all replicas of a test share one database."""
+    async with AsyncExitStack() as stack:
+
+        async def start(policy: Policy | None = None, **settings: object) -> Replica:
+            given = {"database_url": migrated("sima_identity"), "workspace_key_file": workspace_key_file, **settings}
+            configured = IdentitySettings(**given)  # type: ignore[arg-type]
+            service = await stack.enter_async_context(assembled(configured, policy))
+            serving = served(
+                configured, [service.servicer], background=service.background, on_stop=[service.wakeups.close]
+            )
+            client = ServiceClient("identity", await stack.enter_async_context(serving), ClientSettings())
+            stack.push_async_callback(client.close)
+            return Replica(client)
+
+        yield start
+
+
+@pytest.fixture
+async def identity(start_replica: StartReplica) -> Replica:
+    """One replica with the default policy."""
+    return await start_replica()
+
+
+def policy(most_identifiers: int = 5000, **limits: dict[str, int]) -> Policy:
+    """The default policy, with other limits for some kinds."""
+    kinds = {name: replace(kind, **limits.get(name, {})) for name, kind in BUILT_IN_KINDS.items()}  # type: ignore[arg-type]
+    return Policy(kinds=kinds, most_identifiers=most_identifiers)
+
+
+def mail(name: str) -> Named:
+    """An e-mail address."""
+    return Named("email", f"{name}@mail.example.com")
+
+
+def user(name: str) -> Named:
+    """A user id."""
+    return Named("user_id", name)
+
+
+def cookie(name: str) -> Named:
+    """An anonymous id."""
+    return Named("anonymous_id", name)
+
+
+def device(name: str) -> Named:
+    """A device id."""
+    return Named("device_id", name)
+
+
+def together(*identifiers: Named, minute: int = 0) -> Sighted:
+    """What one message shows."""
+    return Sighted(identifiers, minute)
+
+
+def at(minute: int) -> datetime:
+    """A minute of the test's calendar."""
+    return START + timedelta(minutes=minute)
+
+
+def same(message: Identifier, named: Named) -> bool:
+    """Whether an answered identifier is the named one; of a protected kind there is at most one in a profile."""
+    return message.kind == named.kind and message.value in ("", named.value)
+
+
+def identifier(named: Named) -> Identifier:
+    """The message of an identifier."""
+    return Identifier(kind=named.kind, value=named.value)
+
+
+def identifier_set(sighted: Sighted) -> pb.IdentifierSet:
+    """The message of what was seen together."""
+    observed_at = Timestamp()
+    observed_at.FromDatetime(at(sighted.minute))
+    return pb.IdentifierSet(
+        identifiers=map(identifier, sighted.identifiers),
+        observed_at=observed_at,
+        source=sighted.source,
+        message_id=sighted.message_id,
+    )
+
+
+def lookup_key(wanted: Named | str) -> pb.LookupKey:
+    """The message of what is looked up: an identifier, or a profile id."""
+    if isinstance(wanted, str):
+        return pb.LookupKey(profile_id=wanted)
+    return pb.LookupKey(identifier=identifier(wanted))

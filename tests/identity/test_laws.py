@@ -1,0 +1,227 @@
+"""The laws of grouping: whatever the order, the batches, the repetitions and the replicas, the same people come out."""
+
+import asyncio
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sima.identity.v1 import identity_service_pb2 as pb
+from sima_identity.clustering import cluster_identifiers
+from sima_identity.evidence import Clustering, Edge, Node, Pair, Refusal, pair
+from sima_identity.policy import Policy
+from sima_runtime.context import workspace_secret
+from sima_runtime.database import Database, fetch
+from sima_sdk.identifiers import BUILT_IN_KINDS, identifier_key
+
+from .conftest import Named, Replica, Sighted, StartReplica, State, at, policy
+
+# Small, so that everything meets everything; with junk, a protected kind, and limits that are soon reached.
+UNIVERSE = [
+    *(Named("national_id", value) for value in ("1001", "1002", "0000000000")),
+    *(Named("email", value) for value in ("a@x.example.com", "b@x.example.com", "c@x.example.com", "test@test.com")),
+    *(Named("phone", value) for value in ("+966551000001", "+966551000002", "+966551000003")),
+    *(Named("device_id", value) for value in ("d1", "d2", "d3", "unknown")),
+    *(Named("anonymous_id", value) for value in ("c1", "c2", "c3", "c4")),
+]
+JUNK = {"0000000000", "test@test.com", "unknown"}
+TIGHT = policy(
+    most_identifiers=7,
+    national_id={"most_per_profile": 1},
+    email={"most_per_profile": 2, "shared_above": 4},
+    phone={"shared_above": 3},
+    device_id={"most_per_profile": 2, "shared_above": 3},
+    anonymous_id={"most_per_profile": 2, "shared_above": 3},
+)
+SIGHTINGS = st.lists(
+    st.builds(
+        Sighted,
+        identifiers=st.lists(st.sampled_from(UNIVERSE), min_size=1, max_size=4, unique=True),
+        minute=st.integers(0, 3),
+        source=st.sampled_from(["shop", "till"]),
+    ),
+    min_size=1,
+    max_size=14,
+)
+RANDOM = st.randoms(use_true_random=False)
+LAW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+Secret = Callable[[str], bytes]
+OpenDatabase = Callable[[str], Database]
+
+
+class Truth:
+    """What the pure function says about everything that was seen."""
+
+    def __init__(self, sightings: Sequence[Sighted], secret: bytes, rules: Policy) -> None:
+        self.secret = secret
+        self.seen = list({named for sighted in sightings for named in sighted.identifiers})
+        edges = [
+            Edge(*pair(self.key(one), self.key(other)), at(sighted.minute))
+            for sighted in sightings
+            for one, other in itertools.combinations(sighted.identifiers, 2)
+        ]
+        nodes = [
+            Node(self.key(named), named.kind, Refusal.BLOCKED if named.value in JUNK else None) for named in self.seen
+        ]
+        self.clustering: Clustering = cluster_identifiers(nodes, edges, rules)
+        self.refusals: dict[Pair, str | None] = {
+            (edge.low, edge.high): self.clustering.refused.get((edge.low, edge.high)) for edge in edges
+        }
+
+    def key(self, named: Named) -> bytes:
+        """The key of an identifier."""
+        return identifier_key(self.secret, named.kind, named.value)
+
+    def people(self) -> set[frozenset[Named]]:
+        """Who is one person."""
+        names = {self.key(named): named for named in self.seen}
+        return {frozenset(names[key] for key in members) for members in self.clustering.clusters}
+
+    def owner(self, sighted: Sighted) -> bytes:
+        """The owner of a fact with these identifiers; empty if there is none."""
+        good = [named for named in sighted.identifiers if named.value not in JUNK]
+        own = [named for named in good if self.key(named) not in self.clustering.shared]
+        ranked = sorted(own or good, key=lambda named: (-BUILT_IN_KINDS[named.kind].priority, self.key(named)))
+        return self.key(ranked[0]) if ranked else b""
+
+
+def batches(sightings: Sequence[Sighted], random: Random) -> list[list[Sighted]]:
+    """The same sightings in some order, some of them several times, cut somehow into calls."""
+    all_ = [*sightings, *(sighted for sighted in sightings if random.random() < 0.3)]
+    random.shuffle(all_)
+    cut: list[list[Sighted]] = []
+    while all_:
+        size = random.randint(1, len(all_))
+        cut.append(all_[:size])
+        del all_[:size]
+    return cut
+
+
+async def until_settled(database: Database, workspace: str) -> None:
+    """Wait until nothing is left for the background."""
+    async with asyncio.timeout(30):
+        while True:
+            async with database.statement() as connection:
+                if not await fetch(connection, "SELECT 1 FROM pending WHERE workspace = %s", (workspace,)):
+                    return
+            await asyncio.sleep(0.01)
+
+
+async def stored_refusals(database: Database, workspace: str) -> dict[Pair, str | None]:
+    """Which edges are stored, and why they do not bind."""
+    async with database.statement() as connection:
+        query = "SELECT low, high, refusal FROM edges WHERE workspace = %s"
+        return {(low, high): refusal for low, high, refusal in await fetch(connection, query, (workspace,))}
+
+
+def replayed(changes: Sequence[pb.ProfileChange]) -> dict[tuple[str, bytes], State]:
+    """What a reader who began with nothing knows after a feed; each change must go on from the one before."""
+    states: dict[tuple[str, bytes], State] = {}
+    for change in changes:
+        own = (change.identifier.kind, change.identifier.key)
+        assert change.previous_profile_id == (states[own].profile_id if own in states else "")
+        assert states.get(own) != State(change.profile_id, change.shared, change.blocked)
+        states[own] = State(change.profile_id, change.shared, change.blocked)
+    return states
+
+
+async def assert_settled(
+    replica: Replica, database: Database, workspace: str, sightings: Sequence[Sighted], truth: Truth
+) -> None:
+    """What is stored, answered and told in the feed equals what the pure function says about everything."""
+    states = await replica.states(workspace, truth.seen)
+    profiles: defaultdict[str, set[Named]] = defaultdict(set)
+    for named, state in states.items():
+        assert state.blocked == (named.value in JUNK)
+        assert state.shared == (truth.key(named) in truth.clustering.shared)
+        assert (state.profile_id == "") == state.blocked
+        if state.profile_id:
+            profiles[state.profile_id].add(named)
+    assert len(states) == len(truth.seen)
+    assert set(map(frozenset, profiles.values())) == truth.people()
+    assert await stored_refusals(database, workspace) == truth.refusals
+    answers = await replica.resolve(workspace, sightings)
+    owners = {truth.key(named): state.profile_id for named, state in states.items()} | {b"": ""}
+    assert [answer.owner_key for answer in answers] == [truth.owner(sighted) for sighted in sightings]
+    assert [answer.profile_id for answer in answers] == [owners[answer.owner_key] for answer in answers]
+    assert not any(answer.pending for answer in answers)
+    feed = replayed(await replica.changes(workspace))
+    assert feed == {(named.kind, truth.key(named)): state for named, state in states.items()}
+
+
+@pytest.fixture
+def secret(workspace_key_file: Path) -> Callable[[str], bytes]:
+    """Gives the secret of a workspace."""
+    master = bytes.fromhex(workspace_key_file.read_text())
+    return lambda workspace: workspace_secret(master, workspace)
+
+
+@dataclass
+class Fixture:
+    """Two replicas with tight rules, the database below them, and the secrets."""
+
+    replicas: Sequence[Replica]
+    database: Database
+    secret: Secret
+
+    async def check(self, workspace: str, sightings: Sequence[Sighted]) -> None:
+        """Wait for the background and compare everything with the pure function."""
+        await until_settled(self.database, workspace)
+        truth = Truth(sightings, self.secret(workspace), TIGHT)
+        await assert_settled(self.replicas[0], self.database, workspace, sightings, truth)
+
+
+@pytest.fixture
+async def tight(start_replica: StartReplica, open_database: OpenDatabase, secret: Secret) -> Fixture:
+    """Two replicas."""
+    return Fixture([await start_replica(TIGHT), await start_replica(TIGHT)], open_database("identity"), secret)
+
+
+@pytest.fixture
+async def tiny(start_replica: StartReplica, open_database: OpenDatabase, secret: Secret) -> Fixture:
+    """Two replicas that leave all but the smallest neighbourhoods to the background."""
+    limits = {"neighbourhood_limit": 2, "settle_seconds": 0.01}
+    replicas = [await start_replica(TIGHT, **limits), await start_replica(TIGHT, **limits)]
+    return Fixture(replicas, open_database("identity"), secret)
+
+
+@LAW
+@given(sightings=SIGHTINGS, random=RANDOM)
+async def test_order_batches_and_repetition_change_nothing(
+    tight: Fixture, sightings: list[Sighted], random: Random
+) -> None:
+    """The same messages in any order, any batches, any number of times lead to the same people, owners and feed."""
+    workspace = f"w{uuid4().hex}"
+    for batch in batches(sightings, random):
+        await tight.replicas[0].resolve(workspace, batch)
+    await tight.check(workspace, sightings)
+
+
+@LAW
+@given(sightings=SIGHTINGS, random=RANDOM)
+async def test_replicas_at_once_lead_to_the_same_people(
+    tight: Fixture, sightings: list[Sighted], random: Random
+) -> None:
+    """Two replicas that resolve overlapping batches at the same time lose nothing and never wait in a circle."""
+    workspace = f"w{uuid4().hex}"
+    calls = [(random.choice(tight.replicas), batch) for batch in batches(sightings, random)]
+    await asyncio.gather(*(replica.resolve(workspace, batch) for replica, batch in calls))
+    await tight.check(workspace, sightings)
+
+
+@LAW
+@given(sightings=SIGHTINGS, random=RANDOM)
+async def test_large_neighbourhoods_come_out_the_same(tiny: Fixture, sightings: list[Sighted], random: Random) -> None:
+    """What is grouped in the background ends as if it had been grouped at once."""
+    workspace = f"w{uuid4().hex}"
+    calls = [(random.choice(tiny.replicas), batch) for batch in batches(sightings, random)]
+    await asyncio.gather(*(replica.resolve(workspace, batch) for replica, batch in calls))
+    await tiny.check(workspace, sightings)
