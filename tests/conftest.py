@@ -1,6 +1,8 @@
 """What all tests share: one real PostgreSQL, a database for each worker, a workspace for each test."""
 
 import os
+import shutil
+import tempfile
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,13 +24,13 @@ CONTAINER_IMAGE = "postgres:18"
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """Address of a server: from the environment, else from a container where Docker answers, else embedded."""
     if address := os.environ.get(ADDRESS_VARIABLE):
         yield address
         return
     with ExitStack() as stack:
-        yield _container(stack) or _embedded(stack, tmp_path_factory.getbasetemp())
+        yield _container(stack) or _embedded(stack)
 
 
 @pytest.fixture(scope="session")
@@ -112,9 +114,17 @@ def _container(stack: ExitStack) -> str | None:
     return str(container.get_connection_url())
 
 
-def _embedded(stack: ExitStack, base: Path) -> str:
-    """Start PostgreSQL from the wheel; the workers of one run share it."""
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    handle = start_postgres(shared / "postgres")
+def _embedded(stack: ExitStack) -> str:
+    """Start PostgreSQL from the wheel; the workers of one run share it, and the last one removes its data."""
+    # Not below pytest's own folder: it takes away others' rights to that, and for root PostgreSQL is another user.
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)
+    folder = Path(tempfile.gettempdir()) / f"sima-test-{run}"
+    handle = start_postgres(folder)
+    stack.callback(_remove_if_stopped, folder)
     stack.callback(handle.stop)
     return handle.url
+
+
+def _remove_if_stopped(folder: Path) -> None:
+    if not (folder / "postmaster.pid").exists():
+        shutil.rmtree(folder)

@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -23,9 +24,9 @@ from sima_runtime.settings import DatabaseSettings
 Driver = psycopg.AsyncConnection[tuple[Any, ...]]
 Parameters = Sequence[Any] | Mapping[str, Any]
 
-# Classes of SQLSTATE that say "no connection", not "bad statement": 08 connection exception, 57P operator
-# intervention (shutdown, crash), 53300 too many connections, 25P03 idle in transaction.
-_LOST = ("08", "57P", "53300", "25P03")
+# SQLSTATE of "no connection" rather than "bad statement": connection exceptions, shutdown and crash of the server, too
+# many connections, a transaction ended because it was idle.
+_LOST = {"08000", "08001", "08003", "08004", "08006", "53300", "25P03"} | {f"57P0{digit}" for digit in range(1, 6)}
 
 
 class Database:
@@ -56,21 +57,19 @@ class Database:
     @asynccontextmanager
     async def fast_transaction(self) -> AsyncIterator[Driver]:
         """Give psycopg's connection and commit at the end; an exception rolls back. Raises as `connect` does."""
-        async with self.connect() as connection:
-            own = await driver(connection)
+        async with self._own() as own:
             yield own
             await own.commit()
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[Driver]:
         """Give psycopg's connection in autocommit: one round trip for a single statement. Raises as `connect` does."""
-        async with self.connect() as connection:
-            own = await driver(connection)
+        async with self._own() as own:
             await own.set_autocommit(True)
             try:
                 yield own
             finally:
-                if not own.closed:
+                if own.info.transaction_status is TransactionStatus.IDLE:
                     await own.set_autocommit(False)
 
     async def close(self) -> None:
@@ -82,12 +81,24 @@ class Database:
         return {"conninfo": self.settings.database_url, **_session(self.settings, self.schema)}
 
     @asynccontextmanager
+    async def _own(self) -> AsyncIterator[Driver]:
+        """Give psycopg's connection; one that failed in the midst of something is not used again."""
+        async with self.connect() as connection:
+            own = await driver(connection)
+            try:
+                yield own
+            except BaseException:
+                if own.closed or own.autocommit or own.info.transaction_status is TransactionStatus.ACTIVE:
+                    await connection.invalidate()
+                raise
+
+    @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
         try:
             yield
         except PoolTimeoutError:
             raise OverloadedError("database connections") from None
-        except (OperationalError, psycopg.OperationalError) as error:
+        except (DBAPIError, psycopg.Error) as error:
             if not _is_lost(error):
                 raise
             # One broken connection means that the idle ones are broken too: begin with a fresh pool.
@@ -169,7 +180,8 @@ def _session(settings: DatabaseSettings, schema: str) -> dict[str, Any]:
     }
 
 
-def _is_lost(error: OperationalError | psycopg.OperationalError) -> bool:
-    cause = error.orig if isinstance(error, OperationalError) else error
-    state = getattr(cause, "sqlstate", None)
-    return state is None or state.startswith(_LOST)
+def _is_lost(error: DBAPIError | psycopg.Error) -> bool:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(cause, psycopg.Error):
+        return False
+    return cause.sqlstate in _LOST or (cause.sqlstate is None and isinstance(cause, psycopg.OperationalError))

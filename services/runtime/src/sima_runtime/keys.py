@@ -78,6 +78,8 @@ class _KeysLoader(Loader):
 
     def load(self, data: Buffer) -> list[bytes]:
         raw = bytes(data)
+        if any(raw[4:8]):
+            raise ValueError("an array of keys must hold no nulls")
         starts = range(_ARRAY_HEADER + len(_LENGTH), len(raw), _STRIDE)
         return [raw[start : start + KEY_BYTES] for start in starts]
 
