@@ -11,9 +11,6 @@ from sima_segment.projection.tables import naive
 from sima_segment.rules import Catalogue, Rule, compile_rule
 from sima_segment.rules.schema import MEMBERS, event_table
 
-#: Memberships as they are compared and stored.
-MEMBERSHIPS = pa.schema([("segment", pa.string()), ("person", pa.uuid())])
-
 _DIFFERENCES = f"""
 SELECT segment, person, true AS entered FROM (FROM {MEMBERS} {{where}}) ANTI JOIN stored USING (segment, person)
 UNION ALL
@@ -36,9 +33,12 @@ def evaluate(connection: Connection, rules: Mapping[str, Rule], catalogue: Catal
     connection.execute(f"INSERT INTO {MEMBERS} {' UNION ALL '.join(queries)}", parameters)
 
 
-def forget(connection: Connection) -> None:
-    """Empty the table of members."""
-    connection.execute(f"TRUNCATE {MEMBERS}")
+def forget(connection: Connection, segment: str | None = None) -> None:
+    """Remove the members of one segment, or of all, from the table of members."""
+    if segment is None:
+        connection.execute(f"TRUNCATE {MEMBERS}")
+    else:
+        connection.execute(f"DELETE FROM {MEMBERS} WHERE segment = ?", [segment])
 
 
 def differences(connection: Connection, stored: pa.Table, segments: Iterable[str] | None = None) -> pa.Table:

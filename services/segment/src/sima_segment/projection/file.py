@@ -30,6 +30,10 @@ class Resources:
     memory: str = "2GB"
 
 
+#: What goes wrong in a projection that cannot be read or written.
+ProjectionError = duckdb.Error
+
+
 class ProjectionFile:
     """A file that belongs to this process until it is released."""
 
@@ -55,19 +59,19 @@ class ProjectionFile:
         if self._path is None:
             return duckdb.connect(config=settings)
         if self._path.exists() and not _usable(self._path):
-            self.discard()
+            discard(self._path)
         return duckdb.connect(self._path, config=settings)
-
-    def discard(self) -> None:
-        """Throw away what is in the file; it must be closed."""
-        if self._path is not None:
-            for part in (self._path, self._path.with_name(self._path.name + ".wal")):
-                part.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Let another process have the file."""
         if self._lock is not None:
             os.close(self._lock)
+
+
+def discard(path: Path) -> None:
+    """Throw away a projection that is closed."""
+    for part in (path, path.with_name(path.name + ".wal")):
+        part.unlink(missing_ok=True)
 
 
 def _lock(path: Path) -> int:
@@ -77,7 +81,7 @@ def _lock(path: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(lock)
-        raise FixConfigurationError("data_directory: another process uses the projection of a workspace") from None
+        raise FixConfigurationError("data_dir: another process uses the projection of a workspace") from None
     return lock
 
 

@@ -52,6 +52,10 @@ class ChangePage:
     changes: pa.Table
     cursor: str
 
+    def rows(self) -> int:
+        """How many rows the page has."""
+        return int(self.changes.num_rows)
+
 
 @dataclass(frozen=True, slots=True)
 class FactPage:

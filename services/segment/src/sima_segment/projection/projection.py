@@ -109,17 +109,16 @@ class Projection:
 
     def evaluate(self, plan: Plan, segment: str, instant: datetime) -> None:
         """Find all members of a segment; those to which it refers must have been found before."""
-        rule = plan.rules[segment]
-        self._connection.execute(f"DELETE FROM {MEMBERS} WHERE segment = ?", [segment])
-        evaluate(self._connection, {segment: rule}, self._tables.catalogue(), instant)
+        forget(self._connection, segment)
+        evaluate(self._connection, {segment: plan.rules[segment]}, self._tables.catalogue(), instant)
 
     def differences(self, segment: str, stored: pa.Table) -> pa.Table:
         """Compare what `evaluate` found with the memberships stored of the same segment."""
         return differences(self._connection, stored, [segment])
 
-    def forget_members(self) -> None:
-        """Give back what `evaluate` found."""
-        forget(self._connection)
+    def forget(self, segment: str | None = None) -> None:
+        """Give back what `evaluate` found about a segment, or about all."""
+        forget(self._connection, segment)
 
     def save(self) -> None:
         """Make durable what was taken in; who was touched is still to be looked at."""
@@ -143,6 +142,13 @@ class Projection:
             self.position = self._saved
             self._tables.reload()
 
+    def pass_time(self, instant: datetime) -> None:
+        """Say that the state made durable holds at a later instant, too: nobody was affected by the time between."""
+        self.position = replace(self.position, instant=instant)
+        if self._writing:
+            self._commit()
+        self._saved = self.position
+
     def distrust(self) -> None:
         """Say that anybody's memberships may differ from those stored."""
         self.position = replace(self.position, everybody=True)
@@ -161,6 +167,11 @@ class Projection:
         found = self._reader.sql(query, params=[segment]).to_arrow_table()
         forget(self._reader)
         return size, found.column("person").combine_chunks()
+
+    @property
+    def changed(self) -> bool:
+        """Whether something was taken in that is not durable yet."""
+        return self.position != self._saved
 
     def catalogue(self) -> Catalogue:
         """Answer which columns there are."""

@@ -1,0 +1,138 @@
+"""What the segment service reads of the others: the feed of facts, the feed of the grouping, and who somebody is."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Protocol
+
+import pyarrow as pa
+from sima.identity.v1 import identity_service_pb2 as identity_pb
+from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from sima.profile.v1 import profile_service_pb2 as profile_pb
+from sima.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
+from sima_runtime.clients import ServiceClient
+from sima_runtime.errors import InvalidFieldsError, NotFoundError, OverloadedError, Violation
+
+from sima_segment.projection import ChangePage, FactPage
+from sima_segment.projection.pages import CHANGES, CONSENTS, EVENTS, OBSERVATIONS, RETRACTIONS
+
+_PAGE_ROWS = 10_000
+_FEWEST_ROWS = 10
+
+
+class Page(Protocol):
+    """A page of any feed: it says where to go on."""
+
+    @property
+    def cursor(self) -> str:
+        """The cursor behind this page."""
+
+    def rows(self) -> int:
+        """How many rows it has."""
+
+
+class Facts:
+    """The feed of facts."""
+
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+        self._stub = ProfileServiceStub(client.channel)
+
+    async def pages(
+        self, workspace: str, cursor: str, *, until_now: bool, seconds: float | None = None
+    ) -> AsyncIterator[FactPage]:
+        """Yield what lies behind a cursor.
+
+        A page of very large facts may not fit into a message; then smaller pages are asked for.
+
+        Args:
+            workspace: Whose facts.
+            cursor: Where to begin; empty for the start.
+            until_now: End when everything accepted before this call has been yielded, rather than go on.
+            seconds: How long it may take. None: for ever.
+
+        Raises:
+            CursorExpiredError: The feed must be read from the start.
+            DeadlineExceededError: It took longer.
+            SimaError: What else `ServiceClient.stream` raises.
+        """
+        rows = _PAGE_ROWS
+        while True:
+            request = profile_pb.WatchFactsRequest(cursor=cursor, page_size=rows, until_now=until_now)
+            try:
+                stream = self._client.stream(self._stub.WatchFacts, request, workspace=workspace, deadline=seconds)
+                async with aclosing(stream):
+                    async for page in stream:
+                        cursor = page.cursor
+                        yield _facts(page)
+            except OverloadedError:
+                if rows <= _FEWEST_ROWS:
+                    raise
+                rows //= 4
+            else:
+                return
+
+
+class Grouping:
+    """The feed of the grouping, and look-ups in it."""
+
+    def __init__(self, client: ServiceClient) -> None:
+        self._client = client
+        self._stub = IdentityServiceStub(client.channel)
+
+    async def pages(
+        self, workspace: str, cursor: str, *, until_now: bool, seconds: float | None = None
+    ) -> AsyncIterator[ChangePage]:
+        """Yield what lies behind a cursor. Arguments and exceptions as of `Facts.pages`."""
+        request = identity_pb.WatchProfileChangesRequest(cursor=cursor, until_now=until_now)
+        stream = self._client.stream(self._stub.WatchProfileChanges, request, workspace=workspace, deadline=seconds)
+        async with aclosing(stream):
+            async for page in stream:
+                yield ChangePage(_changes(page), page.cursor)
+
+    async def profile_id(self, workspace: str, key: identity_pb.LookupKey) -> bytes:
+        """Return the profile id of today that an identifier or a former id leads to.
+
+        Raises:
+            NotFoundError: Nobody is known so.
+            InvalidFieldsError: The identifier has no normal form.
+        """
+        request = identity_pb.LookupRequest(keys=[key])
+        try:
+            response = await self._client.call(self._stub.Lookup, request, workspace=workspace)
+        except InvalidFieldsError as error:
+            raise InvalidFieldsError(map(_own, error.violations)) from None
+        if not (found := response.results[0].profile_id):
+            raise NotFoundError("profile", key.WhichOneof("by") or "")
+        return bytes.fromhex(found)
+
+
+def _own(violation: Violation) -> Violation:
+    """Name a field as our caller knows it."""
+    return Violation(violation.field.removeprefix("keys[0]."), violation.description)
+
+
+def _facts(page: profile_pb.WatchFactsResponse) -> FactPage:
+    return FactPage(
+        events=_table(page.events, EVENTS),
+        observations=_table(page.observations, OBSERVATIONS),
+        consents=_table(page.consents, CONSENTS),
+        retractions=_table(page.retractions, RETRACTIONS),
+        cursor=page.cursor,
+    )
+
+
+def _table(stream: bytes, schema: pa.Schema) -> pa.Table:
+    if not stream:
+        return schema.empty_table()
+    return pa.ipc.open_stream(stream).read_all().select(schema.names).cast(schema)
+
+
+def _changes(page: identity_pb.WatchProfileChangesResponse) -> pa.Table:
+    found = page.changes
+    columns = [
+        [change.identifier.key for change in found],
+        [change.profile_id for change in found],
+        [change.shared for change in found],
+        [change.blocked for change in found],
+    ]
+    return pa.table([pa.array(values, field.type) for values, field in zip(columns, CHANGES, strict=True)], CHANGES)

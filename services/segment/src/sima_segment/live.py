@@ -1,0 +1,188 @@
+"""Keeps the memberships of one workspace true while facts arrive, people are joined and time passes.
+
+Everything that touches the state of a workspace is done by one task, one piece after the other: steps that take in what
+arrived, and what calls ask for.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+import structlog
+from sima_runtime.database import Database
+from sima_runtime.errors import CursorExpiredError, DeadlineExceededError, DependencyUnavailableError, SimaError
+
+from sima_segment.inputs import Facts, Grouping
+from sima_segment.projection import ProjectionError, discard
+from sima_segment.reading import Reading
+from sima_segment.rulebook import RuleBook
+from sima_segment.settings import SegmentSettings
+from sima_segment.state import State, opened
+
+T = TypeVar("T")
+
+#: A projection in which something goes wrong so often in a row is built again.
+_MOST_FAILURES = 3
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the loops of all workspaces share.
+
+    Attributes:
+        database: The schema `segment`.
+        facts: The feed of facts.
+        grouping: The feed of the grouping.
+        rules: Reads rules.
+        settings: All settings.
+        clock: Tells the instant of evaluation, with time zone.
+    """
+
+    database: Database
+    facts: Facts
+    grouping: Grouping
+    rules: RuleBook
+    settings: SegmentSettings
+    clock: Callable[[], datetime]
+
+
+class Live:
+    """The loop of one workspace. `run` is a background task; the other methods are for calls."""
+
+    def __init__(self, workspace: str, around: Surroundings) -> None:
+        self.workspace = workspace
+        #: Up to when the stored memberships are known to be true. None: not known yet.
+        self.as_of: datetime | None = None
+        self._around = around
+        self._settings = around.settings
+        self._path = around.settings.data_dir / f"{workspace}.duckdb"
+        self._reading = Reading(workspace, around.facts, around.grouping)
+        self._requests: list[_Request] = []
+        self._failures = 0
+
+    async def ask(self, work: Callable[[State], Awaitable[T]]) -> T:
+        """Have something done between two steps, when everything accepted before this call is worked off.
+
+        Raises:
+            DependencyUnavailableError: Another service, or this loop, cannot go on at the moment.
+            SimaError: What `work` raises.
+        """
+        request = _Request(work)
+        self._requests.append(request)
+        self._reading.news.set()
+        answer: T = await request.answer
+        return answer
+
+    async def run(self) -> None:
+        """Follow the workspace until cancelled."""
+        while True:
+            try:
+                await self._follow()
+            except CursorExpiredError:
+                _log.warning("projection_outdated", workspace=self.workspace)
+                discard(self._path)
+            except ProjectionError:
+                self._failures += 1
+                if self._failures >= _MOST_FAILURES:
+                    _log.exception("projection_discarded", workspace=self.workspace)
+                    discard(self._path)
+                raise
+
+    async def _follow(self) -> None:
+        around = self._around
+        configuration = self._settings.configuration()
+        async with opened(self.workspace, self._path, configuration, around.database, around.clock) as state:
+            await state.load(around.rules)
+            await self._catch_up(state, None)
+            await self._settle(state)
+            self._reading.follow(state.position)
+            self._failures = 0
+            try:
+                while True:
+                    await self._turn(state)
+            finally:
+                await self._reading.stop()
+
+    async def _turn(self, state: State) -> None:
+        """Wait for something to do, and do it."""
+        pause = asyncio.create_task(asyncio.sleep(self._settings.step_seconds))
+        await self._wait()
+        requests, self._requests = [each for each in self._requests if not each.answer.done()], []
+        try:
+            if not requests:
+                await state.take_in(self._reading.take())
+            elif not await self._caught_up(state, requests):
+                requests = []
+            await self._settle(state)
+            for request in requests:
+                await request.do(state)
+            if not requests:
+                await pause
+        finally:
+            pause.cancel()
+            for request in requests:
+                request.fail(DependencyUnavailableError("segment"))
+
+    async def _wait(self) -> None:
+        if not self._requests:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.tick_seconds):
+                    await self._reading.news.wait()
+
+    async def _caught_up(self, state: State, requests: list["_Request"]) -> bool:
+        """Take in all that was accepted before the requests; tells them if that is not possible."""
+        await self._reading.stop()
+        try:
+            await self._catch_up(state, self._settings.catch_up_seconds)
+        except DependencyUnavailableError as error:
+            for request in requests:
+                request.fail(error)
+            return False
+        finally:
+            self._reading.follow(state.position)
+        return True
+
+    async def _catch_up(self, state: State, seconds: float | None) -> None:
+        """Take in all that was accepted so far, within so many seconds if there is a limit."""
+        taken = 0
+        try:
+            async for batch in self._reading.behind(state.position, seconds):
+                await state.take_in(batch)
+                taken += sum(page.rows() for pages in batch for page in pages)
+                if seconds is None:
+                    await state.save()
+                    _log.info("catching_up", workspace=self.workspace, rows=taken)
+        except DeadlineExceededError:
+            _log.warning("catching_up_takes_long", workspace=self.workspace, seconds=seconds)
+
+    async def _settle(self, state: State) -> None:
+        await state.settle()
+        self.as_of = state.position.instant
+
+
+class _Request:
+    """Something that a call wants done, and its answer."""
+
+    def __init__(self, work: Callable[[State], Awaitable[Any]]) -> None:
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._work = work
+
+    async def do(self, state: State) -> None:
+        """Do it. What went wrong goes to the caller; a surprise ends the loop too, for the state may be broken."""
+        try:
+            result = await self._work(state)
+        except SimaError as error:
+            self.fail(error)
+        else:
+            if not self.answer.done():
+                self.answer.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an exception, unless there is an answer or nobody waits for it any more."""
+        if not self.answer.done():
+            self.answer.set_exception(error)

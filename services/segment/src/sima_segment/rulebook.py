@@ -1,0 +1,80 @@
+"""Reads the rules of segments, with the functions that plugins brought. Pure."""
+
+import unicodedata
+from collections.abc import Mapping
+
+from sima_sdk.rules import SegmentFunction
+
+from sima_segment.plan import Plan
+from sima_segment.rules import Rule, RuleError, check_segments, parse
+
+LONGEST_NAME = 100
+_SIGNS = "_-\u200c"  # the last is the zero-width non-joiner, without which Persian words cannot be written
+
+
+class RuleBook:
+    """Knows the functions that rules may call."""
+
+    def __init__(self, functions: Mapping[str, SegmentFunction]) -> None:
+        self._functions = functions
+
+    def read(self, text: str) -> Rule:
+        """Read one rule.
+
+        Raises:
+            RuleError: It cannot be understood; it says everything that is wrong.
+        """
+        return parse(text, self._functions)
+
+    def plan(self, texts: Mapping[str, str]) -> Plan:
+        """Read the rules of all segments.
+
+        A stored rule was understood once, but the plugin whose function it calls may be gone since. Such a rule is left
+        out, and so are those that refer to it.
+        """
+        rules: dict[str, Rule] = {}
+        for name, text in texts.items():
+            try:
+                rules[name] = self.read(text)
+            except RuleError:
+                continue
+        while broken := [name for name in rules if not _stands(name, rules)]:
+            for name in broken:
+                del rules[name]
+        return Plan(rules)
+
+
+def extended(plan: Plan, name: str, rule: Rule) -> Plan:
+    """Return a plan with one more segment, or another rule for one that it has.
+
+    Raises:
+        RuleError: The rule refers to a segment that there is not, or in a circle to itself.
+    """
+    others = {other: each for other, each in plan.rules.items() if other != name}
+    check_segments(name, rule, others)
+    return Plan({**others, name: rule})
+
+
+def reduced(plan: Plan, name: str) -> Plan:
+    """Return a plan without a segment."""
+    return Plan({other: rule for other, rule in plan.rules.items() if other != name})
+
+
+def normal_name(name: str) -> str | None:
+    """Return a segment's name in its normal form; None if it cannot be one."""
+    normal = unicodedata.normalize("NFC", name)
+    fits = 0 < len(normal) <= LONGEST_NAME and all(map(_may_stand_in_name, normal))
+    return normal if fits else None
+
+
+def _may_stand_in_name(sign: str) -> bool:
+    category = unicodedata.category(sign)
+    return category[0] in "LM" or category == "Nd" or sign in _SIGNS
+
+
+def _stands(name: str, rules: Mapping[str, Rule]) -> bool:
+    try:
+        check_segments(name, rules[name], {other: rule for other, rule in rules.items() if other != name})
+    except RuleError:
+        return False
+    return True

@@ -1,0 +1,241 @@
+"""The state of one workspace: its projection, its rules, and the memberships stored, moved on together.
+
+The memberships stored in PostgreSQL are always those of one state: everything up to a cursor in each feed, looked at
+from one instant. To move on, the projection takes in what arrived, the people about whom a rule may have changed its
+mind are found, all rules are evaluated for them, and the differences are stored together with the new state in one
+transaction. Only then does the projection keep what it took in. A crash in between is no loss: the projection takes the
+same in again, and finds no difference.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import structlog
+from sima_runtime.database import Database, Driver
+
+from sima_segment import metrics, store
+from sima_segment.plan import Plan
+from sima_segment.projection import Configuration, Position, Projection, exchange
+from sima_segment.reading import Batch
+from sima_segment.rulebook import RuleBook, extended, reduced
+from sima_segment.rules import Rule
+from sima_segment.threads import OneThread
+
+#: Segment, person, and whether the person entered it.
+Changes = list[tuple[str, bytes, bool]]
+#: Something to be written in the transaction that stores a new state.
+Write = Callable[[Driver], Awaitable[None]]
+
+#: The segment of a preview; no real one can have this name.
+_PREVIEWED = ""
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a rule would give: how many people, some of them, and how long it took to find out."""
+
+    size: int
+    sample: list[bytes]
+    took: timedelta
+
+
+@asynccontextmanager
+async def opened(
+    workspace: str, path: Path, configuration: Configuration, database: Database, clock: Callable[[], datetime]
+) -> AsyncIterator["State"]:
+    """Open the state of a workspace; what is not stored at the end is taken back.
+
+    Args:
+        workspace: Whose.
+        path: File of the projection.
+        configuration: How the projection is made.
+        database: The schema `segment`.
+        clock: Tells the instant of evaluation, with time zone.
+
+    Raises:
+        FixConfigurationError: Another process uses the projection.
+    """
+    thread = OneThread(f"projection-{workspace}")
+    try:
+        projection = await thread(Projection, path, configuration)
+        try:
+            yield State(workspace, database, clock, projection, thread)
+        finally:
+            await thread(projection.close)
+    finally:
+        thread.end()
+
+
+class State:
+    """One workspace. One task uses it; only `preview` may run beside."""
+
+    def __init__(
+        self,
+        workspace: str,
+        database: Database,
+        clock: Callable[[], datetime],
+        projection: Projection,
+        thread: OneThread,
+    ) -> None:
+        """Set up; `opened` does it.
+
+        Args:
+            workspace: Whose.
+            database: The schema `segment`.
+            clock: Tells the instant of evaluation, with time zone.
+            projection: The facts.
+            thread: Where the projection is used.
+        """
+        self.workspace = workspace
+        self.plan = Plan({})
+        self._database = database
+        self._clock = clock
+        self._projection = projection
+        self._do = thread
+        self._previewing = asyncio.Lock()
+        self._tick = 0
+
+    async def load(self, rules: RuleBook) -> None:
+        """Read what is stored."""
+        async with self._database.statement() as connection:
+            stored = await store.position(connection, self.workspace)
+            segments = await store.segments(connection, self.workspace)
+        self._tick = stored.tick
+        self.plan = rules.plan({segment.name: segment.rule for segment in segments})
+        for segment in segments:
+            if segment.name not in self.plan.rules:
+                _log.error("rule_not_understood", workspace=self.workspace, segment=segment.name)
+        if not _continues(self.position, stored):
+            await self._do(self._projection.distrust)
+
+    @property
+    def position(self) -> Position:
+        """How far the projection has read."""
+        return self._projection.position
+
+    async def take_in(self, batch: Batch) -> None:
+        """Take in pages of both feeds."""
+        await self._do(self._projection.apply, *batch)
+
+    async def save(self) -> None:
+        """Keep what was taken in, though it is not evaluated yet."""
+        await self._do(self._projection.save)
+
+    async def settle(self) -> None:
+        """Bring the stored memberships to what was taken in, and to this instant."""
+        started = time.perf_counter()
+        instant = self._instant()
+        affected = await self._do(self._projection.affected, self.plan, instant)
+        if affected is not None and not len(affected) and not self._projection.changed:
+            await self._do(self._projection.pass_time, instant)
+            return
+        if affected is None:
+            changes = await self._differences_of_all(self.plan, self.plan.order, instant)
+        else:
+            changes = await self._differences_of(affected, instant)
+        await self._store(changes, instant)
+        metrics.step_seconds.record(time.perf_counter() - started)
+        metrics.affected_people.add(0 if affected is None else len(affected))
+
+    async def define(self, name: str, rule: Rule, description: str) -> None:
+        """Create a segment, or give it another rule; what follows for others follows. The state must be settled.
+
+        Raises:
+            RuleError: The rule refers to a segment that there is not, or in a circle to itself.
+        """
+        plan = extended(self.plan, name, rule)
+        changes = await self._differences_of_all(plan, plan.dependent(name), self._settled_at())
+
+        async def put(connection: Driver) -> None:
+            await store.put(connection, self.workspace, name, rule.text, description)
+
+        await self._store(changes, self._settled_at(), put)
+        self.plan = plan
+
+    async def remove(self, name: str) -> None:
+        """Delete a segment to which no rule refers; its members leave. The state must be settled."""
+        instant = self._settled_at()
+
+        async def delete(connection: Driver) -> None:
+            await store.delete(connection, self.workspace, name, instant)
+
+        await self._store([], instant, delete)
+        self.plan = reduced(self.plan, name)
+
+    async def preview(self, rule: Rule, sample: int) -> Preview:
+        """Say whom a rule would hold for.
+
+        Raises:
+            RuleError: The rule refers to a segment that there is not.
+        """
+        plan = extended(self.plan, _PREVIEWED, rule)
+        async with self._previewing:
+            started = time.perf_counter()
+            found = await asyncio.to_thread(self._projection.preview, plan, _PREVIEWED, self._instant(), sample)
+            took = timedelta(seconds=time.perf_counter() - started)
+        return Preview(found[0], exchange.people(found[1]), took)
+
+    async def _differences_of(self, affected: pa.Array, instant: datetime) -> Changes:
+        """Evaluate all rules for some people, while their stored memberships are fetched."""
+        _, stored = await asyncio.gather(
+            self._do(self._projection.evaluate_affected, self.plan, instant),
+            self._memberships_of(exchange.people(affected)),
+        )
+        return list(exchange.differences(await self._do(self._projection.differences_of_affected, stored)))
+
+    async def _differences_of_all(self, plan: Plan, segments: Sequence[str], instant: datetime) -> Changes:
+        """Evaluate segments, and those to which they refer, for everybody."""
+        changes: Changes = []
+        for segment in plan.needed(segments):
+            await self._do(self._projection.evaluate, plan, segment, instant)
+            if segment in segments:
+                stored = exchange.members(segment, await self._members(segment))
+                changes += exchange.differences(await self._do(self._projection.differences, segment, stored))
+            if not plan.users(segment):
+                await self._do(self._projection.forget, segment)
+        await self._do(self._projection.forget)
+        return changes
+
+    async def _store(self, changes: Changes, instant: datetime, *writes: Write) -> None:
+        """Store a new state in PostgreSQL, then in the projection."""
+        position = self.position
+        step = store.Advance(self._tick, position.lineage, position.facts, position.changes, instant)
+        async with self._database.fast_transaction() as connection:
+            await store.advance(connection, self.workspace, step)
+            for write in writes:
+                await write(connection)
+            await store.write_changes(connection, self.workspace, changes, instant)
+        self._tick += 1
+        await self._do(self._projection.commit, instant, self._tick)
+        metrics.membership_changes.add(len(changes))
+
+    async def _memberships_of(self, people: list[bytes]) -> pa.Table:
+        async with self._database.statement() as connection:
+            return exchange.memberships(await store.memberships_of(connection, self.workspace, people))
+
+    async def _members(self, segment: str) -> list[bytes]:
+        async with self._database.statement() as connection:
+            return await store.members(connection, self.workspace, segment)
+
+    def _instant(self) -> datetime:
+        """The instant of a new state: now, but never before the one of the old state."""
+        return max(self._clock(), self.position.instant or datetime.min.replace(tzinfo=self._clock().tzinfo))
+
+    def _settled_at(self) -> datetime:
+        instant = self.position.instant
+        if instant is None:
+            raise RuntimeError("the state is not settled")
+        return instant
+
+
+def _continues(position: Position, stored: store.Stored) -> bool:
+    """Whether the stored memberships are of a state that the projection had, or will have when it reads on."""
+    return position.lineage == stored.lineage and position.tick <= stored.tick
