@@ -15,7 +15,7 @@ _UNWRITABLE = {f'"{_INFINITE}"': "1e999", f'"{_BOMB}"': "[" * 2_000 + "]" * 2_00
 TEXTS = (
     "",
     " ",
-    CANARY,
+    *[CANARY] * 3,
     "n/a",
     "0",
     "-1",
@@ -104,6 +104,7 @@ def _change(container: Any, key: Any, other: Any, chance: Random) -> None:  # no
     changes: tuple[Callable[[], Any], ...] = (
         lambda: deepcopy(chance.choice(VALUES)),
         lambda: deepcopy(chance.choice(VALUES)),  # twice as often
+        lambda: CANARY,  # often, so that a reason that repeats a value is found
         lambda: other,
         lambda: [container[key], deepcopy(container[key])],
         lambda: {"value": container[key]},

@@ -1,0 +1,399 @@
+"""The contract suites find every fault: each broken plugin has one, and the suite names the promise that it breaks."""
+
+from collections.abc import Sequence
+from textwrap import dedent, indent
+
+import pytest
+from sima_sdk.testing.contract import Contract
+from sima_sdk.testing.functions import SegmentFunctionContract
+from sima_sdk.testing.pull import PullConnectorContract
+from sima_sdk.testing.push import PushConnectorContract
+
+pytest_plugins = ("pytester",)
+
+PUSH = """
+import itertools, json, math, pytest
+from dataclasses import replace
+from datetime import datetime
+from sima_sdk import *
+from sima_sdk.facts import identifiers
+from sima_sdk.payload import parse_object
+from sima_sdk.signatures import check_proof, hmac_sha256
+from sima_sdk.testing.push import PushConnectorContract, PushSubject, Sample
+
+COUNT = itertools.count()
+
+class Good(PushConnector):
+    name = "bell"
+    routes = (Route("POST", "/ring"),)
+
+    def receive(self, request, source):
+        self.prove(request, source)
+        fact = self.fact(parse_object(request.body))
+        return Reception((fact,))
+
+    def prove(self, request, source):
+        proof = hmac_sha256(source.secret("bell"), request.body).hex()
+        check_proof(request.headers.get("x-bell"), proof, "header x-bell")
+
+    def fact(self, ring):
+        return Fact(
+            ring.require(ring.reference, "id"),
+            identifiers(("email", ring.require(ring.text, "email"))),
+            ring.require(ring.time, "at"),
+            Event("bell_rung", {"loud": ring.number("loud")}),
+        )
+
+class Bell(Good):
+    pass
+FAULT
+
+def sign(request, source):
+    return replace(request, headers={"x-bell": hmac_sha256(source.secret("bell"), request.body).hex()})
+
+class TestBell(PushConnectorContract):
+    @pytest.fixture
+    def subject(self):
+        ring = {"id": 7, "email": "ada@example.com", "at": "2026-01-01T00:00:00Z", "loud": 3.5}
+        samples = (Sample("ring", Request("POST", "/ring", body=json.dumps(ring).encode())),)
+        return PushSubject(Bell(), Source("door", secrets={"bell": "secret"}), samples, sign)
+"""
+
+PUSH_FAULTS = {
+    "a route that it does not name": (
+        "test_it_has_a_name_and_routes",
+        'routes = (Route("POST", "/knock"),)',
+    ),
+    "a check that no source passes": (
+        "test_its_source_is_taken",
+        'def check(self, source): raise FixConfigurationError("no")',
+    ),
+    "a fact too many": (
+        "test_real_requests_become_facts",
+        """
+        def receive(self, request, source):
+            fact = super().receive(request, source).facts[0]
+            return Reception((fact, replace(fact, message_id="again")))
+        """,
+    ),
+    "a bad answer to a good request": (
+        "test_real_requests_become_facts",
+        """
+        def receive(self, request, source):
+            return replace(super().receive(request, source), response=Response(500))
+        """,
+    ),
+    "facts about nobody": (
+        "test_facts_are_sound",
+        "def fact(self, ring): return replace(super().fact(ring), identifiers=())",
+    ),
+    "identifiers that are no texts": (
+        "test_facts_are_sound",
+        'def fact(self, ring): return replace(super().fact(ring), identifiers=(Identifier("user_id", 7),))',
+    ),
+    "a time without zone": (
+        "test_facts_are_sound",
+        "def fact(self, ring): return replace(super().fact(ring), occurred_at=datetime(2026, 1, 1))",
+    ),
+    "properties that are no JSON": (
+        "test_facts_are_sound",
+        'def fact(self, ring): return replace(super().fact(ring), event=Event("rung", {"loud": {1, 2}}))',
+    ),
+    "an infinite number": (
+        "test_facts_are_sound",
+        'def fact(self, ring): return replace(super().fact(ring), event=Event("rung", {"loud": math.inf}))',
+    ),
+    "an event without name": (
+        "test_facts_are_sound",
+        'def fact(self, ring): return replace(super().fact(ring), event=Event(" "))',
+    ),
+    "a trait that is a list": (
+        "test_facts_are_sound",
+        'def fact(self, ring): return replace(super().fact(ring), traits=(Trait("rings", [1]),))',
+    ),
+    "a consent that is a text": (
+        "test_facts_are_sound",
+        'def fact(self, ring): return replace(super().fact(ring), consents=(Consent("ringing", "no"),))',
+    ),
+    "one message id for two facts": (
+        "test_facts_are_sound",
+        """
+        def receive(self, request, source):
+            fact = super().receive(request, source).facts[0]
+            return Reception((fact, replace(fact, event=None)))
+        """,
+    ),
+    "another message id with every retry": (
+        "test_a_retry_says_the_same",
+        "def fact(self, ring): return replace(super().fact(ring), message_id=str(next(COUNT)))",
+    ),
+    "no demand for a proof": (
+        "test_a_request_without_proof_is_refused",
+        """
+        def prove(self, request, source):
+            if "x-bell" in request.headers: super().prove(request, source)
+        """,
+    ),
+    "any proof is good": (
+        "test_a_request_with_a_wrong_proof_is_refused",
+        """
+        def prove(self, request, source):
+            if "x-bell" not in request.headers: raise SignatureError("header x-bell: expected a proof")
+        """,
+    ),
+    "a proof that holds for any body": (
+        "test_a_changed_body_is_refused",
+        """
+        def prove(self, request, source):
+            super().prove(replace(request, body=request.body.rstrip()), source)
+        """,
+    ),
+    "an exception of its own": (
+        "test_what_is_no_payload_is_refused",
+        """
+        def receive(self, request, source):
+            self.prove(request, source)
+            return Reception((Fact(json.loads(request.body)["id"], (Identifier("email", "ada@example.com"),)),))
+        """,
+    ),
+    "a field that is taken on trust": (
+        "test_mutated_payloads_break_nothing",
+        """
+        def fact(self, ring):
+            return replace(super().fact(ring), event=Event("rung", {"loud": round(ring.json()["loud"] * 2)}))
+        """,
+    ),
+    "a reason that repeats a value": (
+        "test_mutated_payloads_break_nothing",
+        """
+        def fact(self, ring):
+            if ring.text("at") and "T" not in ring.text("at"): raise PayloadError(f"at: {ring.text('at')} is no time")
+            return super().fact(ring)
+        """,
+    ),
+    "a payload dropped in silence": (
+        "test_mutated_payloads_break_nothing",
+        """
+        def receive(self, request, source):
+            self.prove(request, source)
+            ring = parse_object(request.body)
+            return Reception((self.fact(ring),) if "email" in ring and "id" in ring and "at" in ring else ())
+        """,
+    ),
+}
+
+PULL = """
+import itertools, pytest
+from dataclasses import replace
+from sima_sdk import *
+from sima_sdk.files import in_pages, one_by_one, read_csv
+from sima_sdk.testing.pull import PullConnectorContract, PullSubject
+
+COUNT = itertools.count()
+
+class Good(PullConnector):
+    name = "guests"
+
+    def pull(self, source, file, checkpoint=""):
+        return in_pages(one_by_one(read_csv(file, source, ["mail"])), self.fact, checkpoint)
+
+    def fact(self, records):
+        values = records[0].values
+        if "@" not in values["mail"]:
+            raise PayloadError("mail: expected an address")
+        return Fact(records[0].message_id, (Identifier("email", values["mail"]),), event=Event("visited"))
+
+class Guests(Good):
+    pass
+FAULT
+
+class TestGuests(PullConnectorContract):
+    @pytest.fixture
+    def subject(self):
+        content = b"mail,table\\nada@example.com,1\\nada@example.com,1\\nbob@example.com,2\\nnobody,3\\n"
+        return PullSubject(Guests(), Source("book"), content, facts=3, refusals=1)
+"""
+
+PULL_FAULTS = {
+    "a check that no source passes": (
+        "test_its_source_is_taken",
+        'def check(self, source): raise FixConfigurationError("no")',
+    ),
+    "records that are lost": (
+        "test_a_real_file_becomes_facts",
+        """
+        def pull(self, source, file, checkpoint=""):
+            return (replace(page, facts=page.facts[1:]) for page in super().pull(source, file, checkpoint))
+        """,
+    ),
+    "facts about nobody": (
+        "test_facts_are_sound",
+        "def fact(self, records): return replace(super().fact(records), identifiers=())",
+    ),
+    "other message ids with every reading": (
+        "test_reading_again_says_the_same",
+        "def fact(self, records): return replace(super().fact(records), message_id=str(next(COUNT)))",
+    ),
+    "one message id for identical records": (
+        "test_every_record_is_a_message",
+        "def fact(self, records): return replace(super().fact(records), message_id=records[0].values['mail'])",
+    ),
+    "everything in one page": (
+        "test_a_long_file_comes_in_pages",
+        """
+        def pull(self, source, file, checkpoint=""):
+            pages = list(super().pull(source, file, checkpoint))
+            facts = tuple(fact for page in pages for fact in page.facts)
+            refusals = tuple(refusal for page in pages for refusal in page.refusals)
+            if pages: yield Page(facts, refusals, pages[-1].checkpoint)
+        """,
+    ),
+    "a start from the beginning every time": (
+        "test_a_stopped_pull_goes_on",
+        "def pull(self, source, file, checkpoint=''): return super().pull(source, file)",
+    ),
+    "an empty file that is taken": (
+        "test_an_empty_file_is_refused",
+        """
+        def pull(self, source, file, checkpoint=""):
+            return super().pull(source, file, checkpoint) if file.stat().st_size else iter(())
+        """,
+    ),
+    "a reason that repeats a value": (
+        "test_mutated_files_break_nothing",
+        """
+        def fact(self, records):
+            if not records[0].values["table"].isdigit(): raise PayloadError("table: " + records[0].values["table"])
+            return super().fact(records)
+        """,
+    ),
+    "a field that is taken on trust": (
+        "test_mutated_files_break_nothing",
+        """
+        def fact(self, records):
+            return replace(super().fact(records), event=Event("visited", {"table": int(records[0].values["table"])}))
+        """,
+    ),
+}
+
+FUNCTION = """
+import itertools, pytest
+from sima_sdk import SegmentFunction
+from sima_sdk.testing.functions import FunctionSubject, SegmentFunctionContract
+
+COUNT = itertools.count()
+
+def expand(days):
+    if not days > 0:
+        raise ValueError("days: expected a number above 0")
+    return f'events("visited").within("{days}d").exists()'
+
+name, summary = "guests.recent", "Whether somebody visited lately."
+FAULT
+
+class TestFunction(SegmentFunctionContract):
+    @pytest.fixture
+    def subject(self):
+        return FunctionSubject(SegmentFunction(name, summary, expand), calls=((7,), (30,)), wrong_calls=((0,),))
+"""
+
+FUNCTION_FAULTS = {
+    "a name without its plugin": ("test_it_can_be_called_and_found", 'name = "recent"'),
+    "a summary of several lines": ("test_it_can_be_called_and_found", 'summary = "Whether\\nlately."'),
+    "no summary": ("test_it_can_be_called_and_found", 'summary = " "'),
+    "a bracket that stays open": (
+        "test_a_call_becomes_one_expression",
+        'expand = lambda days: f"(traits.days > {days}"',
+    ),
+    "a bracket never opened": ("test_a_call_becomes_one_expression", 'expand = lambda days: f"traits.days > {days})"'),
+    "a quote that stays open": ("test_a_call_becomes_one_expression", "expand = lambda days: f'segment(\"{days})'"),
+    "no text": ("test_a_call_becomes_one_expression", "expand = lambda days: days"),
+    "a text that changes": ("test_the_same_call_means_the_same", 'expand = lambda days: f"traits.n > {next(COUNT)}"'),
+    "a call that makes no sense": ("test_a_wrong_call_is_explained", 'expand = lambda days: f"traits.n > {days}"'),
+}
+
+
+SUITES = {
+    PushConnectorContract: (PUSH, PUSH_FAULTS),
+    PullConnectorContract: (PULL, PULL_FAULTS),
+    SegmentFunctionContract: (FUNCTION, FUNCTION_FAULTS),
+}
+QUICK = ("--sima-mutations=300", "-pno:cacheprovider", "-pno:asyncio", "-pno:xdist")
+
+
+def plugin(template: str, fault: str = "") -> str:
+    """Return a test module with a plugin that has a fault: a method of its class, or a line of its own."""
+    code = dedent(fault)
+    return template.replace("FAULT", code if "TestFunction" in template else indent(code, "    "))
+
+
+def broken_promises(pytester: pytest.Pytester, modules: Sequence[str]) -> list[set[str]]:
+    """Run the suites of test modules, and return for each the names of the promises that its plugin breaks."""
+    pytester.makepyfile(**{f"test_{number:02}": module for number, module in enumerate(modules)})
+    _passed, _skipped, failed = pytester.inline_run(*QUICK).listoutcomes()
+    broken: list[set[str]] = [set() for _ in modules]
+    for report in failed:
+        module, _, promise = report.nodeid.replace("::", " ").replace(".py", "").split()
+        broken[int(module.removeprefix("test_"))].add(promise)
+    return broken
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_good_plugin_keeps_every_promise(pytester: pytest.Pytester, suite: type[Contract]) -> None:
+    """A suite has no complaint about a plugin without fault."""
+    template, _faults = SUITES[suite]
+    assert broken_promises(pytester, [plugin(template)]) == [set()]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_fault_is_found(pytester: pytest.Pytester, suite: type[Contract]) -> None:
+    """Of plugins with one fault each, every one breaks the promise that was made against its fault."""
+    template, faults = SUITES[suite]
+    broken = broken_promises(pytester, [plugin(template, fault) for _promise, fault in faults.values()])
+    found = zip(faults, faults.values(), broken, strict=True)
+    assert [name for name, (promise, _fault), promises in found if promise not in promises] == []
+
+
+def promises(suite: type[Contract]) -> set[str]:
+    """Return the names of a suite's promises."""
+    return {name for name in dir(suite) if name.startswith("test_")}
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_promise_has_a_plugin_that_breaks_it(suite: type[Contract]) -> None:
+    """No promise of a suite is there that cannot fail."""
+    _template, faults = SUITES[suite]
+    assert promises(suite) == {promise for promise, _fault in faults.values()}
+
+
+def test_a_suite_without_subject_says_so(pytester: pytest.Pytester) -> None:
+    """Whoever forgets the fixture is told its name."""
+    pytester.makepyfile(
+        "from sima_sdk.testing.push import PushConnectorContract\nclass TestNothing(PushConnectorContract): pass"
+    )
+    result = pytester.runpytest_inprocess(*QUICK)
+    result.stdout.fnmatch_lines(["*TestNothing must override the fixture `subject`*"])
+
+
+def test_a_promise_cannot_be_dropped_in_silence() -> None:
+    """A suite that replaces a promise does not even load, unless it says why it expects to break it."""
+    with pytest.raises(TypeError, match=r"test_facts_are_sound replaces a promise"):
+
+        class Silent(PushConnectorContract):
+            def test_facts_are_sound(self) -> None:  # type: ignore[override]
+                """Say nothing."""
+
+    class Honest(PushConnectorContract):
+        @pytest.mark.xfail(reason="the channel knows nobody")
+        def test_facts_are_sound(self) -> None:  # type: ignore[override]
+            """Say why."""
+
+    assert issubclass(Honest, PushConnectorContract)
+
+
+def test_a_failed_mutation_can_be_seen(pytester: pytest.Pytester) -> None:
+    """The report of a broken promise shows the payload that broke it, and how to get it again."""
+    _promise, fault = PUSH_FAULTS["a field that is taken on trust"]
+    pytester.makepyfile(plugin(PUSH, fault))
+    result = pytester.runpytest_inprocess(*QUICK, "--sima-seed=5")
+    result.stdout.re_match_lines([r".*mutation \d+ of seed 5: .*loud.*"])
