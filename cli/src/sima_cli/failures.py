@@ -36,7 +36,7 @@ def runs(command: Callable[P, Awaitable[None]]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             asyncio.run(_awaited(command(*args, **kwargs)))
-        except (CommandError, SimaError) as error:
+        except (CommandError, SimaError, TimeoutError) as error:
             failure = explained(error)
             Console(stderr=True).print(f"[bold red]✗[/] {escape(str(failure))}", highlight=False)
             raise typer.Exit(failure.exit_code) from None
@@ -52,11 +52,13 @@ async def _awaited(command: Awaitable[None]) -> None:
     await command
 
 
-def explained(error: CommandError | SimaError) -> CommandError:
+def explained(error: CommandError | SimaError | TimeoutError) -> CommandError:
     """Return what to tell a person about an error of a service, with the exit code that goes with it."""
     if isinstance(error, CommandError):
         return error
     explain = next((_EXPLANATIONS[kind] for kind in type(error).__mro__ if kind in _EXPLANATIONS), None)
+    if isinstance(error, TimeoutError):
+        return UnreachableError(f"It took too long{f': {error}' if str(error) else ''}.")
     return explain(error) if explain else CommandError(f"{str(error)[:1].upper()}{str(error)[1:]}.")
 
 

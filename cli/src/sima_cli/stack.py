@@ -1,6 +1,7 @@
 """Everything on one machine: PostgreSQL, the migrations, the three services and the collector."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -22,6 +23,7 @@ from sima_cli.sample.sources import sources_yaml
 SERVICES = ("identity", "profile", "segment")
 _WORKSPACE = "main"
 _DRAIN_SECONDS = "3"
+_CATCH_UP_SECONDS = "30"  # on one machine it is better to wait for a while than to see half of what was just sent
 
 #: Called with what is being done, for the people who wait.
 Tell = Callable[[str], None]
@@ -110,7 +112,11 @@ def _settings(setup: Setup, database_url: str, listening: Mapping[str, str]) -> 
         "PROFILE_ADDRESS": listening["profile"],
     }
     services = {name: {"DATABASE_URL": database_url, "LISTEN_ADDRESS": listening[name]} for name in SERVICES}
-    services["segment"]["DATA_DIR"] = str(setup.data / "segment")
+    services["segment"] |= {
+        "DATA_DIR": str(setup.data / "segment"),
+        "WORKSPACES": json.dumps(sorted({source.workspace for source in read_sources(setup.sources).values()})),
+        "CATCH_UP_SECONDS": _CATCH_UP_SECONDS,
+    }
     collector = {
         "LISTEN_ADDRESS": f"{HOST}:0",
         "ADDRESS_FILE": str(address_file),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from sima_cli.folder import Running
 from sima_cli.imports import import_file
@@ -13,6 +14,8 @@ from sima_cli.sample.generator import Sample
 from sima_cli.sending import OnSent, Sender
 
 _IMPORT_SECONDS = 600.0
+_PAUSE_SECONDS = 0.2
+_ROOM = "sima_collector_room_used"
 
 
 async def let_speak(running: Running, sample: Sample, files: Mapping[str, Path], on_sent: OnSent) -> Counter[str]:
@@ -37,6 +40,18 @@ async def let_speak(running: Running, sample: Sample, files: Mapping[str, Path],
         raise several.exceptions[0] from None
     finally:
         sender.stop()
+
+
+async def emptied(collector: str) -> None:
+    """Wait until the collector's own buffer is empty: facts wait there while the profile service is busy."""
+    async with httpx.AsyncClient(base_url=collector) as client:
+        while _buffered_bytes((await client.get("/metrics")).text):  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _buffered_bytes(metrics: str) -> float:
+    samples = (sample for family in text_string_to_metric_families(metrics) for sample in family.samples)
+    return sum(one.value for one in samples if one.name.startswith(_ROOM) and one.labels.get("room") == "buffer")
 
 
 async def _import(running: Running, files: Mapping[str, Path], on_sent: OnSent) -> Counter[str]:

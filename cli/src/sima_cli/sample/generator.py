@@ -33,7 +33,7 @@ class Sample:
 
     def sizes(self) -> Counter[str]:
         """Return how many requests and files each source sends."""
-        return Counter(one.source for one in self.deliveries) + Counter(self.files)
+        return Counter(one.source for one in self.deliveries) + Counter(list(self.files))
 
     def write(self, folder: Path) -> dict[str, Path]:
         """Write files and truth into a folder; returns where the files are, by source."""
