@@ -15,7 +15,7 @@ MakeSettings = Callable[..., CollectorSettings]
 async def test_refusals_are_paged(door: Door) -> None:
     """Newest first; the token leads on and is only good for the same question."""
     for n in range(5):
-        await door.send(f"bad {n}")
+        await door.send(f"{{bad {n}")
     seen, token = [], ""
     while True:
         answer = (await door.client.get("/refusals", params={"page_size": "2", "page_token": token})).json()
@@ -24,15 +24,15 @@ async def test_refusals_are_paged(door: Door) -> None:
             break
         other = await door.client.get("/refusals", params={"workspace": "main", "page_token": token})
         assert other.status_code == 400
-    assert seen == [f"bad {n}" for n in (4, 3, 2, 1, 0)]
+    assert seen == [f"{{bad {n}" for n in (4, 3, 2, 1, 0)]
 
 
 async def test_refusals_are_filtered(door: Door) -> None:
     """By workspace and by source."""
-    await door.send("bad in main")
-    await door.send("bad elsewhere", source="branch")
-    assert [one["raw"] for one in await door.refusals(workspace="other")] == ["bad elsewhere"]
-    assert [one["raw"] for one in await door.refusals(source="web")] == ["bad in main"]
+    await door.send("{bad in main")
+    await door.send("{bad elsewhere", source="branch")
+    assert [one["raw"] for one in await door.refusals(workspace="other")] == ["{bad elsewhere"]
+    assert [one["raw"] for one in await door.refusals(source="web")] == ["{bad in main"]
     assert await door.refusals(workspace="third") == []
 
 

@@ -1,6 +1,7 @@
 """A plugin for the tests of the collector: connectors that behave, and payloads at which they misbehave.
 
-`lines` takes one fact a line; a line `bad` is no fact, and a first line with a word of `MISCHIEF` has its effect.
+`lines` takes one fact a line; a line that begins with `bad` is no fact, and a word of `MISCHIEF` in the first line has
+its effect.
 `rows` reads such lines from a file, three a page.
 """
 
@@ -91,8 +92,8 @@ class LinesConnector(PushConnector):
         lines = request.body.decode().splitlines()
         if lines and lines[0] in MISCHIEF:
             MISCHIEF[lines.pop(0)]()
-        facts = tuple(read_fact(line) for line in lines if line != "bad")
-        refusals = tuple(Refusal("expected a fact", line.encode()) for line in lines if line == "bad")
+        facts = tuple(read_fact(line) for line in lines if not line.startswith("bad"))
+        refusals = tuple(Refusal("expected a fact", line.encode()) for line in lines if line.startswith("bad"))
         if request.path == "odd":
             return Reception(facts, refusals, Response(headers={"x-split": "a\r\nx-smuggled: b"}))
         if request.path == "echo/report":
@@ -116,8 +117,8 @@ class RowsConnector(PullConnector):
             page = lines[start : start + PAGE]
             if page[0] in MISCHIEF:
                 MISCHIEF[page.pop(0)]()
-            facts = tuple(read_fact(line) for line in page if line != "bad")
-            refusals = tuple(Refusal("expected a fact", line.encode()) for line in page if line == "bad")
+            facts = tuple(read_fact(line) for line in page if not line.startswith("bad"))
+            refusals = tuple(Refusal("expected a fact", line.encode()) for line in page if line.startswith("bad"))
             yield Page(facts, refusals, str(start + PAGE))
 
 
@@ -128,7 +129,7 @@ def read_fact(line: str) -> Fact:
     except ValueError:
         raise PayloadError("line: expected JSON") from None
     if isinstance(value, int):
-        value = {"id": f"m{value}", "identifiers": [["user_id", f"u{value}"]]}
+        value = {"id": f"m{value}", "identifiers": [["user_id", f"u{value}"]], "properties": {"number": value}}
     identifiers = tuple(Identifier(kind, text) for kind, text in value["identifiers"])
     return Fact(value["id"], identifiers, datetime(2026, 1, 1, tzinfo=UTC), Event("seen", value.get("properties", {})))
 
