@@ -80,7 +80,7 @@ class OwnerFollower:
 
     async def catch_up(self, workspace: str) -> None:
         """Take over what identity has changed by now, if it can be had in a moment."""
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, CursorExpiredError):  # then the tail does it, in a while
             async with asyncio.timeout(CATCH_UP_SECONDS):
                 while not await self._follow(workspace, until_now=True):
                     pass

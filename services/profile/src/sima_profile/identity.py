@@ -61,10 +61,12 @@ class Identity:
         request = pb.ResolveRequest()
         for fact, at in zip(facts, times, strict=True):
             together = request.sets.add(source=fact.source, message_id=fact.message_id)
-            together.observed_at.seconds, rest = divmod(at, 1_000_000)
-            together.observed_at.nanos = rest * 1000
+            observed_at = together.observed_at
+            observed_at.seconds, rest = divmod(at, 1_000_000)
+            observed_at.nanos = rest * 1000
+            add_identifier = together.identifiers.add
             for kind, value, key in fact.identifiers:
-                together.identifiers.add(kind=kind, value=value or "", key=key)
+                add_identifier(kind=kind, value=value, key=key)
         response = await self._client.call(self._stub.Resolve, request)
         return [Belonging(list(found.keys), found.owner_key, found.profile_id) for found in response.results]
 

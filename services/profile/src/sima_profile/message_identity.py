@@ -27,10 +27,12 @@ def content_hash(
     consents: tuple[CheckedConsent, ...],
 ) -> bytes:
     """Return the hash of all that a message says; traits and consents must be in their canonical order."""
-    # The array ends itself and says how many keys follow; the properties are the rest: no two contents look alike.
-    head = orjson.dumps((len(identifiers), stated_at, event, traits, consents), default=tuple)
+    # Each part ends itself, or it was said before how long it is, so no two contents look alike: names hold no control
+    # characters, and the properties are the rest.
+    head = f"{len(identifiers)} {stated_at} {event}\n".encode()
+    parts = orjson.dumps((traits, consents), default=tuple) if traits or consents else b""
     keys = sorted([identifier.key for identifier in identifiers])
-    return blake2b(b"".join((head, *keys, properties or b"")), digest_size=HASH_BYTES).digest()
+    return blake2b(b"".join((head, parts, *keys, properties or b"")), digest_size=HASH_BYTES).digest()
 
 
 def message_hash(workspace: str, source: str, message_id: str, content: bytes) -> bytes:

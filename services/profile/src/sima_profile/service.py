@@ -23,6 +23,7 @@ from sima_profile.profiles import Profiles
 from sima_profile.servicer import ProfileServicer
 from sima_profile.settings import ProfileSettings
 from sima_profile.store.feed import CHANNEL
+from sima_profile.store.sessions import plan_once
 from sima_profile.watching import FactFeed
 
 _log = structlog.get_logger()
@@ -56,6 +57,7 @@ async def assembled(settings: ProfileSettings) -> AsyncIterator[Service]:
     kinds = identifier_kinds(manager)
     master_key = settings.master_key()
     database = Database(settings, "profile")
+    plan_once(database)
     client = ServiceClient("identity", settings.identity_address, settings)
     identity = Identity(client)
     followed = OwnerFollower(database, identity, settings.workspace_poll_seconds)

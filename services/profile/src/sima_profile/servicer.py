@@ -1,6 +1,7 @@
 """The contract of the profile service: protobuf to domain calls and back."""
 
-from collections.abc import AsyncIterator, Sequence, Sized
+from collections.abc import AsyncIterator, Iterator, Sequence, Sized
+from contextlib import contextmanager
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from sima.profile.v1 import profile_service_pb2 as pb
@@ -75,7 +76,8 @@ class ProfileServicer(ProfileServiceServicer):
     async def GetProfile(self, request: pb.GetProfileRequest, context: ServicerContext) -> pb.GetProfileResponse:  # noqa: N802
         """See the contract."""
         wanted = self._key(request.key)
-        [profile] = await self._profiles.profiles(current().workspace, [wanted])
+        with _renamed("keys[0]", "key"):
+            [profile] = await self._profiles.profiles(current().workspace, [wanted])
         if profile is None:
             raise not_found(wanted)
         return pb.GetProfileResponse(profile=_profile(profile))
@@ -95,7 +97,8 @@ class ProfileServicer(ProfileServiceServicer):
         wanted, limit = self._key(request.key), page_size(request.page_size)
         position = page_position(request)
         before = (position[0], bytes.fromhex(position[1])) if position else None
-        events = await self._profiles.timeline(current().workspace, wanted, request.names, before, limit + 1)
+        with _renamed("keys[0]", "key"):
+            events = await self._profiles.timeline(current().workspace, wanted, request.names, before, limit + 1)
         response = pb.ListEventsResponse(events=[_event(event) for event in events[:limit]])
         if len(events) > limit:
             last = events[limit - 1]
@@ -124,6 +127,17 @@ class ProfileServicer(ProfileServiceServicer):
                     found.add(violation.field, violation.description)
         found.check()
         return wanted
+
+
+@contextmanager
+def _renamed(path: str, ours: str) -> Iterator[None]:
+    """Say what identity finds wrong about a key in the terms of our own request."""
+    try:
+        yield
+    except InvalidFieldsError as error:
+        raise InvalidFieldsError(
+            Violation(violation.field.replace(path, ours, 1), violation.description) for violation in error.violations
+        ) from None
 
 
 def _require_count(items: Sized, field: str, most: int) -> None:

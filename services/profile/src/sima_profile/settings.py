@@ -28,20 +28,22 @@ class StorageSettings(BaseSettings):
     """How facts are kept."""
 
     partition_months_back: int = Field(
-        24, ge=0, description="Facts older than this many months at the first start share one archive partition."
+        default=24,
+        ge=0,
+        description="Facts older than this many months at the first start share one archive partition.",
     )
-    partition_months_ahead: int = Field(3, ge=1, description="Partitions are made this many months ahead.")
+    partition_months_ahead: int = Field(default=3, ge=1, description="Partitions are made this many months ahead.")
     message_time_days: float = Field(
-        30, gt=0, description="How long the first arrival of a message that states no time is remembered."
+        default=30, gt=0, description="How long the first arrival of a message that states no time is remembered."
     )
-    maintenance_seconds: float = Field(3600, gt=0, description="Pause between two rounds of maintenance.")
+    maintenance_seconds: float = Field(default=3600, gt=0, description="Pause between two rounds of maintenance.")
 
 
 class FollowerSettings(BaseSettings):
     """How the owners of facts follow identity."""
 
     workspace_poll_seconds: float = Field(
-        5.0, gt=0, description="How often to look for workspaces that another replica was the first to see."
+        default=5.0, gt=0, description="How often to look for workspaces that another replica was the first to see."
     )
 
 
@@ -50,7 +52,7 @@ class ProfileSettings(ServiceSettings, FoldSettings, StorageSettings, FollowerSe
 
     model_config = service_config("profile")
 
-    identity_address: str = Field("127.0.0.1:7001", description="Where identity is, as gRPC names targets.")
+    identity_address: str = Field(default="127.0.0.1:7001", description="Where identity is, as gRPC names targets.")
     plugins: tuple[str, ...] | None = Field(
-        None, description="Plugins to load identifier kinds from. None: all that are installed."
+        default=None, description="Plugins to load identifier kinds from. None: all that are installed."
     )
