@@ -1,0 +1,188 @@
+"""Reading files of records."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sima_sdk.connectors import Page, Source
+from sima_sdk.errors import FixConfigurationError, PayloadError
+from sima_sdk.facts import Fact, Identifier
+from sima_sdk.files import PAGE_SIZE, Record, grouped, in_pages, one_by_one, read_csv, record_message_id, zone_of
+
+Write = Callable[[bytes], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a file."""
+
+    def write(content: bytes) -> Path:
+        path = tmp_path / "file.csv"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def source(**options: str) -> Source:
+    """Return a source with options."""
+    return Source("till", options=options)
+
+
+def records(path: Path, **options: str) -> list[Record]:
+    """Read a file."""
+    return list(read_csv(path, source(**options)))
+
+
+def test_records_are_read_with_their_columns(write: Write) -> None:
+    """Quotes, line ends in quotes, blanks around values, blank lines and a byte-order mark are understood."""
+    found = records(write(b'\xef\xbb\xbf name , city\r\n Ada ,"Lon\ndon"\r\n\r\n"Bob ""B""",Ottawa'))
+    assert [record.values for record in found] == [
+        {"name": "Ada", "city": "Lon\ndon"},
+        {"name": 'Bob "B"', "city": "Ottawa"},
+    ]
+    assert [record.number for record in found] == [1, 2]
+    assert b"".join(record.raw for record in found) == b' Ada ,"Lon\ndon"\r\n"Bob ""B""",Ottawa'
+
+
+def test_the_way_of_writing_is_an_option(write: Write) -> None:
+    """Other delimiters and alphabets are a matter of the source's options."""
+    path = write("اسم;مدينة\nعلي;الرياض\n".encode("windows-1256"))
+    assert records(path, delimiter=";", encoding="windows-1256")[0].values == {"اسم": "علي", "مدينة": "الرياض"}
+    assert records(write(b"a\tb\n1\t2\n"), delimiter="tab")[0].values == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize(
+    ("broken", "expectation"),
+    [
+        (b"1\n", "expected 2 fields"),
+        (b"1,2,3\n", "expected 2 fields"),
+        (b'"1"x,2\n', "closed quotes"),
+        (b"\xff,2\n", "expected text in the configured encoding"),
+        (b"1,\x00\n", "expected text in the configured encoding"),
+        (b"1," + b"x" * 200_000 + b"\n", "at most 128 KiB"),
+    ],
+)
+def test_a_broken_record_does_not_break_the_file(write: Write, broken: bytes, expectation: str) -> None:
+    """It is marked with what was expected and kept as it stands; those before and behind it are good."""
+    found = records(write(b"a,b\n0,0\n" + broken + b"9,9\n"))
+    assert [bool(record.fault) for record in found] == [False, True, False]
+    assert expectation in found[1].fault
+    assert found[1].raw == broken
+
+
+def test_an_open_quote_at_the_end_is_a_broken_record(write: Write) -> None:
+    """What a forgotten quote swallows is kept in one piece."""
+    found = records(write(b'a,b\n1,2\n"3,4\n5,6\n'))
+    assert [record.raw for record in found] == [b"1,2\n", b'"3,4\n5,6\n']
+    assert found[1].fault
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "complaint"),
+    [
+        (b"", [], "expected a first line that names the columns"),
+        (b'"a', [], "expected a first line that names the columns"),
+        (b"a,b,a\n", [], "expected every column once; number 1 is there again"),
+        (b"a,b\n", ["date"], "expected a column date"),
+        (b"\xff\xfea\x00", [], "expected a column|first line"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(write: Write, content: bytes, columns: list[str], complaint: str) -> None:
+    """The header decides whether it is a file that we read."""
+    with pytest.raises(PayloadError, match=complaint):
+        list(read_csv(write(content), source(), columns or ["a"]))
+
+
+def test_text_that_breaks_off_is_refused(write: Write) -> None:
+    """In encodings of several bytes, half a character at the end makes it no text."""
+    with pytest.raises(PayloadError, match="expected text in the configured encoding"):
+        records(write("a,b\n1,2\n".encode("utf-16")[:-1]), encoding="utf-16")
+
+
+@pytest.mark.parametrize(
+    "option", [{"encoding": "utf-5"}, {"encoding": "rot13"}, {"delimiter": ""}, {"delimiter": ";;"}]
+)
+def test_options_that_make_no_sense_are_refused(write: Write, option: dict[str, str]) -> None:
+    """A wrong option is an error of whoever configured the source, by its name."""
+    with pytest.raises(FixConfigurationError, match=f"source till, option {next(iter(option))}: expected"):
+        records(write(b"a,b\n1,2\n"), **option)
+
+
+def test_identical_records_are_different_messages(write: Write) -> None:
+    """Two equal purchases are two, and the same file read again says the same."""
+    path = write(b"a,b\n1,2\n1,2\n3,4\n1,2\n1,2,\n1,2,\n")
+    ids = [record.message_id for record in records(path)]
+    assert len(set(ids)) == len(ids) == 6
+    assert ids == [record.message_id for record in records(path)]
+    assert ids[:2] == [record_message_id({"a": "1", "b": "2"}, ordinal) for ordinal in (1, 2)]
+
+
+def test_a_message_id_does_not_depend_on_the_order_of_columns() -> None:
+    """The same record of an export with other column order is the same message."""
+    assert record_message_id({"a": "1", "b": "2"}, 1) == record_message_id({"b": "2", "a": "1"}, 1)
+
+
+def test_message_ids_never_change() -> None:
+    """An id computed today is the id stored yesterday."""
+    assert record_message_id({"customer": "17", "amount": "12.50"}, 2) == "f00fab590cf0a9cd63e8d018dc55d600-2"
+
+
+def test_records_of_one_receipt_are_a_group(write: Write) -> None:
+    """Lines that agree stand together; those without a number stand alone; a part that comes later is marked."""
+    path = write(b"receipt,sku\nA,1\nA,2\n,3\n,4\nB,5\nA,6\nA,7\n")
+    groups = list(grouped(read_csv(path, source()), "receipt"))
+    assert [[record.number for record in group] for group in groups] == [[1, 2], [3], [4], [5], [6, 7]]
+    assert [bool(group[0].fault) for group in groups] == [False, False, False, False, True]
+
+
+def fact_of(group: Sequence[Record]) -> Fact:
+    """Return a fact, or refuse."""
+    if group[0].values["a"] == "bad":
+        raise PayloadError("a: expected something good")
+    return Fact(group[0].message_id, (Identifier("user_id", group[0].values["a"]),))
+
+
+def pages(path: Path, checkpoint: str = "") -> list[Page]:
+    """Read a file in pages."""
+    return list(in_pages(one_by_one(read_csv(path, source())), fact_of, checkpoint))
+
+
+def test_refusals_stand_beside_facts(write: Write) -> None:
+    """A record that says nothing we know is refused with its number, and kept as it stands."""
+    (page,) = pages(write(b"a,b\n1,2\nbad,3\n4\n"))
+    assert [refusal.reason for refusal in page.refusals] == [
+        "record 2: a: expected something good",
+        "record 3: expected 2 fields",
+    ]
+    assert [refusal.raw for refusal in page.refusals] == [b"bad,3\n", b"4\n"]
+    assert page.checkpoint == "3"
+
+
+@pytest.mark.parametrize("count", [0, 1, PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1, 3 * PAGE_SIZE])
+def test_pages_are_full_but_the_last(write: Write, count: int) -> None:
+    """Nothing is lost at the edges of pages, and no page is empty."""
+    found = pages(write(b"a,b\n" + b"1,2\n" * count))
+    assert sum(len(page.facts) for page in found) == count
+    assert all(len(page.facts) == PAGE_SIZE for page in found[:-1])
+    assert all(page.facts for page in found)
+
+
+@given(st.integers(0, 2_600))
+def test_reading_goes_on_behind_any_record(done: int) -> None:
+    """Wherever a pull stopped, the rest is exactly what is behind it."""
+    every = [Record(number, {"a": str(number)}, b"", str(number)) for number in range(1, 2_501)]
+    rest = in_pages(one_by_one(every), fact_of, str(done) if done else "")
+    assert [fact.message_id for page in rest for fact in page.facts] == [str(n) for n in range(done + 1, 2_501)]
+
+
+def test_the_time_zone_is_an_option() -> None:
+    """The file's clock ran in UTC unless the source says otherwise."""
+    assert zone_of(source()) == ZoneInfo("UTC")
+    assert zone_of(source(time_zone="Asia/Riyadh")) == ZoneInfo("Asia/Riyadh")
+    for name in ("Asia/Atlantis", "../../etc/passwd", "", "/"):
+        with pytest.raises(FixConfigurationError, match="option time_zone: expected"):
+            zone_of(source(time_zone=name))
