@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 from sima_cli.folder import Folder, Running
-from sima_cli.stack import running_stack
+from sima_cli.stack import Setup, running_stack
 from sima_runtime.clients import ServiceClient
 from sima_runtime.settings import ClientSettings
 
@@ -26,7 +26,7 @@ class Stack:
         running: The addresses.
         profile: Client of the profile service.
         segment: Client of the segment service.
-        folder: Its data directory; PostgreSQL is in `data/postgres`.
+        folder: Its data directory; PostgreSQL is in `postgres`.
     """
 
     running: Running
@@ -37,7 +37,7 @@ class Stack:
     @property
     def database_url(self) -> str:
         """PostgreSQL's address, for floors."""
-        return f"postgresql://postgres@/postgres?host={self.folder / 'data' / 'postgres'}"
+        return f"postgresql://postgres@/postgres?host={self.folder / 'postgres'}"
 
 
 def _folder(name: str) -> Folder:
@@ -55,7 +55,7 @@ async def started() -> AsyncIterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="sima-bench-", ignore_cleanup_errors=True) as name:
         folder = _folder(name)
         root = folder.root
-        async with running_stack(folder, root / "data", root / "bench-sources.yaml", lambda _: None) as running:
+        async with running_stack(Setup(folder, root, root / "bench-sources.yaml"), lambda _: None) as running:
             settings = ClientSettings(client_timeout_seconds=60)
             profile = ServiceClient("profile", running.profile, settings)
             segment = ServiceClient("segment", running.segment, settings)

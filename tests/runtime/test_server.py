@@ -49,6 +49,19 @@ async def test_health_knows_each_service(serve_told: ServeTold) -> None:
     assert await stub.Check(health_pb2.HealthCheckRequest(service="other")).code() is grpc.StatusCode.NOT_FOUND
 
 
+async def test_probes_are_answered_beside_the_services(serve_told: ServeTold) -> None:
+    """The health address answers probes in plain text, and nothing but probes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    await serve_told(settings=ServiceSettings(health_address=address, drain_seconds=0.1))
+    async with grpc.aio.insecure_channel(address) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert answer.status == SERVING
+        call = IdentityServiceStub(channel).Resolve(ResolveRequest())
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 async def test_sigterm_lets_a_running_call_finish(tmp_path: Path) -> None:
     """After SIGTERM health says NOT_SERVING, new calls are refused, and the running call is answered."""
     entered, finish = asyncio.Event(), asyncio.Event()

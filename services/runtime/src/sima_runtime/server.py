@@ -46,10 +46,17 @@ class Servicer:
 class Server:
     """A started server. Tests use it directly; services use `serve`."""
 
-    def __init__(self, server: grpc.aio.Server, address: str, health_servicer: health.aio.HealthServicer) -> None:
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        address: str,
+        health_servicer: health.aio.HealthServicer,
+        probed: grpc.aio.Server | None,
+    ) -> None:
         self.address = address
         self._server = server
         self._health = health_servicer
+        self._probed = probed
 
     async def announce_stop(self, seconds: float) -> None:
         """Say NOT_SERVING, and go on for a while until those who ask have heard it."""
@@ -59,6 +66,8 @@ class Server:
     async def drain(self, seconds: float) -> None:
         """Refuse new calls and let running ones end; those that take longer are cancelled."""
         await self._server.stop(seconds)
+        if self._probed is not None:
+            await self._probed.stop(None)
 
 
 async def start_server(settings: RunSettings, servicers: Sequence[Servicer]) -> Server:
@@ -78,7 +87,7 @@ async def start_server(settings: RunSettings, servicers: Sequence[Servicer]) -> 
     await server.start()
     for name in ["", *(servicer.name for servicer in servicers)]:
         await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    return Server(server, address, health_servicer)
+    return Server(server, address, health_servicer, await _answer_probes(settings.health_address, health_servicer))
 
 
 async def serve(
@@ -170,6 +179,20 @@ def _add_servicers(
         names = [servicer.name for servicer in servicers]
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     return health_servicer
+
+
+async def _answer_probes(address: str | None, health_servicer: health.aio.HealthServicer) -> grpc.aio.Server | None:
+    """Serve health alone, without TLS and credentials, for probes that know neither."""
+    if address is None:
+        return None
+    server = grpc.aio.server()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise FixConfigurationError("health_address must be a free address such as 0.0.0.0:8081") from error
+    await server.start()
+    return server
 
 
 def _bind(server: grpc.aio.Server, settings: RunSettings) -> str:

@@ -29,6 +29,10 @@ class ServerSettings(BaseSettings):
     address_file: Path | None = Field(
         default=None, description="The bound address is written here once the server answers."
     )
+    health_address: str | None = Field(
+        default=None,
+        description="Answers health checks in plain text, for probes that speak no TLS. None: nothing does.",
+    )
     drain_seconds: float = Field(default=25.0, gt=0, description="How long running calls may take after SIGTERM.")
     not_serving_seconds: float = Field(
         default=0.0, ge=0, description="How long to answer NOT_SERVING after SIGTERM before new calls are refused."

@@ -1,0 +1,145 @@
+"""Each container's command, started with the environment of its manifest, becomes healthy."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+Manifest = dict[str, Any]
+SERVICES = ("identity", "profile", "segment", "collector")
+HEALTHY_SECONDS = 60
+
+
+class Machine:
+    """Stands in for the cluster: maps ports, mounted files and the database of the manifests to this machine."""
+
+    def __init__(self, secrets: Path, data: Path, database_url: str) -> None:
+        self._secrets = secrets
+        self._data = data
+        self._database_url = database_url
+        self._ports: dict[tuple[str, str], int] = {}
+
+    def port(self, service: str, port: str) -> int:
+        """The port of this machine that stands for a service's port; the same for all who ask."""
+        if (service, port) not in self._ports:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                self._ports[service, port] = free.getsockname()[1]
+        return self._ports[service, port]
+
+    def environment(self, service: str, container: Manifest) -> dict[str, str]:
+        """What the container's environment means here."""
+        return {variable["name"]: self._value(service, variable) for variable in container["env"]}
+
+    def _value(self, service: str, variable: Manifest) -> str:
+        if "valueFrom" in variable:
+            assert variable["valueFrom"]["secretKeyRef"]["name"].startswith("sima-database")
+            return self._database_url
+        value: str = variable["value"]
+        if listen := re.fullmatch(r"0\.0\.0\.0:(\d+)", value):
+            return f"127.0.0.1:{self.port(service, listen[1])}"
+        if target := re.fullmatch(r"dns:///(\w+):(\d+)", value):
+            return f"dns:///localhost:{self.port(target[1], target[2])}"
+        if mounted := re.fullmatch(r"/etc/sima/\w+/(.+)", value):
+            return str(self._secrets / {"token": "service-token"}.get(mounted[1], mounted[1]))
+        if value == "/data":
+            return str(self._data)
+        return value
+
+
+@pytest.fixture
+def machine(secrets_folder: Path, tmp_path: Path, migrated: Callable[[str], str], postgres_url: str) -> Machine:
+    """A machine with a migrated database."""
+    for service in ("identity", "profile", "segment"):
+        migrated(f"sima_{service}")
+    return Machine(secrets_folder, tmp_path, postgres_url)
+
+
+@pytest.fixture
+def started(dev: list[Manifest], machine: Machine, tmp_path: Path) -> Iterator[dict[str, Path]]:
+    """All four, started as their manifests say; gives their logs."""
+    logs = {service: tmp_path / f"{service}.log" for service in SERVICES}
+    processes = []
+    for service in SERVICES:
+        with logs[service].open("wb") as log:
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", f"sima_{service}"],
+                    env={**os.environ, **machine.environment(service, container(dev, service))},
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+    yield logs
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait(timeout=HEALTHY_SECONDS)
+
+
+def container(manifests: list[Manifest], service: str) -> Manifest:
+    """The one container of a service."""
+    (workload,) = (
+        manifest
+        for manifest in manifests
+        if manifest["kind"] in ("Deployment", "StatefulSet") and manifest["metadata"]["name"] == service
+    )
+    (found,) = workload["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+def serving(machine: Machine, service: str, probe: Manifest) -> bool:
+    """What the kubelet would find out."""
+    if "httpGet" in probe:
+        url = f"http://127.0.0.1:{machine.port(service, '8080')}{probe['httpGet']['path']}"
+        try:
+            return httpx.get(url, timeout=2).is_success
+        except httpx.TransportError:
+            return False
+    with grpc.insecure_channel(f"127.0.0.1:{machine.port(service, str(probe['grpc']['port']))}") as channel:
+        request = health_pb2.HealthCheckRequest(service=probe["grpc"].get("service", ""))
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=2)
+        except grpc.RpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def test_the_manifests_settings_exist(base: list[Manifest]) -> None:
+    """Every variable of a manifest is a setting of its service: none is misspelt or out of date."""
+    from sima_collector.settings import CollectorSettings
+    from sima_identity.settings import IdentitySettings
+    from sima_profile.settings import ProfileSettings
+    from sima_segment.settings import SegmentSettings
+
+    known = {
+        "identity": IdentitySettings,
+        "profile": ProfileSettings,
+        "segment": SegmentSettings,
+        "collector": CollectorSettings,
+    }
+    for service, settings in known.items():
+        names = {f"SIMA_{service}_{field}".upper() for field in settings.model_fields}
+        assert {variable["name"] for variable in container(base, service)["env"]} <= names, service
+
+
+@pytest.mark.slow
+def test_every_container_becomes_healthy(dev: list[Manifest], machine: Machine, started: dict[str, Path]) -> None:
+    """With TLS, tokens and the workspace key, each answers the probes of its own manifest."""
+    for service in SERVICES:
+        own = container(dev, service)
+        for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+            until = time.monotonic() + HEALTHY_SECONDS
+            while not serving(machine, service, own[kind]):
+                assert time.monotonic() < until, f"{service} {kind}:\n{started[service].read_text()[-2000:]}"
+                time.sleep(0.2)
