@@ -50,7 +50,7 @@ def page_position(request: Message) -> list[Any] | None:
         return None
     try:
         digest, *position = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         raise PageTokenError from None
     if digest != _digest(request):
         raise PageTokenError

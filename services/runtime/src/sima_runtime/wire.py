@@ -15,14 +15,13 @@ from sima.type.v1.fact_pb2 import (
     METHOD_OBSERVED,
     METHOD_UNSPECIFIED,
     ConsentStatement,
-    Event,
     TraitObservation,
 )
 from sima.type.v1.fact_pb2 import Fact as FactMessage
 from sima.type.v1.fact_pb2 import Method as MethodMessage
 from sima.type.v1.identifier_pb2 import Identifier as IdentifierMessage
 from sima.type.v1.value_pb2 import Value
-from sima_sdk.facts import Fact, Identifier, Method, Trait, TraitValue
+from sima_sdk.facts import Consent, Fact, Identifier, Method, Trait, TraitValue
 from sima_sdk.identifiers import IdentifierKinds, identifier_key
 
 from sima_runtime.errors import InvalidIdentifierError, Violations
@@ -37,7 +36,8 @@ _METHODS = {
     Method.OBSERVED: METHOD_OBSERVED,
     Method.ACQUIRED: METHOD_ACQUIRED,
 }
-_METHOD_NAMES = {message: method for method, message in _METHODS.items()} | {METHOD_UNSPECIFIED: Method.OBSERVED}
+_METHOD_NAMES: dict[int, Method] = {METHOD_UNSPECIFIED: Method.OBSERVED}
+_METHOD_NAMES.update((message, method) for method, message in _METHODS.items())
 
 
 class KeyedIdentifier(NamedTuple):
@@ -97,22 +97,16 @@ def fact_to_proto(
     bad = Violations()
     message = FactMessage(
         source=source,
-        message_id=fact.message_id,
+        message_id=_name(fact.message_id, "message_id", bad),
         identifiers=_identifiers(fact.identifiers, default_region, kinds, secret, bad),
         occurred_at=_aware(fact.occurred_at, "occurred_at", bad),
         default_region=default_region or "",
         traits=[_trait(trait, f"traits[{index}]", bad) for index, trait in enumerate(fact.traits)],
-        consents=[
-            ConsentStatement(
-                purpose=consent.purpose, status=CONSENT_STATUS_GRANTED if consent.granted else CONSENT_STATUS_DENIED
-            )
-            for consent in fact.consents
-        ],
+        consents=[_consent(consent, f"consents[{index}]", bad) for index, consent in enumerate(fact.consents)],
     )
     if fact.event is not None:
-        message.event.CopyFrom(
-            Event(name=fact.event.name, properties=_json(fact.event.properties, "event.properties", bad))
-        )
+        message.event.name = _name(fact.event.name, "event.name", bad)
+        message.event.properties = _json(fact.event.properties, "event.properties", bad)
     bad.check()
     return message
 
@@ -136,17 +130,17 @@ def value_to_proto(value: TraitValue) -> Value:
         case bool():
             return Value(boolean=value)
         case int() | float():
-            if not math.isfinite(value) or (isinstance(value, int) and abs(value) > _LARGEST_EXACT):
+            if (isinstance(value, int) and abs(value) > _LARGEST_EXACT) or not math.isfinite(value):
                 raise ValueError("must be a finite number, integers at most 2^53 (or a text)")
             return Value(number=value)
         case str():
-            return Value(text=value)
+            return Value(text=_mended(value))
         case datetime():
             return Value(time=datetime_to_timestamp(value))
     raise ValueError("must be a text, a number, true or false, or an instant")
 
 
-def method_from_proto(message: "MethodMessage.ValueType") -> Method:
+def method_from_proto(message: int) -> Method:
     """Return how a value came to be known; observed if it is not said.
 
     Raises:
@@ -223,12 +217,18 @@ def _identifiers(
 
 
 def _trait(trait: Trait, path: str, bad: Violations) -> TraitObservation:
-    message = TraitObservation(trait=trait.name, method=_METHODS[trait.method], confidence=trait.confidence)
+    name = _name(trait.name, f"{path}.trait", bad)
+    message = TraitObservation(trait=name, method=_METHODS[trait.method], confidence=trait.confidence)
     try:
         message.value.CopyFrom(value_to_proto(trait.value))
     except ValueError as error:
         bad.add(f"{path}.value", str(error))
     return message
+
+
+def _consent(consent: Consent, path: str, bad: Violations) -> ConsentStatement:
+    status = CONSENT_STATUS_GRANTED if consent.granted else CONSENT_STATUS_DENIED
+    return ConsentStatement(purpose=_name(consent.purpose, f"{path}.purpose", bad), status=status)
 
 
 def _aware(instant: datetime | None, path: str, bad: Violations) -> Timestamp | None:
@@ -241,11 +241,32 @@ def _aware(instant: datetime | None, path: str, bad: Violations) -> Timestamp | 
         return None
 
 
+def _name(text: str, path: str, bad: Violations) -> str:
+    """Return a text by which something is found again, and which therefore is not mended."""
+    if _is_unicode(text):
+        return text
+    bad.add(path, "must be a text in Unicode, without halves of surrogate pairs")
+    return ""
+
+
 def _json(value: Mapping[str, Any], path: str, bad: Violations) -> bytes:
     """Write JSON in one form, so that the same content has the same hash."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
-        return text.encode()
     except (TypeError, ValueError, RecursionError):
         bad.add(path, "must be JSON, without NaN and infinities")
         return b""
+    return _mended(text).encode()
+
+
+def _mended(text: str) -> str:
+    """Join halves of surrogate pairs and replace single ones: web pages cut texts in the midst of an emoji."""
+    return text if _is_unicode(text) else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
