@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 
 import psutil  # type: ignore[import-untyped]
 
-_GRACE_SECONDS = 10.0
+GRACE_SECONDS = 10.0
 _CLOCK_SECONDS = 1.0
 
 
@@ -39,10 +39,12 @@ class Ward:
 class Guard:
     """The supervisor's side of the pipe."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace_seconds: float = GRACE_SECONDS) -> None:
+        """Start the guard; it kills what has not ended so long after it was asked to."""
         self._wards: list[Ward] = []
+        self._grace_seconds = grace_seconds
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sima_cli.guard"],
+            [sys.executable, "-m", "sima_cli.guard", str(grace_seconds)],
             stdin=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in the terminal is for the supervisor alone
         )
@@ -60,17 +62,17 @@ class Guard:
         """End all watched processes and return when they are gone."""
         with suppress(BrokenPipeError):
             self._process.communicate()
-        end(self._wards)  # nothing is left to do unless somebody killed the guard
+        end(self._wards, self._grace_seconds)  # nothing is left to do unless somebody killed the guard
 
 
-def end(wards: Sequence[Ward]) -> None:
+def end(wards: Sequence[Ward], grace_seconds: float) -> None:
     """Ask the processes to end, the last started first, and kill what does not within some seconds."""
     for ward in reversed(wards):
         process = _process(ward)
         if process is not None:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(ward.ask_with)
-            _wait(process)
+            _wait(process, grace_seconds)
         if ward.group and (process or not psutil.pid_exists(ward.pid)):
             _kill_group(ward.pid)  # children that outlived it
 
@@ -93,10 +95,10 @@ def _process(ward: Ward) -> psutil.Process | None:
     return None
 
 
-def _wait(process: psutil.Process) -> None:
-    """Return when a process has ended; one that has not within the grace time is killed."""
+def _wait(process: psutil.Process, seconds: float) -> None:
+    """Return when a process has ended; one that has not within so many seconds is killed."""
     with suppress(psutil.NoSuchProcess):
-        if not psutil.wait_procs([process], timeout=_GRACE_SECONDS)[0]:
+        if not psutil.wait_procs([process], timeout=seconds)[0]:
             process.kill()
 
 
@@ -108,7 +110,7 @@ def _kill_group(leader: int) -> None:
 def main() -> None:
     """Collect wards from standard input until it closes, then end them."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever ends us too early would leave the others alone
-    end([Ward(**json.loads(line)) for line in sys.stdin])
+    end([Ward(**json.loads(line)) for line in sys.stdin], float(sys.argv[1]))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ out = Console(highlight=False)
 #: For progress and explanations, so that what was asked for can be piped on.
 err = Console(stderr=True, highlight=False)
 
+_LOST_SHOWN = 4
 _AGES = ((365, "year"), (30, "month"), (7, "week"), (1, "day"))
 
 
@@ -78,7 +79,7 @@ def _ago(count: int, unit: str) -> str:
 
 
 def profile_card(profile: Profile, segments: Sequence[str] = ()) -> RenderableType:
-    """Return a profile as a card: each trait with source, method and age, and the values that lost."""
+    """Return a profile as a card: each trait with source, method and age, and below it the values that lost."""
     parts: list[RenderableType] = [_identifiers(profile), _traits(profile.traits)]
     if profile.consents:
         parts.append(_consents(profile))
@@ -104,29 +105,23 @@ def _identifiers(profile: Profile) -> Text:
 
 def _traits(traits: Iterable[Trait]) -> Table:
     made = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("trait", "value", "source", "method", "age", "lost against it"):
-        made.add_column(column, overflow="fold")
+    made.add_column("trait", style="cyan", no_wrap=True)
+    made.add_column("value", overflow="fold")
+    for column in ("source", "method", "age"):
+        made.add_column(column, no_wrap=True)
     for trait in traits:
+        name = Text(f"{trait.trait} ⚠" if trait.contradiction else trait.trait)
         for position, chosen in enumerate(trait.values):
-            made.add_row(
-                Text(trait.trait, style="cyan") if position == 0 else "",
-                Text(_shown(chosen), style="bold"),
-                chosen.source,
-                shapes.method(chosen),
-                age(shapes.instant(chosen.observed_at)),
-                _lost(trait) if position == 0 else "",
-            )
+            made.add_row(name if position == 0 else "", Text(_shown(chosen), style="bold"), *_origin(chosen))
+        for lost in trait.alternatives[:_LOST_SHOWN]:
+            made.add_row("", Text(f"╰ {_shown(lost)}"), *_origin(lost), style="dim")
+        if len(trait.alternatives) > _LOST_SHOWN:
+            made.add_row("", f"╰ and {len(trait.alternatives) - _LOST_SHOWN} more", style="dim")
     return made
 
 
-def _lost(trait: Trait) -> Text:
-    text = Text("⚠ contradiction  " if trait.contradiction else "", style="yellow")
-    for position, one in enumerate(trait.alternatives[:3]):
-        text.append("; " if position else "", style="dim")
-        text.append(_shown(one), style="default")
-        text.append(f" ({one.source}, {shapes.method(one)}, {age(shapes.instant(one.observed_at))})", style="dim")
-    more = len(trait.alternatives) - 3
-    return text.append(f" and {more} more", style="dim") if more > 0 else text
+def _origin(one: SourcedValue) -> tuple[str, str, str]:
+    return one.source, shapes.method(one), age(shapes.instant(one.observed_at))
 
 
 def _shown(one: SourcedValue) -> str:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from sima_cli.errors import CrashedError
-from sima_cli.guard import Guard
+from sima_cli.guard import GRACE_SECONDS, Guard
 
 HOST = "127.0.0.1"
 _LAST_LINES = 20
@@ -53,15 +53,19 @@ class Nursery:
 
 
 @asynccontextmanager
-async def nursery(logs: Path) -> AsyncIterator[Nursery]:
+async def nursery(logs: Path, grace_seconds: float = GRACE_SECONDS) -> AsyncIterator[Nursery]:
     """Give a nursery whose processes are all ended, the last started first, when the block ends.
 
     A process that ends by itself ends the block.
 
+    Args:
+        logs: Folder for what the processes write.
+        grace_seconds: How long a process may take to end.
+
     Raises:
         CrashedError: Such a process; the text has the last lines of its log.
     """
-    guard = Guard()
+    guard = Guard(grace_seconds)
     try:
         async with asyncio.TaskGroup() as watchers:
             ours = Nursery(guard, watchers, logs)

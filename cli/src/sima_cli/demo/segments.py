@@ -9,8 +9,8 @@ BIG_SPENDERS = "big-spenders-berlin"
 SEGMENTS = (
     Segment(
         name=BIG_SPENDERS,
-        description="Paid more than 1,500 euros in a year, in the shop and at the till together",
-        rule='events("order_completed").filter(e, e.currency == "EUR").within("365d").sum("total") > 1500.0',
+        description="Paid more than 600 euros in a year, in the shop and at the till together",
+        rule='events("order_completed").filter(e, e.currency == "EUR").within("365d").sum("total") > 600.0',
     ),
     Segment(
         name="loyal",

@@ -53,13 +53,16 @@ def contact(plan: Plan, person: Person) -> Contact:
     phone = spell_phone(number, person.place, chance, local=False)  # one file for three countries
     if chance.random() < plan.junk:
         email, phone = _junk_in_one(email, phone, chance)
+    abroad = chance.random() < 0.3  # entered by somebody who writes Latin letters only
+    given, family = (name.latin.title() if abroad else name.native for name in (person.given, person.family))
+    city = person.place.city_abroad if abroad else person.place.city
     cells = (
         person.contact_id,
-        spell_name(person.given.native, person.place, chance),
-        spell_name(person.family.native, person.place, chance),
+        spell_name(given, person.place, chance),
+        spell_name(family, person.place, chance),
         email,
         phone,
-        person.place.city if chance.random() < 0.9 else chance.choice(("", "N/A")),
+        city if chance.random() < 0.9 else chance.choice(("", "N/A")),
         f"{person.birth_year}-{chance.randint(1, 12):02d}-{chance.randint(1, 28):02d}",
         chance.choice(("subscriber", "lead", "customer", "customer", "evangelist")),
         (plan.until - timedelta(days=chance.uniform(1, 300))).isoformat(timespec="seconds"),

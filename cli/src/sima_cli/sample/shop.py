@@ -182,7 +182,7 @@ def _address(person: Person, chance: Random) -> Payload:
         "address2": "",
         "company": None,
         "city": person.place.city,
-        "zip": "00000",
+        "zip": f"{person.place.postal_codes}{chance.randint(0, 999):03d}",
         "province": None,
         "country_code": person.place.region,
         "phone": None,
