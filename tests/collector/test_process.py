@@ -4,13 +4,20 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from sima_collector.settings import CollectorSettings
 
 from tests.collector.conftest import CollectorProcess, MemoryProfile, ProfileSwitch, eventually, status
@@ -55,6 +62,18 @@ async def test_sigterm_ends_what_is_under_way_and_nothing_else(spawn: Spawn, pro
     assert await ending == 0
     assert sorted(profile.ids()) == ["m0", "m1", "m2"]
     assert [pid for pid in workers if status(pid)] == []
+
+
+async def test_sigterm_first_says_that_it_is_unready(spawn: Spawn) -> None:
+    """Whoever spreads requests has time to look elsewhere, and until then they are still taken."""
+    collector = await spawn(not_serving_seconds=2.0)
+    ending = asyncio.create_task(collector.end(signal.SIGTERM))
+    await asyncio.sleep(0.5)
+    async with httpx.AsyncClient(base_url=f"http://{collector.address}") as client:
+        answer = await client.get("/readyz")
+    assert (answer.status_code, answer.json()["missing"]) == (503, ["time"])
+    assert (await post(collector, "1")).status_code == 200
+    assert await ending == 0
 
 
 async def test_sigterm_during_an_outage_leaves_facts_for_the_next_process(
@@ -126,6 +145,34 @@ async def test_a_body_that_is_too_large_hears_413(spawn: Spawn, announced: bool)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"connection: close" in answer
     assert (await post(collector, "1")).status_code == 200
+
+
+async def test_https_is_spoken_with_a_certificate(spawn: Spawn, tmp_path: Path) -> None:
+    """With a certificate configured the collector speaks TLS, and plain text is not understood."""
+    context = certified(tmp_path)
+    collector = await spawn(tls_cert_file=tmp_path / "cert.pem", tls_key_file=tmp_path / "key.pem")
+    port = collector.address.rpartition(":")[2]
+    async with httpx.AsyncClient(base_url=f"https://localhost:{port}", verify=context) as client:
+        assert (await client.post("/in/web", content="1")).status_code == 200
+    with pytest.raises(httpx.HTTPError):
+        await post(collector, "2")
+
+
+def certified(folder: Path) -> ssl.SSLContext:
+    """Write a certificate for localhost, and return what trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return ssl.create_default_context(cafile=folder / "cert.pem")
 
 
 async def test_nonsense_instead_of_http_is_400(spawn: Spawn) -> None:

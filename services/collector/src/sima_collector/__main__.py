@@ -11,7 +11,7 @@ from sima_collector.settings import CollectorSettings
 async def main(settings: CollectorSettings) -> None:
     """Serve until told to stop, then empty the buffer."""
     async with running_collector(settings) as collector:
-        await serve_http(make_app(collector), settings, collector.importer.stop)
+        await serve_http(make_app(collector), settings, collector.stop)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,15 @@ from sima_collector.batcher import Batcher
 from sima_collector.facts import Refused, Report
 from sima_collector.messages import Parsed
 from sima_collector.metrics import count_refusals
+from sima_collector.redaction import Redaction
 from sima_collector.store import Refusals
 
 
 class Keeper:
     """What it returned from is on disk, here or at the profile service."""
 
-    def __init__(self, batcher: Batcher, refusals: Refusals) -> None:
-        self._batcher, self._refusals = batcher, refusals
+    def __init__(self, batcher: Batcher, refusals: Refusals, redaction: Redaction) -> None:
+        self._batcher, self._refusals, self._redaction = batcher, refusals, redaction
 
     async def keep(self, parsed: Parsed) -> Report:
         """Make facts and refusals durable, and say what became of them.
@@ -29,10 +30,10 @@ class Keeper:
         return report
 
     async def refuse(self, refused: Sequence[Refused]) -> None:
-        """Store what was refused.
+        """Store what was refused, without values of protected identifiers.
 
         Raises:
             OverloadedError: The room for refusals is full.
         """
-        await self._refusals.put(refused)
+        await self._refusals.put([self._redaction.of(one) for one in refused])
         count_refusals(refused)

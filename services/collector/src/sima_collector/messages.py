@@ -44,10 +44,12 @@ class Catalogue:
     Attributes:
         connectors: By name.
         plugins: Name, distribution and version of each.
+        protected: Kinds of identifiers whose values are never kept.
     """
 
     connectors: Mapping[str, ConnectorInfo]
     plugins: tuple[tuple[str, str, str], ...] = ()
+    protected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def catalogue_frame(catalogue: Catalogue) -> Frame:
         {
             "connectors": {name: info.routes for name, info in catalogue.connectors.items()},
             "plugins": catalogue.plugins,
+            "protected": catalogue.protected,
         }
     )
 
@@ -119,7 +122,8 @@ def read_catalogue(frame: Frame) -> Catalogue:
         name: ConnectorInfo(None if routes is None else tuple((method, path) for method, path in routes))
         for name, routes in frame.head["connectors"].items()
     }
-    return Catalogue(connectors, tuple((name, dist, version) for name, dist, version in frame.head["plugins"]))
+    plugins = tuple((name, dist, version) for name, dist, version in frame.head["plugins"])
+    return Catalogue(connectors, plugins, tuple(frame.head["protected"]))
 
 
 def request_frame(source: str, request: Request) -> Frame:

@@ -49,6 +49,7 @@ class Parser:
         self.catalogue = Catalogue(
             {name: ConnectorInfo(_routes(connector)) for name, connector in self._connectors.items()},
             tuple((plugin.name, plugin.distribution, plugin.version) for plugin in loaded(manager)),
+            tuple(kind.name for kind in self._kinds.values() if kind.protected),
         )
 
     def receive(self, source: str, request: Request) -> Parsed | Rejected:

@@ -89,12 +89,14 @@ async def serve_http(app: ASGIApp, settings: CollectorSettings, on_stop: Callabl
     with _bound(settings.listen_address) as listener:
         server = _Server(_config(app, settings), lambda: _announce(settings, listener))
 
+        loop = asyncio.get_running_loop()
+
         def stop() -> None:
             on_stop()
-            server.should_exit = True
+            loop.call_later(settings.not_serving_seconds, setattr, server, "should_exit", True)
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop)
+            loop.add_signal_handler(number, stop)
         await server.serve(sockets=[listener])
 
 

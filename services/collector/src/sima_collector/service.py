@@ -22,6 +22,7 @@ from sima_collector.intake import Intake
 from sima_collector.keeper import Keeper
 from sima_collector.messages import Assignment
 from sima_collector.metrics import observe_rooms
+from sima_collector.redaction import Redaction
 from sima_collector.retention import expire_regularly
 from sima_collector.settings import CollectorSettings
 from sima_collector.sources import read_sources
@@ -31,7 +32,7 @@ from sima_collector.workers import PoolLimits, WorkerPool
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Collector:
     """A running collector: its parts, as far as the HTTP side needs them."""
 
@@ -43,11 +44,17 @@ class Collector:
     intake: Intake
     importer: Importer
     uploads: Path
+    stopping: bool = False
+
+    def stop(self) -> None:
+        """Be unready from now on, and let imports end behind their present page."""
+        self.stopping = True
+        self.importer.stop()
 
     def missing(self) -> list[str]:
         """What it lacks to take payloads; empty if it is ready."""
         room = self.store.spool.room
-        lacks = {"workers": not self.pool.pids, "buffer": room.used >= room.limit}
+        lacks = {"time": self.stopping, "workers": not self.pool.pids, "buffer": room.used >= room.limit}
         return [name for name, is_missing in lacks.items() if is_missing]
 
 
@@ -76,7 +83,7 @@ async def running_collector(settings: CollectorSettings) -> AsyncIterator[Collec
         await pool.start()
         _log_plugins(pool)
         await drainer.start()
-        keeper = Keeper(batcher, store.refusals)
+        keeper = Keeper(batcher, store.refusals, Redaction(pool.catalogue.protected))
         importer = Importer(
             replace(assignment, seconds=settings.page_seconds), keeper, store.checkpoints, settings.imports
         )

@@ -25,6 +25,9 @@ class HttpSettings(BaseSettings):
     drain_seconds: float = Field(
         default=25.0, gt=0, description="How long running requests, and then the buffer, may take after SIGTERM."
     )
+    not_serving_seconds: float = Field(
+        default=0.0, ge=0, description="How long to be unready after SIGTERM before new requests are refused."
+    )
     admin_token_file: Path | None = Field(
         default=None,
         description="Bearer token for the administrative addresses. None: they exist only if loopback is bound.",
@@ -52,7 +55,7 @@ class ParsingSettings(BaseSettings):
         default=max(2, os.cpu_count() or 1), gt=0, description="Processes; one that hangs must leave others."
     )
     payload_seconds: float = Field(
-        default=5.0, gt=0, description="Longest time for one payload; then its worker is killed and it is refused."
+        default=10.0, gt=0, description="Longest time for one payload; then its worker is killed and it is refused."
     )
     page_seconds: float = Field(default=60.0, gt=0, description="The same for one page of an import.")
     worker_memory_bytes: int = Field(
@@ -67,7 +70,7 @@ class DeliverySettings(BaseSettings):
     """The way to the profile service, and the disk for when it cannot be reached."""
 
     profile_address: str = Field(default="127.0.0.1:7002", description="The profile service, as gRPC names targets.")
-    ingest_seconds: float = Field(default=10.0, gt=0, description="Deadline of a call; then its facts are buffered.")
+    ingest_seconds: float = Field(default=15.0, gt=0, description="Deadline of a call; then its facts are buffered.")
     ingest_calls: int = Field(default=4, gt=0, description="Most calls of one workspace under way at once.")
     ingest_linger_seconds: float = Field(
         default=0.005, ge=0, description="How long facts wait for company while a call is under way."

@@ -9,13 +9,15 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 from sima_sdk.errors import FixConfigurationError
 
 from sima_collector.frames import BEGUN, Frame, Stream, encode, read_frame
-from sima_collector.messages import Parsed, catalogue_frame, outcome_frame, read_assignment, read_request
+from sima_collector.messages import Rejected, catalogue_frame, outcome_frame, read_assignment, read_request
 from sima_collector.parsing import Parser
 
 # The collector kills a worker at the limit. Only if the collector is dead does the worker live on beyond it.
@@ -45,25 +47,35 @@ def _serve(stream: Stream) -> NoReturn:
     limit = assignment.seconds + _GRACE_SECONDS
     while True:
         frame = read_frame(stream)
-        signal.setitimer(signal.ITIMER_REAL, limit)
         if "file" in frame.head:
             _pull(parser, frame, stream, limit)
         else:
             stream.write(BEGUN)
             stream.flush()
-            _send(stream, outcome_frame(parser.receive(frame.head["source"], read_request(frame))))
-        signal.setitimer(signal.ITIMER_REAL, 0)
+            with _at_most(limit):
+                outcome = parser.receive(frame.head["source"], read_request(frame))
+            _send(stream, outcome_frame(outcome))
 
 
 def _pull(parser: Parser, frame: Frame, stream: Stream, limit: float) -> None:
     """Send page after page; each waits until the collector asks for the next."""
     head = frame.head
-    for outcome in parser.pull(head["source"], Path(head["file"]), head["checkpoint"]):
+    pages = parser.pull(head["source"], Path(head["file"]), head["checkpoint"])
+    while True:
+        with _at_most(limit):
+            outcome = next(pages)
         _send(stream, outcome_frame(outcome))
-        if isinstance(outcome, Parsed) and not outcome.last:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            read_frame(stream)
-            signal.setitimer(signal.ITIMER_REAL, limit)
+        if isinstance(outcome, Rejected) or outcome.last:
+            return
+        read_frame(stream)
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """End the process by itself if the block takes longer."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _send(stream: Stream, frame: Frame) -> None:
