@@ -14,6 +14,7 @@ import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from pydantic_settings import BaseSettings
 
 Manifest = dict[str, Any]
 SERVICES = ("identity", "profile", "segment", "collector")
@@ -122,7 +123,7 @@ def test_the_manifests_settings_exist(base: list[Manifest]) -> None:
     from sima_profile.settings import ProfileSettings
     from sima_segment.settings import SegmentSettings
 
-    known = {
+    known: dict[str, type[BaseSettings]] = {
         "identity": IdentitySettings,
         "profile": ProfileSettings,
         "segment": SegmentSettings,
