@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,6 +19,9 @@ from sima_runtime.clients import ServiceClient
 from sima_runtime.server import served
 from sima_runtime.settings import ClientSettings
 from sima_sdk.identifiers import BUILT_IN_KINDS
+
+if TYPE_CHECKING:
+    from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -52,7 +55,7 @@ class Replica:
     """A running service, called as one workspace after the other."""
 
     client: ServiceClient
-    stub: IdentityServiceStub = field(init=False)
+    stub: "IdentityServiceAsyncStub" = field(init=False)
 
     def __post_init__(self) -> None:
         self.stub = IdentityServiceStub(self.client.channel)
@@ -80,7 +83,7 @@ class Replica:
     ) -> pb.ListProfileChangesResponse:
         """One page of the changes of an identifier or a profile."""
         by = {"profile_id": subject} if isinstance(subject, str) else {"identifier": identifier(subject)}
-        request = pb.ListProfileChangesRequest(**by, page_size=page_size, page_token=page_token)  # type: ignore[arg-type]
+        request = pb.ListProfileChangesRequest(**by, page_size=page_size, page_token=page_token)
         return await self.client.call(self.stub.ListProfileChanges, request, workspace=workspace)
 
     async def states(self, workspace: str, named: Sequence[Named]) -> dict[Named, State]:

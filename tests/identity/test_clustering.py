@@ -4,7 +4,6 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -17,7 +16,6 @@ from sima_identity.policy import Policy
 from sima_sdk.errors import FixConfigurationError
 from sima_sdk.identifiers import BUILT_IN_KINDS
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
 PREFIXES = {
     "user": "user_id", "id": "national_id", "card": "loyalty_card", "mail": "email", "phone": "phone",
     "device": "device_id", "cookie": "anonymous_id",
@@ -50,7 +48,7 @@ def cluster(*links: str, policy: Policy | None = None, blocked: Iterable[str] = 
     names = {end for link in links for end in link.split()} | set(blocked)
     nodes = [Node(key(end), kind(end), Refusal.BLOCKED if end in blocked else None) for end in names]
     edges = [
-        Edge(*pair(key(one), key(other)), START + timedelta(minutes=minute))
+        Edge(*pair(key(one), key(other)), minute)
         for minute, link in enumerate(links)
         for one, other in itertools.combinations(link.split(), 2)
     ]
@@ -222,7 +220,7 @@ TIGHT = policy(
 )
 EDGES = st.lists(
     st.builds(
-        lambda ends, minute: Edge(*pair(*map(key, ends)), START + timedelta(minutes=minute)),
+        lambda ends, minute: Edge(*pair(*map(key, ends)), minute),
         st.lists(st.sampled_from(UNIVERSE), min_size=2, max_size=2, unique=True),
         st.integers(0, 3),
     ),

@@ -20,7 +20,7 @@ from sima_runtime.context import workspace_secret
 from sima_runtime.database import Database, fetch
 from sima_sdk.identifiers import BUILT_IN_KINDS, identifier_key
 
-from .conftest import Named, Replica, Sighted, StartReplica, State, at, policy
+from .conftest import Named, Replica, Sighted, StartReplica, State, policy
 
 # Small, so that everything meets everything; with junk, a protected kind, and limits that are soon reached.
 UNIVERSE = [
@@ -64,7 +64,7 @@ class Truth:
         self.secret = secret
         self.seen = list({named for sighted in sightings for named in sighted.identifiers})
         edges = [
-            Edge(*pair(self.key(one), self.key(other)), at(sighted.minute))
+            Edge(*pair(self.key(one), self.key(other)), sighted.minute)
             for sighted in sightings
             for one, other in itertools.combinations(sighted.identifiers, 2)
         ]

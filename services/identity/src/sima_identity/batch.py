@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import NamedTuple
 
 from sima_runtime.wire import KeyedIdentifier
@@ -15,10 +14,10 @@ _MOST_PAIRS = 20_000
 
 
 class Sighting(NamedTuple):
-    """Identifiers that one message showed together, each once, the strongest first."""
+    """Identifiers that one message showed together, each once, the strongest first; time in microseconds since 1970."""
 
     identifiers: Sequence[KeyedIdentifier]
-    observed_at: datetime
+    observed_at: int
     source: str
     message_id: str
 
@@ -34,7 +33,7 @@ class EdgeId(NamedTuple):
 class Seen(NamedTuple):
     """When something was seen first, and in which message."""
 
-    first_at: datetime
+    first_at: int
     message_id: str
 
 
@@ -45,21 +44,26 @@ class Batch:
     Attributes:
         identifiers: By key.
         first_seen: When each identifier was seen first, by key.
+        alone: When each identifier that a sighting showed alone was seen so first, by key.
         edges: When each two identifiers were seen together first.
     """
 
     identifiers: dict[bytes, KeyedIdentifier] = field(default_factory=dict)
-    first_seen: dict[bytes, datetime] = field(default_factory=dict)
+    first_seen: dict[bytes, int] = field(default_factory=dict)
+    alone: dict[bytes, int] = field(default_factory=dict)
     edges: dict[EdgeId, Seen] = field(default_factory=dict)
 
     def add(self, sighting: Sighting) -> None:
         """Take in one more sighting."""
         identifiers, observed_at, source, message_id = sighting
+        first_seen = self.first_seen
         for identifier in identifiers:
             key = identifier.key
             self.identifiers[key] = identifier
-            if observed_at < self.first_seen.setdefault(key, observed_at):
-                self.first_seen[key] = observed_at
+            if observed_at < first_seen.setdefault(key, observed_at):
+                first_seen[key] = observed_at
+        if len(identifiers) == 1:
+            self.alone[key] = min(observed_at, self.alone.get(key, observed_at))
         for one, other in itertools.combinations(identifiers, 2):
             edge = EdgeId(*pair(one.key, other.key), source)
             known = self.edges.get(edge)

@@ -14,7 +14,6 @@ connected components (through everything that is not closed), which is why a ser
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from sima_sdk.identifiers import IdentifierKind
 
@@ -22,7 +21,7 @@ from sima_identity.evidence import Clustering, Edge, Node, Pair, Refusal
 from sima_identity.partition import Partition, find, unite
 from sima_identity.policy import Policy
 
-_NumberedEdge = tuple[int, int, datetime]
+_NumberedEdge = tuple[int, int, int]
 _Neighbours = defaultdict[int, list[int]]
 # If both ends are closed, the reason that holds for longer is the one to tell.
 _BY_WEIGHT = (Refusal.BLOCKED, Refusal.HUB, Refusal.PENDING)
@@ -97,15 +96,15 @@ class _Graph:
         """The keys of an edge."""
         return self.keys[edge[0]], self.keys[edge[1]]
 
-    def order(self, edge: _NumberedEdge) -> tuple[int, int, datetime, Pair]:
+    def order(self, edge: _NumberedEdge) -> tuple[int, int, int, Pair]:
         """Place of an edge among all: what binds most first, then what was seen first. Only content decides."""
         one, other, first_at = edge
         ends = sorted((self.kinds[one].priority, self.kinds[other].priority))
         return -ends[0], -ends[1], first_at, self.pair((one, other))
 
 
-def _earliest(edges: Iterable[Edge], numbers: dict[bytes, int]) -> dict[tuple[int, int], datetime]:
-    earliest: dict[tuple[int, int], datetime] = {}
+def _earliest(edges: Iterable[Edge], numbers: dict[bytes, int]) -> dict[tuple[int, int], int]:
+    earliest: dict[tuple[int, int], int] = {}
     for low, high, first_at in edges:
         ends = numbers[low], numbers[high]
         if first_at < earliest.setdefault(ends, first_at):

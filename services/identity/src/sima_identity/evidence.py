@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -27,11 +26,11 @@ class Node(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """Two identifiers were seen together, first at that time; `low` is the smaller key."""
+    """Two identifiers were seen together, first at that time, in microseconds since 1970; `low` is the smaller key."""
 
     low: bytes
     high: bytes
-    first_at: datetime
+    first_at: int
 
 
 Pair = tuple[bytes, bytes]

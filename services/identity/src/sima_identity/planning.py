@@ -127,6 +127,10 @@ class Planner:
                 plan.changed.append(_changed(row, state, founds=founds and key == founding, hub=hub))
 
 
+def _state(row: Stored) -> State:
+    return State(row.profile_id, row.shared, row.blocked)
+
+
 def _nodes(batch: Batch, situation: Situation, closed: Mapping[bytes, Refusal]) -> Iterator[Node]:
     for key, row in situation.stored.items():
         yield Node(key, row.kind, closed.get(key))
@@ -175,8 +179,7 @@ def _plan_first_seen(batch: Batch, situation: Situation, plan: Plan) -> None:
     plan.changed = [row._replace(first_seen_at=earlier.pop(row.key, row.first_seen_at)) for row in plan.changed]
     for key, first_at in earlier.items():
         row = situation.stored[key]
-        state = State(row.profile_id, row.shared, row.blocked)
-        plan.changed.append(_changed(row, state, founds=False, hub=row.hub)._replace(first_seen_at=first_at))
+        plan.changed.append(_changed(row, _state(row), founds=False, hub=row.hub)._replace(first_seen_at=first_at))
 
 
 def _plan_edges(batch: Batch, situation: Situation, clustering: Clustering, plan: Plan) -> None:

@@ -1,6 +1,5 @@
-"""What is stored, as the store reads and writes it."""
+"""What is stored, as the store reads and writes it. Times are in microseconds since 1970."""
 
-from datetime import datetime
 from typing import NamedTuple
 
 from sima_identity.evidence import Refusal
@@ -20,7 +19,7 @@ class Stored(NamedTuple):
     shared: bool
     hub: bool
     blocked: bool
-    first_seen_at: datetime
+    first_seen_at: int
 
 
 class StoredEdge(NamedTuple):
@@ -28,7 +27,7 @@ class StoredEdge(NamedTuple):
 
     low: bytes
     high: bytes
-    first_at: datetime
+    first_at: int
     refusal: Refusal | None
 
 
@@ -51,7 +50,7 @@ class NewIdentifier(NamedTuple):
     shared: bool
     hub: bool
     blocked: bool
-    first_seen_at: datetime
+    first_seen_at: int
 
 
 class ChangedIdentifier(NamedTuple):
@@ -65,7 +64,7 @@ class ChangedIdentifier(NamedTuple):
     shared: bool
     hub: bool
     blocked: bool
-    first_seen_at: datetime
+    first_seen_at: int
     state_changed: bool
 
 
@@ -76,7 +75,7 @@ class WrittenEdge(NamedTuple):
     high: bytes
     source: str
     message_id: str
-    first_at: datetime
+    first_at: int
     refusal: Refusal | None
 
 

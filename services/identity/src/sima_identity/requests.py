@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from functools import lru_cache
 
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.type.v1.identifier_pb2 import Identifier
 from sima_runtime.errors import InvalidIdentifierError, Violations
-from sima_runtime.wire import KeyedIdentifier, keyed_identifier, timestamp_to_datetime
+from sima_runtime.wire import KeyedIdentifier, keyed_identifier, timestamp_to_micros
 from sima_sdk.identifiers import IdentifierKinds
 
 from sima_identity.batch import Sighting
@@ -19,6 +18,7 @@ MOST_IDENTIFIERS = 50
 MOST_KEYS = 1_000
 MOST_SOURCE = 200
 
+_YEAR_1, _YEAR_10000, _NEVER = -62_135_596_800_000_000, 253_402_300_800_000_000, 1 << 63
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _REGION = re.compile("(?:[A-Za-z]{2})?")
 _PROFILE_ID = re.compile("[0-9a-f]{32}")
@@ -120,12 +120,10 @@ def _is_source(text: str) -> bool:
     return 0 < len(text) <= MOST_SOURCE and not _CONTROL.search(text)
 
 
-def _instant(item: pb.IdentifierSet, number: int, bad: Violations) -> datetime:
-    """When the set was observed; any time after noting that there is none."""
-    if item.HasField("observed_at"):
-        try:
-            return timestamp_to_datetime(item.observed_at)
-        except OverflowError:
-            pass
+def _instant(item: pb.IdentifierSet, number: int, bad: Violations) -> int:
+    """When the set was observed, in microseconds since 1970; 0 after noting that this is missing."""
+    at = timestamp_to_micros(item.observed_at) if item.HasField("observed_at") else _NEVER
+    if _YEAR_1 <= at < _YEAR_10000:
+        return at
     bad.add(f"sets[{number}].observed_at", "expected a time in the years 1 to 9999")
-    return datetime.min
+    return 0

@@ -195,7 +195,8 @@ def _unknown_part(batch: Batch, known: graph.Reading) -> Batch:
     """What of a batch has to be recorded."""
     edges = {edge: batch.edges[edge] for edge in known.missing}
     keys = known.unknown.union(*((edge.low, edge.high) for edge in edges))
-    return Batch({key: batch.identifiers[key] for key in keys}, {key: batch.first_seen[key] for key in keys}, edges)
+    identifiers = {key: batch.identifiers[key] for key in keys}
+    return Batch(identifiers, {key: batch.first_seen[key] for key in keys}, edges=edges)
 
 
 def _hubs_around(edges: Collection[StoredEdge], stored: Mapping[bytes, Stored]) -> set[bytes]:

@@ -6,7 +6,7 @@ of their keys. An edge is only written by who has locked each of its ends that i
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sima_runtime.database import Driver, execute, fetch
@@ -24,6 +24,7 @@ from sima_identity.records import (
     StoredEdge,
     WrittenEdge,
 )
+from sima_identity.store.arrays import choices, flags, instant, microseconds, numbers
 from sima_identity.store.log import EVIDENCE
 
 #: The only kind of evidence so far: one message showed both.
@@ -31,17 +32,89 @@ SEEN_TOGETHER = "seen_together"
 
 _NOBODY = bytes(16)  # stands for null in arrays of keys
 _OR_NULL = f"'{_NOBODY.hex()}'::uuid"
-_STORED = "key, kind, profile_id, founded_seq, shared, hub, blocked, first_seen_at"
+_STORED = f"key, kind, profile_id, founded_seq, shared, hub, blocked, {microseconds('first_seen_at')}"
+_EDGE = f"low, high, {microseconds('first_at')}, refusal"
 
-_READ = """SELECT NULL::bigint, key, profile_id, shared, blocked, first_seen_at FROM identifiers
+# Identifiers that are stored; those of them that were seen alone earlier than is stored; edges that are not stored,
+# were seen earlier than is stored (both: false) or have not been looked at (true).
+_READ = f"""SELECT 0::bigint, key, profile_id, shared, blocked FROM identifiers
     WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)
 UNION ALL
-SELECT wanted.number, NULL, NULL, edges.first_at <= wanted.first_at, NULL, NULL
-    FROM unnest(%(low)s::uuid[], %(high)s::uuid[], %(source)s::text[], %(first_at)s::timestamptz[])
-        WITH ORDINALITY AS wanted(low, high, source, first_at, number)
+SELECT -1, wanted.key, NULL, NULL, NULL
+    FROM unnest(%(alone)s::uuid[], %(alone_at)s::bigint[]) AS wanted(key, seen_at)
+    JOIN identifiers ON (identifiers.workspace, identifiers.key) = (%(workspace)s, wanted.key)
+    WHERE first_seen_at > {instant("seen_at")}
+UNION ALL
+SELECT wanted.number, NULL, NULL, edges.first_at <= {instant("seen_at")}, NULL
+    FROM unnest(%(low)s::uuid[], %(high)s::uuid[], %(source)s::integer[], %(seen_at)s::bigint[])
+        WITH ORDINALITY AS wanted(low, high, source, seen_at, number)
     LEFT JOIN edges ON (edges.workspace, edges.low, edges.high, edges.evidence, edges.source)
-        = (%(workspace)s, wanted.low, wanted.high, %(evidence)s, wanted.source)
-    WHERE (edges.first_at <= wanted.first_at AND edges.refusal IS DISTINCT FROM 'pending') IS NOT TRUE"""
+        = (%(workspace)s, wanted.low, wanted.high, %(evidence)s, (%(sources)s::text[])[wanted.source])
+    WHERE (edges.first_at <= {instant("seen_at")} AND edges.refusal IS DISTINCT FROM 'pending') IS NOT TRUE"""
+
+_LOCK = f"""SELECT {_STORED}, (changed_epoch, changed_xid) > ({CURRENT_EPOCH}, pg_current_xact_id())
+    FROM identifiers WHERE workspace = %s AND key = ANY(%s) ORDER BY key FOR NO KEY UPDATE"""
+
+_READ_EDGES = f"""SELECT {_EDGE} FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)
+    UNION ALL
+    SELECT {_EDGE} FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)"""
+
+_INSERT = f"""WITH inserted AS (
+    INSERT INTO identifiers (workspace, key, kind, value, profile_id, founded_id, founded_seq, shared, hub, blocked,
+        first_seen_at, changed_epoch, changed_xid)
+    SELECT %(workspace)s, key, (%(kinds)s::text[])[kind], value, nullif(profile_id, {_OR_NULL}),
+        CASE WHEN founds THEN profile_id END, CASE WHEN founds THEN nextval('founded_seq') END, shared, hub, blocked,
+        {instant("seen_at")}, {CURRENT_EPOCH}, pg_current_xact_id()
+    FROM unnest(%(key)s::uuid[], %(kind)s::integer[], %(value)s::text[], %(profile_id)s::uuid[], %(founds)s::boolean[],
+        %(shared)s::boolean[], %(hub)s::boolean[], %(blocked)s::boolean[], %(seen_at)s::bigint[])
+        AS given(key, kind, value, profile_id, founds, shared, hub, blocked, seen_at)
+    ORDER BY key
+    ON CONFLICT DO NOTHING
+    RETURNING key, kind, profile_id, shared, blocked
+)
+INSERT INTO profile_changes (workspace, key, kind, profile_id, shared, blocked, cause, epoch)
+SELECT %(workspace)s, key, kind, profile_id, shared, blocked, %(cause)s, {CURRENT_EPOCH} FROM inserted"""
+
+_UPDATE = f"""WITH given AS (
+    SELECT * FROM unnest(%(key)s::uuid[], %(kind)s::text[], %(previous)s::uuid[], %(profile_id)s::uuid[],
+        %(founds)s::boolean[], %(shared)s::boolean[], %(hub)s::boolean[], %(blocked)s::boolean[],
+        %(seen_at)s::bigint[], %(state_changed)s::boolean[])
+        AS given(key, kind, previous, profile_id, founds, shared, hub, blocked, seen_at, state_changed)
+), written AS (
+    UPDATE identifiers SET
+        profile_id = nullif(given.profile_id, {_OR_NULL}),
+        shared = given.shared,
+        hub = given.hub,
+        founded_id = CASE WHEN given.founds THEN given.profile_id ELSE founded_id END,
+        founded_seq = CASE WHEN given.founds THEN nextval('founded_seq') ELSE founded_seq END,
+        first_seen_at = {instant("given.seen_at")},
+        changed_epoch = CASE WHEN given.state_changed THEN {CURRENT_EPOCH} ELSE changed_epoch END,
+        changed_xid = CASE WHEN given.state_changed THEN pg_current_xact_id() ELSE changed_xid END
+    FROM given WHERE identifiers.workspace = %(workspace)s AND identifiers.key = given.key
+)
+INSERT INTO profile_changes (workspace, key, kind, previous_profile_id, profile_id, shared, blocked, cause, epoch)
+SELECT %(workspace)s, key, kind, nullif(previous, {_OR_NULL}), nullif(profile_id, {_OR_NULL}), shared, blocked,
+    %(cause)s, {CURRENT_EPOCH}
+FROM given WHERE state_changed"""
+
+_WRITE_EDGES = f"""INSERT INTO edges (workspace, low, high, evidence, source, message_id, first_at, refusal)
+    SELECT %(workspace)s, low, high, %(evidence)s, (%(sources)s::text[])[source], nullif(message_id, ''),
+        {instant("seen_at")}, (%(refusals)s::text[])[refusal]
+    FROM unnest(%(low)s::uuid[], %(high)s::uuid[], %(source)s::integer[], %(message_id)s::text[],
+        %(seen_at)s::bigint[], %(refusal)s::integer[]) AS given(low, high, source, message_id, seen_at, refusal)
+    ORDER BY low, high, source
+    ON CONFLICT (workspace, low, high, evidence, source) DO UPDATE SET
+        message_id = CASE
+            WHEN excluded.first_at < edges.first_at THEN excluded.message_id ELSE edges.message_id END,
+        first_at = least(excluded.first_at, edges.first_at),
+        refusal = excluded.refusal"""
+
+_WRITE_REFUSALS = """UPDATE edges SET refusal = given.refusal
+    FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS given(low, high, refusal)
+    WHERE (edges.workspace, edges.low, edges.high) = (%s, given.low, given.high)"""
+
+_NEXT_PENDING = """SELECT workspace, key FROM pending
+    WHERE pg_try_advisory_xact_lock(hashtextextended('settle ' || workspace, 0)) LIMIT 1"""
 
 
 @dataclass(slots=True)
@@ -50,39 +123,45 @@ class Reading:
 
     Attributes:
         states: Of the identifiers that are stored.
-        unknown: Identifiers that are not stored, or were seen earlier than is stored.
+        unknown: Identifiers that are not stored, or were seen alone earlier than is stored.
         missing: Edges that are not stored, or were seen earlier than is stored.
         pending: Pairs whose neighbourhood has not been looked at.
     """
 
-    states: dict[bytes, State]
-    unknown: set[bytes]
-    missing: list[EdgeId]
-    pending: set[Pair]
+    states: dict[bytes, State] = field(default_factory=dict)
+    unknown: set[bytes] = field(default_factory=set)
+    missing: list[EdgeId] = field(default_factory=list)
+    pending: set[Pair] = field(default_factory=set)
 
 
 async def read(connection: Driver, workspace: str, batch: Batch) -> Reading:
     """Read what is known of a batch, in one query."""
     edges = list(batch.edges)
+    sources, source = choices([edge.source for edge in edges])
     parameters = {
         "workspace": workspace,
         "keys": Keys(batch.identifiers),
-        "low": Keys(edge.low for edge in edges),
-        "high": Keys(edge.high for edge in edges),
-        "source": [edge.source for edge in edges],
-        "first_at": [seen.first_at for seen in batch.edges.values()],
+        "alone": Keys(batch.alone),
+        "alone_at": numbers(batch.alone.values()),
+        "low": Keys([edge.low for edge in edges]),
+        "high": Keys([edge.high for edge in edges]),
+        "source": source,
+        "sources": sources,
+        "seen_at": numbers([seen.first_at for seen in batch.edges.values()]),
         "evidence": SEEN_TOGETHER,
     }
-    reading = Reading({}, set(batch.identifiers), [], set())
-    for number, key, profile_id, flag, blocked, first_seen_at in await fetch(connection, _READ, parameters):
-        if number is None:
+    reading = Reading()
+    earlier: set[bytes] = set()
+    for number, key, profile_id, flag, blocked in await fetch(connection, _READ, parameters):
+        if number == 0:
             reading.states[key] = State(profile_id, flag, blocked)
-            if first_seen_at <= batch.first_seen[key]:
-                reading.unknown.discard(key)
+        elif number < 0:
+            earlier.add(key)
         elif flag:
-            reading.pending.add(edges[number - 1][:2])
+            reading.pending.add((edges[number - 1].low, edges[number - 1].high))
         else:
             reading.missing.append(edges[number - 1])
+    reading.unknown = (batch.identifiers.keys() - reading.states.keys()) | earlier
     return reading
 
 
@@ -99,104 +178,85 @@ async def lock_identifiers(connection: Driver, workspace: str, keys: Collection[
         The rows, and whether one of them was changed by a transaction that began after this one. The feed would show
         what this transaction does before what it builds upon, so it has to begin again.
     """
-    query = f"""SELECT {_STORED}, (changed_epoch, changed_xid) > ({CURRENT_EPOCH}, pg_current_xact_id())
-        FROM identifiers WHERE workspace = %s AND key = ANY(%s) ORDER BY key FOR NO KEY UPDATE"""
-    rows = await fetch(connection, query, (workspace, Keys(keys)))
+    rows = await fetch(connection, _LOCK, (workspace, Keys(keys)))
     return [Stored(*row[:-1]) for row in rows], any(row[-1] for row in rows)
 
 
 async def read_edges(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[StoredEdge]:
     """Read all edges of identifiers; one between two of them comes twice."""
-    query = """SELECT low, high, first_at, refusal FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)
-        UNION ALL
-        SELECT low, high, first_at, refusal FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)"""
-    rows = await fetch(connection, query, {"workspace": workspace, "keys": Keys(keys)})
+    rows = await fetch(connection, _READ_EDGES, {"workspace": workspace, "keys": Keys(keys)})
     return [StoredEdge(low, high, first_at, refusal and Refusal(refusal)) for low, high, first_at, refusal in rows]
 
 
 async def insert_identifiers(connection: Driver, workspace: str, rows: Sequence[NewIdentifier]) -> bool:
-    """Insert identifiers, and log them; False if somebody else has just inserted one of them.
+    """Insert identifiers, given in the order of their keys, and log them.
 
-    Args:
-        connection: Psycopg's connection.
-        workspace: Whose identifiers.
-        rows: In the order of their keys.
+    Returns:
+        False if somebody else has just inserted one of them; then this transaction has to begin again.
     """
-    query = f"""WITH new AS (
-        INSERT INTO identifiers (workspace, key, kind, value, profile_id, founded_id, founded_seq, shared, hub, blocked,
-            first_seen_at, changed_epoch, changed_xid)
-        SELECT %s, key, kind, value, nullif(profile_id, {_OR_NULL}), CASE WHEN founds THEN profile_id END,
-            CASE WHEN founds THEN nextval('founded_seq') END, shared, hub, blocked,
-            first_seen_at, {CURRENT_EPOCH}, pg_current_xact_id()
-        FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::uuid[], %s::boolean[], %s::boolean[], %s::boolean[],
-            %s::boolean[], %s::timestamptz[])
-            AS given(key, kind, value, profile_id, founds, shared, hub, blocked, first_seen_at)
-        ORDER BY key
-        ON CONFLICT DO NOTHING
-        RETURNING key, kind, profile_id, shared, blocked
-    )
-    INSERT INTO profile_changes (workspace, key, kind, profile_id, shared, blocked, cause, epoch)
-    SELECT %s, key, kind, profile_id, shared, blocked, %s, {CURRENT_EPOCH} FROM new"""
-    key, kind, value, profile_id, *others = _columns(rows)
-    inserted = await execute(
-        connection,
-        query,
-        (workspace, Keys(key), kind, value, _keys_or_null(profile_id), *others, workspace, EVIDENCE),
-    )
-    return inserted == len(rows)
+    key, kind, value, profile_id, founds, shared, hub, blocked, first_seen_at = _columns(rows)
+    kinds, kind_places = choices(kind)
+    parameters = {
+        "workspace": workspace,
+        "key": Keys(key),
+        "kinds": kinds,
+        "kind": kind_places,
+        "value": value,
+        "profile_id": _keys_or_null(profile_id),
+        "founds": flags(founds),
+        "shared": flags(shared),
+        "hub": flags(hub),
+        "blocked": flags(blocked),
+        "seen_at": numbers(first_seen_at),
+        "cause": EVIDENCE,
+    }
+    return await execute(connection, _INSERT, parameters) == len(rows)
 
 
 async def update_identifiers(connection: Driver, workspace: str, rows: Sequence[ChangedIdentifier]) -> None:
     """Rewrite identifiers that are locked, and log those whose state changed."""
-    query = f"""WITH given AS (
-        SELECT * FROM unnest(%s::uuid[], %s::text[], %s::uuid[], %s::uuid[], %s::boolean[], %s::boolean[],
-            %s::boolean[], %s::boolean[], %s::timestamptz[], %s::boolean[])
-            AS given(key, kind, previous_profile_id, profile_id, founds, shared, hub, blocked, first_seen_at,
-                state_changed)
-    ), written AS (
-        UPDATE identifiers SET
-            profile_id = nullif(given.profile_id, {_OR_NULL}),
-            shared = given.shared,
-            hub = given.hub,
-            founded_id = CASE WHEN given.founds THEN given.profile_id ELSE founded_id END,
-            founded_seq = CASE WHEN given.founds THEN nextval('founded_seq') ELSE founded_seq END,
-            first_seen_at = given.first_seen_at,
-            changed_epoch = CASE WHEN given.state_changed THEN {CURRENT_EPOCH} ELSE changed_epoch END,
-            changed_xid = CASE WHEN given.state_changed THEN pg_current_xact_id() ELSE changed_xid END
-        FROM given WHERE identifiers.workspace = %s AND identifiers.key = given.key
-    )
-    INSERT INTO profile_changes (workspace, key, kind, previous_profile_id, profile_id, shared, blocked, cause, epoch)
-    SELECT %s, key, kind, nullif(previous_profile_id, {_OR_NULL}), nullif(profile_id, {_OR_NULL}), shared, blocked, %s,
-        {CURRENT_EPOCH}
-    FROM given WHERE state_changed"""
-    key, kind, previous, profile_id, *others = _columns(rows)
-    arrays = (Keys(key), kind, _keys_or_null(previous), _keys_or_null(profile_id), *others)
-    await execute(connection, query, (*arrays, workspace, workspace, EVIDENCE))
+    key, kind, previous, profile_id, founds, shared, hub, blocked, first_seen_at, state_changed = _columns(rows)
+    parameters = {
+        "workspace": workspace,
+        "key": Keys(key),
+        "kind": kind,
+        "previous": _keys_or_null(previous),
+        "profile_id": _keys_or_null(profile_id),
+        "founds": flags(founds),
+        "shared": flags(shared),
+        "hub": flags(hub),
+        "blocked": flags(blocked),
+        "seen_at": numbers(first_seen_at),
+        "state_changed": flags(state_changed),
+        "cause": EVIDENCE,
+    }
+    await execute(connection, _UPDATE, parameters)
 
 
 async def write_edges(connection: Driver, workspace: str, rows: Sequence[WrittenEdge]) -> None:
-    """Insert edges, or let stored ones begin earlier; `rows` come in the order of their keys."""
-    query = """INSERT INTO edges (workspace, low, high, evidence, source, message_id, first_at, refusal)
-        SELECT %s, low, high, %s, source, nullif(message_id, ''), first_at, refusal
-        FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::timestamptz[], %s::text[])
-            AS given(low, high, source, message_id, first_at, refusal)
-        ORDER BY low, high, source
-        ON CONFLICT (workspace, low, high, evidence, source) DO UPDATE SET
-            message_id = CASE
-                WHEN excluded.first_at < edges.first_at THEN excluded.message_id ELSE edges.message_id END,
-            first_at = least(excluded.first_at, edges.first_at),
-            refusal = excluded.refusal"""
-    low, high, *others = _columns(rows)
-    await execute(connection, query, (workspace, SEEN_TOGETHER, Keys(low), Keys(high), *others))
+    """Insert edges, given in the order of their keys, or let stored ones begin earlier."""
+    low, high, source, message_id, first_at, refusal = _columns(rows)
+    sources, source_places = choices(source)
+    refusals, refusal_places = choices(refusal)
+    parameters = {
+        "workspace": workspace,
+        "evidence": SEEN_TOGETHER,
+        "low": Keys(low),
+        "high": Keys(high),
+        "sources": sources,
+        "source": source_places,
+        "message_id": message_id,
+        "seen_at": numbers(first_at),
+        "refusals": refusals,
+        "refusal": refusal_places,
+    }
+    await execute(connection, _WRITE_EDGES, parameters)
 
 
 async def write_refusals(connection: Driver, workspace: str, rows: Sequence[RefusedPair]) -> None:
     """Let all edges between pairs, of which an end is locked, bind or be refused."""
-    query = """UPDATE edges SET refusal = given.refusal
-        FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS given(low, high, refusal)
-        WHERE (edges.workspace, edges.low, edges.high) = (%s, given.low, given.high)"""
     low, high, refusal = _columns(rows)
-    await execute(connection, query, (Keys(low), Keys(high), refusal, workspace))
+    await execute(connection, _WRITE_REFUSALS, (Keys(low), Keys(high), refusal, workspace))
 
 
 async def add_pending(connection: Driver, workspace: str, keys: Iterable[bytes]) -> None:
@@ -210,9 +270,7 @@ async def next_pending(connection: Driver) -> tuple[str, bytes] | None:
 
     The row itself is not locked: who wants it must have the identifiers first, like everybody.
     """
-    query = """SELECT workspace, key FROM pending
-        WHERE pg_try_advisory_xact_lock(hashtextextended('settle ' || workspace, 0)) LIMIT 1"""
-    rows = await fetch(connection, query)
+    rows = await fetch(connection, _NEXT_PENDING)
     return rows[0] if rows else None
 
 
@@ -226,4 +284,4 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
 
 
 def _keys_or_null(keys: Iterable[bytes | None]) -> Keys:
-    return Keys(key or _NOBODY for key in keys)
+    return Keys([key or _NOBODY for key in keys])
