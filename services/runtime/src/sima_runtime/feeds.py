@@ -112,7 +112,7 @@ class Feed:
         self._database = database
         self._wakeups = wakeups
         self._settings = settings
-        self._lag = FeedLag(name)
+        self.lag = FeedLag(name)
 
     async def pages(
         self, cursor: str, read: ReadRows[T], *, workspace: str, until_now: bool = False
@@ -135,7 +135,7 @@ class Feed:
         """
         start = await read_horizon(self._database)
         reader = _Reader(self.name, parse_token(cursor, start, self.name), start)
-        with self._wakeups.waiting(self.name, workspace) as wakeup, self._lag.reader() as progress:
+        with self._wakeups.waiting(self.name, workspace) as wakeup, self.lag.reader() as progress:
             while True:
                 rows = await read(reader.after, reader.horizon)
                 if reader.take(rows.last) or reader.heartbeat_due(self._settings.feed_heartbeat_seconds):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from opentelemetry import metrics
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, Histogram, MeterProvider
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from prometheus_client import start_http_server
 
@@ -79,7 +79,9 @@ def start_metrics(address: str | None) -> None:
     Raises:
         FixConfigurationError: The address is none, or is in use.
     """
-    buckets = View(instrument_unit="s", aggregation=ExplicitBucketHistogramAggregation(_SECONDS))
+    buckets = View(
+        instrument_type=Histogram, instrument_unit="s", aggregation=ExplicitBucketHistogramAggregation(_SECONDS)
+    )
     metrics.set_meter_provider(
         MeterProvider([PrometheusMetricReader()], views=[buckets], exemplar_filter=AlwaysOffExemplarFilter())
     )
