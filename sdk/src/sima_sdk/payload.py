@@ -177,6 +177,12 @@ class Fields:
             raise PayloadError(f"{self.where(name)}: expected a list")
         return fields_of(value or (), self.where(name))
 
+    def names(self) -> list[str]:
+        """Return the names of the fields that are there, for objects whose fields the channel names."""
+        if not all(name.strip() for name in self._values):
+            raise PayloadError(f"{self._path or 'body'}: expected names that are not blank")
+        return [name for name in self._values if name in self]
+
     def json(self) -> Mapping[str, Any]:
         """Return the object itself, for the parts that are passed on as they are."""
         return self._values

@@ -16,7 +16,8 @@ class SegmentFunction:
     Attributes:
         name: How rules call it: `<plugin>.<function>`.
         summary: One line for people.
-        expand: Takes the call's literal arguments and returns an expression in the rule language. Pure.
+        expand: Takes the call's literal arguments and returns an expression in the rule language; raises ValueError,
+            with a text for the author of the rule, for arguments that make no sense. Pure.
     """
 
     name: str

@@ -59,7 +59,7 @@ def _event(value: object) -> Event:
         fields = _object(value, _EVENT)
         name, properties = _text(fields, "name"), fields.get("properties")
     except PayloadError as error:
-        raise PayloadError(f"event.{error}") from None
+        raise _inside("event", error) from None
     if properties is not None and type(properties) is not dict:
         raise PayloadError("event.properties: expected an object")
     check_json(properties, "event.properties", plain=True)  # all else in an item has no room for nesting
@@ -124,5 +124,10 @@ def _each(fields: dict[str, Any], name: str, read: Callable[[object], T]) -> tup
         for value in values:
             found.append(read(value))  # noqa: PERF401 - a comprehension could not say which one failed
     except PayloadError as error:
-        raise PayloadError(f"{name}[{len(found)}].{error}") from None
+        raise _inside(f"{name}[{len(found)}]", error) from None
     return tuple(found)
+
+
+def _inside(path: str, error: PayloadError) -> PayloadError:
+    text = str(error)
+    return PayloadError(f"{path}: {text}" if text.startswith("expected") else f"{path}.{text}")

@@ -30,7 +30,7 @@ def read_event(item: Fields, anonymous_id: str | None) -> Fact:
         ),
         occurred_at=item.require(item.time, "at"),
         event=Event(name, item.object("properties").json()) if name else None,
-        traits=traits(Method.DECLARED, **{name: told.scalar(name) for name in told.json()}),
+        traits=traits(Method.DECLARED, **{name: told.scalar(name) for name in told.names()}),
         consents=_consents(item.object("consents")),
     )
 
@@ -62,4 +62,4 @@ def _somebody(*named: tuple[str, str | None]) -> tuple[Identifier, ...]:
 
 
 def _consents(given: Fields) -> tuple[Consent, ...]:
-    return tuple(Consent(purpose, given.require(given.flag, purpose)) for purpose in given.json())
+    return tuple(Consent(purpose, given.require(given.flag, purpose)) for purpose in given.names())

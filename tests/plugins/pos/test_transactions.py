@@ -1,0 +1,173 @@
+"""Files of transactions, from real tills and shops."""
+
+import csv
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from sima_plugin_pos.transactions import TransactionsConnector
+from sima_sdk.connectors import Page, Source
+from sima_sdk.errors import FixConfigurationError, PayloadError
+from sima_sdk.facts import Event, Fact, Identifier
+
+Read = Callable[..., list[Page]]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Read the text of a file with options."""
+
+    def read(text: str, **options: str) -> list[Page]:
+        path = tmp_path / "till.csv"
+        path.write_text(text)
+        return list(TransactionsConnector().pull(Source("till", options=options), path))
+
+    return read
+
+
+def facts(pages: list[Page]) -> list[Fact]:
+    """Return the facts of all pages."""
+    return [fact for page in pages for fact in page.facts]
+
+
+def event(fact: Fact) -> Event:
+    """Return the event of a fact."""
+    assert fact.event is not None
+    return fact.event
+
+
+def test_the_purchases_of_the_cd_shop_are_all_there(shared_data: Path) -> None:
+    """2,357 people and 6,919 purchases, to the cent and to the day; two on one day are two."""
+    path = shared_data / "pos" / "cdnow_sample.csv"
+    options = {"customer": "master_customer_id", "date_format": "%Y%m%d", "amount": "amount_usd", "currency": "USD"}
+    found = facts(list(TransactionsConnector().pull(Source("cdnow", options=options), path)))
+    with path.open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(found) == len({fact.message_id for fact in found}) == len(rows) == 6_919
+    assert len({fact.identifiers for fact in found}) == 2_357
+    assert {event(fact).name for fact in found} == {"order_completed"}
+    spent = sum(Decimal(str(event(fact).properties["total"])) for fact in found)
+    assert spent == sum(Decimal(row["amount_usd"]) for row in rows)
+    days = Counter((fact.identifiers, fact.occurred_at) for fact in found)
+    assert days == Counter(
+        (
+            (Identifier("user_id", f"cdnow:{row['master_customer_id']}"),),
+            datetime.strptime(row["date"], "%Y%m%d").replace(tzinfo=UTC),
+        )
+        for row in rows
+    )
+    assert max(days.values()) > 1
+
+
+def test_the_invoices_of_the_web_shop_are_all_there(shared_data: Path) -> None:
+    """Lines become invoices, cancellations become refunds, and what names no customer is refused and kept."""
+    path = shared_data / "pos" / "online_retail_france.csv"
+    options = {
+        "customer": "CustomerID",
+        "order": "InvoiceNo",
+        "date": "InvoiceDate",
+        "date_format": "%m/%d/%Y %H:%M",
+        "quantity": "Quantity",
+        "unit_price": "UnitPrice",
+        "time_zone": "Europe/London",
+        "currency": "GBP",
+        "property.country": "Country",
+    }
+    pages = list(TransactionsConnector().pull(Source("retail", options=options), path))
+    found = facts(pages)
+    with path.open() as lines:
+        rows = list(csv.DictReader(lines))
+    named = [row for row in rows if row["CustomerID"]]
+    assert {fact.message_id for fact in found} == {f"order:{row['InvoiceNo']}" for row in named}
+    assert len({fact.identifiers for fact in found}) == len({row["CustomerID"] for row in named})
+    assert {fact.message_id for fact in found if event(fact).name == "order_refunded"} == {
+        f"order:{row['InvoiceNo']}" for row in named if row["InvoiceNo"].startswith("C")
+    }
+    total = sum(
+        Decimal(str(event(fact).properties.get("total", 0))) - Decimal(str(event(fact).properties.get("amount", 0)))
+        for fact in found
+    )
+    assert total == sum(Decimal(row["Quantity"]) * Decimal(row["UnitPrice"]) for row in named)
+    refused = [refusal for page in pages for refusal in page.refusals]
+    assert sum(refusal.raw.count(b"\n") for refusal in refused) == len(rows) - len(named)
+    assert {refusal.reason.partition(": ")[2] for refusal in refused} == {"CustomerID: expected one customer"}
+
+
+def test_every_column_has_its_meaning(read: Read) -> None:
+    """Customer, card, phone and e-mail name the buyer; the clock hung in the shop; the rest is kept as it is."""
+    (page,) = read(
+        "nr,when,sum,mail,tel,card,cashier,pieces\n17,05.01.2026 10:30,1234.50,ada@example.com,0501234567,S-1,Eve,3\n",
+        customer="nr",
+        customer_namespace="riyadh",
+        date="when",
+        date_format="%d.%m.%Y %H:%M",
+        time_zone="Asia/Riyadh",
+        amount="sum",
+        email="mail",
+        phone="tel",
+        loyalty_card="card",
+        currency="SAR",
+        **{"property.cashier": "cashier", "property.pieces": "pieces"},
+    )
+    (fact,) = page.facts
+    assert fact.identifiers == (
+        Identifier("user_id", "riyadh:17"),
+        Identifier("email", "ada@example.com"),
+        Identifier("phone", "0501234567"),
+        Identifier("loyalty_card", "S-1"),
+    )
+    assert fact.occurred_at == datetime(2026, 1, 5, 7, 30, tzinfo=UTC)
+    assert fact.event == Event("order_completed", {"currency": "SAR", "total": 1234.5, "cashier": "Eve", "pieces": 3.0})
+
+
+@pytest.mark.parametrize(
+    ("record", "complaint"),
+    [
+        (",2026-01-05,1", "customer_id: expected one customer"),
+        ("1,,1", "date: expected a time written as in ISO 8601"),
+        ("1,05.01.2026,1", "date: expected a time written as in ISO 8601"),
+        ("1,2026-01-05,", "amount: expected a decimal number"),
+        ("1,2026-01-05,1e9", "amount: expected a decimal number"),
+        ('1,2026-01-05,"1,50"', "amount: expected a decimal number"),
+    ],
+)
+def test_a_bad_record_names_the_column(read: Read, record: str, complaint: str) -> None:
+    """It is refused with its number and column, and the good one behind it is kept."""
+    (page,) = read(f"customer_id,date,amount\n{record}\n2,2026-01-05,1\n")
+    assert len(page.facts) == 1
+    assert [refusal.reason for refusal in page.refusals] == [f"record 1: {complaint}"]
+
+
+def test_a_receipt_of_two_customers_is_refused(read: Read) -> None:
+    """Lines of one receipt that name different people are nobody's purchase."""
+    (page,) = read("receipt,customer_id,date,amount\nA,1,2026-01-05,1\nA,2,2026-01-05,1\n", order="receipt")
+    assert page.refusals[0].raw == b"A,1,2026-01-05,1\nA,2,2026-01-05,1\n"
+
+
+def test_cents_add_up(read: Read) -> None:
+    """Ten times ten cents are one, and not nearly one."""
+    (page,) = read("receipt,customer_id,date,amount\n" + "A,1,2026-01-05,0.1\n" * 10, order="receipt")
+    assert event(page.facts[0]).properties["total"] == 1.0
+
+
+def test_a_missing_column_is_missed(read: Read) -> None:
+    """A file of another layout is refused as a whole, by the name of the column."""
+    with pytest.raises(PayloadError, match="file: expected a column customer_id"):
+        read("id,date,amount\n1,2026-01-05,1\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"quantity": "n"}, "expected both options quantity and unit_price"),
+        ({"date_format": "%d.%q"}, "option date_format: expected a pattern"),
+        ({"time_zone": "Mars/Olympus"}, "option time_zone: expected"),
+    ],
+)
+def test_options_that_make_no_sense_stop_the_start(options: dict[str, str], complaint: str) -> None:
+    """Whoever configured the source is told before the first file comes."""
+    with pytest.raises(FixConfigurationError, match=complaint):
+        TransactionsConnector().check(Source("till", options=options))
