@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import ssl
 import subprocess
@@ -179,6 +180,38 @@ async def test_nonsense_instead_of_http_is_400(spawn: Spawn) -> None:
     """And the collector goes on."""
     collector = await spawn()
     assert (await talk(collector, b"\x16\x03\x01 nonsense\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+    assert (await post(collector, "1")).status_code == 200
+
+
+REQUESTS = (
+    b"POST /in/web HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\nconnection: close\r\n\r\n1\n2",
+    b"GET /in/web/hello?name=%D8%B3 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    b"POST /in/web HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n1\r\n7\r\n0\r\n\r\n",
+    b"GET /refusals?page_size=2&page_token=W10= HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n",
+)
+
+
+def mutated(chance: random.Random) -> bytes:
+    """One of the requests with some bytes replaced, removed, doubled or put in."""
+    data = bytearray(chance.choice(REQUESTS))
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randrange(len(data))
+        piece = bytes(chance.choice(b"\x00\r\n %\xff/?:;&=A9{\x80") for _ in range(chance.randint(0, 2)))
+        data[at : at + chance.randint(0, 3)] = piece
+    return bytes(data)
+
+
+async def test_mutated_requests_never_get_a_5xx(spawn: Spawn) -> None:
+    """Whatever bytes arrive, they are answered as the client's mistake, or not at all, and good ones as ever."""
+    collector = await spawn(header_seconds=1.0, body_seconds=1.0)
+    chance = random.Random(20260101)
+    for _ in range(5):
+        answers = await asyncio.gather(*(talk(collector, mutated(chance)) for _ in range(150)), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, bytes):
+                assert answer[:10] in (b"", b"HTTP/1.1 2", b"HTTP/1.1 4"), answer
+            else:
+                assert isinstance(answer, OSError), answer
     assert (await post(collector, "1")).status_code == 200
 
 
