@@ -35,7 +35,9 @@ def heard(sample: Sample, channels: Channels, folder: Path) -> Iterator[tuple[li
 def find_people(messages: Iterator[tuple[list[Known], datetime]]) -> Found:
     """The profile of each identifier, by the pure grouping over everything."""
     policy = Policy()
-    batch = gather(Sighting([keyed(name) for name in dict.fromkeys(names)], at, "s", "m") for names, at in messages)
+    batch = gather(
+        Sighting([keyed(name) for name in dict.fromkeys(names)], micros(at), "s", "m") for names, at in messages
+    )
     nodes = [
         Node(key, one.kind, Refusal.BLOCKED if policy.blocks(one.kind, one.value or "") else None)
         for key, one in batch.identifiers.items()
@@ -47,6 +49,11 @@ def find_people(messages: Iterator[tuple[list[Known], datetime]]) -> Found:
         for number, cluster in enumerate(clustering.clusters)
         for key in cluster
     }
+
+
+def micros(at: datetime) -> int:
+    """A time as identity counts it."""
+    return int(at.timestamp() * 1_000_000)
 
 
 def keyed(name: Known) -> KeyedIdentifier:

@@ -43,7 +43,7 @@ class Guard:
         """Start the guard; it kills what has not ended so long after it was asked to."""
         self._wards: list[Ward] = []
         self._grace_seconds = grace_seconds
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "sima_cli.guard", str(grace_seconds)],
             stdin=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C in the terminal is for the supervisor alone

@@ -1,0 +1,195 @@
+"""The commands against a running Sima: what they print, what they answer programs, how they fail."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from sima_cli.main import app
+from typer.testing import CliRunner
+
+from tests.e2e.conftest import Stack
+
+CONTACTS = """\
+Record ID,First Name,Last Name,Email,City,Annual Revenue
+1,Ada,Lovelace,ADA@example.com,London,1200
+2,Grace,Hopper,grace@example.com,New York,800
+3,سارة,العتيبي,sara@example.com,الرياض,2000
+"""
+
+
+@pytest.fixture(scope="module")
+def contacts(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three contacts, imported by the command."""
+    file = tmp_path_factory.mktemp("cli") / "contacts.csv"
+    file.write_text(CONTACTS)
+    result = stack.sima("cli", "import", "cli", str(file))
+    assert result.exit_code == 0, result.output
+    assert re.search(r"contacts\.csv\s+3\s+0\s+0\s+0\s+0", result.stdout)
+    return file
+
+
+@pytest.fixture
+def segment(stack: Stack, contacts: Path) -> str:
+    """A segment with two members, new for each test."""
+    name = f"rich-{len(stack.json('cli', 'segment', 'list'))}"
+    created = stack.json("cli", "segment", "create", name, "traits.annual_revenue > 1000.0", "--description", "Rich")
+    assert created["size"] == 2
+    return name
+
+
+def test_a_profile_is_shown_as_a_card_and_as_json(stack: Stack, contacts: Path) -> None:
+    """Any spelling of an identifier finds the person."""
+    card = stack.sima("cli", "profile", "get", "email:Ada@Example.com").stdout
+    assert all(word in card for word in ("Ada Lovelace", "London", "declared", "user_id hubspot:1"))
+    profile = stack.json("cli", "profile", "get", "email:ada@example.com")
+    assert profile["traits"]["city"]["values"][0]["source"] == "cli"
+    assert stack.json("cli", "profile", "get", profile["profile_id"]) == profile
+
+
+def test_events_of_a_person_without_any_are_an_empty_list(stack: Stack, contacts: Path) -> None:
+    """No event is no error."""
+    assert stack.json("cli", "profile", "events", "email:ada@example.com", "--name", "order_completed") == []
+
+
+def test_segments_are_created_listed_shown_watched_and_deleted(stack: Stack, segment: str) -> None:
+    """The life of a segment, through the commands alone."""
+    assert segment in [each["name"] for each in stack.json("cli", "segment", "list")]
+    assert stack.json("cli", "segment", "show", segment)["description"] == "Rich"
+    assert "2 people" in stack.sima("cli", "segment", "show", segment).stdout
+    members = {member["profile_id"] for member in stack.json("cli", "segment", "members", segment)}
+    ada = stack.json("cli", "profile", "segments", "email:ada@example.com")
+    assert ada["profile_id"] in members
+    assert segment in [each["segment"] for each in ada["segments"]]
+    assert len(stack.json("cli", "segment", "members", segment, "--limit", "1")) == 1
+    watched = stack.sima("cli", "segment", "watch", segment, "--until-now", "--json").stdout.splitlines()
+    assert {(change["profile_id"], change["change"]) for change in map(json.loads, watched)} == {
+        (member, "entered") for member in members
+    }
+    assert stack.json("cli", "segment", "update", segment, "--rule", "traits.annual_revenue > 1500.0")["size"] == 1
+    assert stack.sima("cli", "segment", "delete", segment).exit_code == 0
+    gone = stack.sima("cli", "segment", "show", segment)
+    assert gone.exit_code == 3
+    assert segment in gone.stderr
+
+
+def test_a_preview_counts_without_storing(stack: Stack, contacts: Path) -> None:
+    """Arabic values in a rule find Arabic people."""
+    before = stack.json("cli", "segment", "list")
+    preview = stack.json("cli", "segment", "preview", 'traits.city == "الرياض"')
+    assert (preview["size"], preview["problems"], len(preview["sample"])) == (1, [], 1)
+    assert stack.json("cli", "segment", "list") == before
+
+
+@pytest.mark.parametrize("arguments", [("preview",), ("create", "broken")])
+def test_a_rule_that_does_not_compile_is_shown_with_its_mistakes_marked(
+    stack: Stack, contacts: Path, arguments: tuple[str, ...]
+) -> None:
+    """Exit code 3, the rule, and a caret under the word that is wrong."""
+    rule = 'traits.city == "x" && evnts("order_completed").exists()'
+    result = stack.sima("cli", "segment", *arguments, rule)
+    assert result.exit_code == 3
+    lines = result.stderr.splitlines()
+    place = next(number for number, line in enumerate(lines) if rule in line)
+    assert lines[place + 1].index("^") == lines[place].index("evnts")
+    assert "events" in result.stderr
+
+
+def test_a_preview_as_json_tells_programs_of_the_problems(stack: Stack, contacts: Path) -> None:
+    """The problems are in the answer, and the exit code says that there are some."""
+    result = stack.sima("cli", "segment", "preview", "traits.city ==", "--json")
+    assert result.exit_code == 3
+    problem = json.loads(result.stdout)["problems"][0]
+    assert problem["line"] == 1
+    assert problem["message"]
+
+
+def test_who_is_not_known_is_an_error_without_personal_data(stack: Stack, contacts: Path) -> None:
+    """Exit code 3, and the address that was asked for is not repeated."""
+    result = stack.sima("cli", "profile", "get", "email:nobody@example.com")
+    assert result.exit_code == 3
+    assert "nobody@example.com" not in result.stderr
+
+
+def test_bad_identifiers_are_explained(stack: Stack) -> None:
+    """What is wrong with a field is said, with its path."""
+    result = stack.sima("cli", "profile", "get", "email:no-address")
+    assert result.exit_code == 3
+    assert "e-mail address" in result.stderr
+
+
+def test_importing_again_changes_nothing(stack: Stack, contacts: Path) -> None:
+    """All facts are known the second time."""
+    counts = stack.json("cli", "import", "cli", str(contacts))[0]
+    assert (counts["accepted"], counts["duplicates"]) == (0, 3)
+
+
+def test_an_unknown_source_is_explained(stack: Stack, contacts: Path) -> None:
+    """The sources that take files are named."""
+    result = stack.sima("cli", "import", "elsewhere", str(contacts))
+    assert result.exit_code == 1
+    assert "hubspot" in result.stderr
+
+
+def test_a_file_that_is_no_table_is_refused_with_the_reason(stack: Stack, tmp_path: Path) -> None:
+    """Nothing of it becomes a fact."""
+    file = tmp_path / "empty.csv"
+    file.write_bytes(b"")
+    result = stack.sima("cli", "import", "cli", str(file))
+    assert result.exit_code == 3
+    assert "first line" in result.stderr
+
+
+def test_where_nothing_runs_the_commands_say_how_to_start(tmp_path: Path) -> None:
+    """Neither an address nor a running Sima: exit code 1."""
+    result = CliRunner().invoke(app, ["--data-dir", str(tmp_path), "profile", "get", "email:ada@example.com"])
+    assert result.exit_code == 1
+    assert "sima up" in result.stderr
+
+
+def test_a_service_that_does_not_answer_is_exit_code_4(tmp_path: Path) -> None:
+    """Addresses may be given; what is not there is said."""
+    arguments = ["--data-dir", str(tmp_path), "--segment", "127.0.0.1:9", "segment", "list"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 4
+    assert "segment does not answer" in result.stderr
+
+
+def test_addresses_reach_a_deployment_without_its_data_directory(stack: Stack, contacts: Path, tmp_path: Path) -> None:
+    """With address and workspace from the environment, no data directory is needed."""
+    assert stack.running is not None
+    environment = {"SIMA_PROFILE_ADDRESS": stack.running.profile, "SIMA_WORKSPACE": "cli"}
+    arguments = ["--data-dir", str(tmp_path), "profile", "get", "email:ada@example.com", "--json"]
+    result = CliRunner().invoke(app, arguments, env=environment)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["traits"]["last_name"]["values"][0]["value"] == "Lovelace"
+
+
+def test_a_second_up_in_the_same_folder_is_refused(stack: Stack) -> None:
+    """Two databases in one folder would be none."""
+    result = stack.sima("cli", "up")
+    assert result.exit_code == 1
+    assert "running" in result.stderr
+
+
+def test_plugins_are_listed_with_what_they_bring() -> None:
+    """Connectors with their entrances, functions with what they say."""
+    result = CliRunner().invoke(app, ["plugins", "--json"])
+    found = json.loads(result.stdout)
+    assert {"pixel", "pos", "social", "crm", "rfm"} <= {plugin["name"] for plugin in found["plugins"]}
+    entrances = {connector["name"]: connector["entrances"] for connector in found["connectors"]}
+    assert entrances["shopify"] == "POST /in/SOURCE"
+    assert entrances["contacts"] == "sima import SOURCE FILE"
+    assert "rfm.score" in {function["name"] for function in found["functions"]}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["up"], ["demo"], ["import"], ["plugins"], ["profile", "get"], ["profile", "events"], ["profile", "segments"]]
+    + [["segment", verb] for verb in ("create", "update", "preview", "list", "show", "members", "delete", "watch")],
+)
+def test_every_command_has_help_with_an_example(command: list[str]) -> None:
+    """`--help` everywhere, and a line to copy."""
+    result = CliRunner().invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Example" in result.stdout or "Exit codes" in result.stdout
