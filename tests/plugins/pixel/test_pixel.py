@@ -1,12 +1,16 @@
 """The server's side of the pixel."""
 
 import json
+import subprocess
+import sys
+import zipfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sima_plugin_pixel.pixel import MOST_EVENTS, PixelConnector
+from sima_plugin_pixel.pixel import MOST_EVENTS, SCRIPT, PixelConnector
 from sima_sdk.connectors import Reception, Request, Source
 from sima_sdk.errors import PayloadError, SignatureError
 from sima_sdk.facts import Consent, Event, Identifier, Method, Trait
@@ -143,6 +147,15 @@ def test_the_script_is_served() -> None:
     assert b"sendBeacon" in answer.body
     assert answer.content_type.startswith("text/javascript")
     assert answer.headers == {"cache-control": "public, max-age=3600", "access-control-allow-origin": "*"}
+
+
+def test_the_script_travels_with_the_distribution(tmp_path: Path) -> None:
+    """Whoever installs the plugin has the script that it serves."""
+    plugin = Path(__file__).parents[3] / "plugins" / "pixel"
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
+    subprocess.run(build, cwd=plugin, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert zipfile.ZipFile(wheel).read("sima_plugin_pixel/sima.js") == SCRIPT
 
 
 def test_other_sites_are_kept_out() -> None:
