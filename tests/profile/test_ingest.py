@@ -181,20 +181,18 @@ async def test_a_message_without_id_is_known_by_its_content(stack: Stack) -> Non
     assert outcomes(results) == [ACCEPTED, DUPLICATE, ACCEPTED]
 
 
-async def test_nothing_is_accepted_while_identity_is_away(
-    database_url: str, workspace_key_file: Path, installation: Stack, workspace: str
-) -> None:
+async def test_nothing_is_accepted_while_identity_is_away(twin_url: str, workspace_key_file: Path, twin: Stack) -> None:
     """The caller hears that identity does not answer, and nothing of the batch is stored."""
-    async with identity_started(identity_settings(database_url, workspace_key_file)) as identity_address:
+    async with identity_started(identity_settings(twin_url, workspace_key_file)) as identity_address:
         pass
-    settings = profile_settings(database_url, workspace_key_file, identity_address)
+    settings = profile_settings(twin_url, workspace_key_file, identity_address)
     async with profile_started(settings) as address, grpc.aio.insecure_channel(address) as channel:
         stub = ProfileServiceStub(channel)  # without the retries of our own clients
-        metadata = (("sima-workspace", workspace),)
+        metadata = (("sima-workspace", twin.workspace),)
         with pytest.raises(grpc.aio.AioRpcError) as ingest:
             await stub.Ingest(pb.IngestRequest(facts=[viewed("m1")]), metadata=metadata)
         with pytest.raises(grpc.aio.AioRpcError) as asked:
             await stub.GetProfile(pb.GetProfileRequest(key=by(email("ada"))), metadata=metadata)
     assert [error.value.code() for error in (ingest, asked)] == [grpc.StatusCode.UNAVAILABLE] * 2
     assert [error.value.details() for error in (ingest, asked)] == ["identity does not answer"] * 2
-    assert (await stored(installation.of(workspace)))["facts"] == 0
+    assert (await stored(twin))["facts"] == 0

@@ -49,6 +49,11 @@ CONSENTS = pa.schema(
 RETRACTIONS = pa.schema({"id": _KEY, "relation": pa.string(), "occurred_at": _TIME})
 
 
+def warm_up() -> None:
+    """Make the first array, for which the library looks for others that may take a second to load."""
+    pa.array([0])
+
+
 def to_arrow(schema: pa.Schema, rows: Sequence[Sequence[Any]]) -> bytes:
     """Return rows as one Arrow IPC stream; nothing for no rows.
 

@@ -19,6 +19,7 @@ from sima_profile.identity import Identity
 from sima_profile.ingest import Ingestion
 from sima_profile.keys import KeyReader
 from sima_profile.maintenance import Maintenance
+from sima_profile.pages import warm_up
 from sima_profile.profiles import Profiles
 from sima_profile.servicer import ProfileServicer
 from sima_profile.settings import ProfileSettings
@@ -69,6 +70,7 @@ async def assembled(settings: ProfileSettings) -> AsyncIterator[Service]:
         FactFeed(database, wakeups, settings),
         KeyReader(kinds, master_key),
     )
+    warm_up()
     try:
         await maintenance.make_partitions()
         name = pb.DESCRIPTOR.services_by_name["ProfileService"].full_name
