@@ -402,14 +402,18 @@ class Trait(_message.Message):
     survivorship: Global___Survivorship.ValueType
     """The rule that chose."""
     contradiction: _builtins.bool
-    """What the person declared differs from what was observed or acquired."""
+    """What the person declared last differs from what was observed or acquired last. Never under union, where all values
+    stand beside each other.
+    """
     @_builtins.property
     def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourcedValue]:
         """The value that counts; several only under union."""
 
     @_builtins.property
     def alternatives(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourcedValue]:
-        """Other values that were observed and lost, the best first, at most 20."""
+        """Other values that were observed and lost, the best first, at most 20. Except under union only the latest 50
+        observations of each source and method are weighed.
+        """
 
     def __init__(
         self,
@@ -430,7 +434,7 @@ Global___Trait: _TypeAlias = Trait  # noqa: Y015
 
 @_typing.final
 class SourcedValue(_message.Message):
-    """A value with where it came from."""
+    """A value, with the observation that ranks best for it under the trait's rule: where it came from."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -440,7 +444,7 @@ class SourcedValue(_message.Message):
     OBSERVED_AT_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """The source that stated it last."""
+    """The source."""
     method: _fact_pb2.Method.ValueType
     """How that source knew."""
     confidence: _builtins.float
@@ -451,7 +455,7 @@ class SourcedValue(_message.Message):
 
     @_builtins.property
     def observed_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was observed last."""
+        """When it was observed."""
 
     def __init__(
         self,
@@ -649,7 +653,8 @@ Global___WatchFactsRequest: _TypeAlias = WatchFactsRequest  # noqa: Y015
 @_typing.final
 class WatchFactsResponse(_message.Message):
     """One page of the stream, in the order in which the facts were accepted. Each field is one Arrow IPC stream; the
-    columns are listed here. Keys and ids are fixed_size_binary(16), times are timestamp[us, UTC].
+    columns are listed here. Keys and ids are fixed_size_binary(16), times are timestamp[us, UTC]. Readers work off the
+    retractions of a page first, then its rows. A page without rows says that the reader has caught up.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -670,8 +675,8 @@ class WatchFactsResponse(_message.Message):
     consents: _builtins.bytes
     """id, keys, purpose, granted: bool, source, stated_at, received_at. Absent: none."""
     retractions: _builtins.bytes
-    """id, relation: string (events, observations, consents), occurred_at: rows sent before that no longer hold.
-    Readers remove them. Absent: none.
+    """id, relation: string (events, observations, consents), occurred_at: rows of earlier pages that no longer hold.
+    Readers remove them, and ignore those that they never got. Absent: none.
     """
     cursor: _builtins.str
     """Store it with the work done, and send it to go on behind this page."""

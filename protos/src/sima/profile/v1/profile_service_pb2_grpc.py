@@ -89,7 +89,7 @@ class ProfileServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """Lists what happened to a person, newest first.
+        """Lists what happened to a person, newest first. NOT_FOUND when nobody is known so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

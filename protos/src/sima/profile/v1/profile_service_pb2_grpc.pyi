@@ -42,7 +42,7 @@ class ProfileServiceStub:
     BatchGetProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]
     """Answers many profiles at once; who is not known is absent from the answer's map of results."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.ListEventsRequest, _profile_service_pb2.ListEventsResponse]
-    """Lists what happened to a person, newest first."""
+    """Lists what happened to a person, newest first. NOT_FOUND when nobody is known so."""
     WatchFacts: _grpc.UnaryStreamMultiCallable[_profile_service_pb2.WatchFactsRequest, _profile_service_pb2.WatchFactsResponse]
     """Streams all facts from a cursor on as Arrow pages, and goes on with new ones until cancelled."""
 
@@ -60,7 +60,7 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     BatchGetProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]  # type: ignore[assignment]
     """Answers many profiles at once; who is not known is absent from the answer's map of results."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.ListEventsRequest, _profile_service_pb2.ListEventsResponse]  # type: ignore[assignment]
-    """Lists what happened to a person, newest first."""
+    """Lists what happened to a person, newest first. NOT_FOUND when nobody is known so."""
     WatchFacts: _aio.UnaryStreamMultiCallable[_profile_service_pb2.WatchFactsRequest, _profile_service_pb2.WatchFactsResponse]  # type: ignore[assignment]
     """Streams all facts from a cursor on as Arrow pages, and goes on with new ones until cancelled."""
 
@@ -99,7 +99,7 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_service_pb2.ListEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_profile_service_pb2.ListEventsResponse, _abc.Awaitable[_profile_service_pb2.ListEventsResponse]]:
-        """Lists what happened to a person, newest first."""
+        """Lists what happened to a person, newest first. NOT_FOUND when nobody is known so."""
 
     @_abc_1.abstractmethod
     def WatchFacts(

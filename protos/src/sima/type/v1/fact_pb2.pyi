@@ -83,9 +83,13 @@ class Event(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     PROPERTIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """What happened, in snake_case, for example `order_completed`. Required, at most 200 characters."""
+    """What happened, by custom in snake_case, for example `order_completed`. Required, at most 200 characters, none of
+    them a control character.
+    """
     properties: _builtins.bytes
-    """One JSON object in UTF-8, at most 256 KiB. Absent means no properties."""
+    """One JSON object in UTF-8, at most 256 KiB. Absent means no properties. It is kept in a canonical form: keys sorted,
+    no blanks, numbers as the shortest text that reads as the same 64-bit number.
+    """
     def __init__(
         self,
         *,
@@ -111,7 +115,9 @@ class TraitObservation(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     trait: _builtins.str
-    """The trait, in snake_case, for example `city`. Required, at most 200 characters."""
+    """The trait, by custom in snake_case, for example `city`. Required, at most 200 characters, none of them a control
+    character.
+    """
     method: Global___Method.ValueType
     """How the value came to be known. Absent means observed."""
     confidence: _builtins.float
@@ -147,7 +153,9 @@ class ConsentStatement(_message.Message):
     PURPOSE_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     purpose: _builtins.str
-    """The purpose, in snake_case, for example `email_marketing`. Required, at most 200 characters."""
+    """The purpose, by custom in snake_case, for example `email_marketing`. Required, at most 200 characters, none of them
+    a control character.
+    """
     status: Global___ConsentStatus.ValueType
     """Whether the person agreed. Required."""
     def __init__(
@@ -181,10 +189,12 @@ class Fact(_message.Message):
     TRAITS_FIELD_NUMBER: _builtins.int
     CONSENTS_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """The configured source that sent it, for example `shop-riyadh`. Required, at most 200 characters."""
+    """The configured source that sent it, for example `shop-riyadh`. Required, at most 200 characters, none of them a
+    control character.
+    """
     message_id: _builtins.str
-    """The source's own id of the message; the same id from the same source is the same message, however often it
-    arrives. Absent: the hash of the content stands in for it.
+    """The source's own id of the message; the same id from the same source, with the same `occurred_at` to the
+    millisecond, is the same message, however often it arrives. Absent: the hash of the content stands in for it.
     """
     default_region: _builtins.str
     """Region (ISO 3166, two letters) in which a phone number without country code is read. Absent: such numbers are
@@ -192,7 +202,9 @@ class Fact(_message.Message):
     """
     @_builtins.property
     def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_identifier_pb2.Identifier]:
-        """By which names the channel knows whom the fact is about. At least one, at most 50."""
+        """By which names the channel knows whom the fact is about. At least one, at most 50; their order means nothing, and
+        one that is named twice counts once.
+        """
 
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
@@ -206,11 +218,11 @@ class Fact(_message.Message):
 
     @_builtins.property
     def traits(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraitObservation]:
-        """What it says about traits. Empty: nothing."""
+        """What it says about traits, in any order. Empty: nothing."""
 
     @_builtins.property
     def consents(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConsentStatement]:
-        """What it says about consents. Empty: nothing."""
+        """What it says about consents, in any order. Empty: nothing."""
 
     def __init__(
         self,

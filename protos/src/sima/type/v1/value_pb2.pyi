@@ -28,14 +28,14 @@ class Value(_message.Message):
     BOOLEAN_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """A text."""
+    """A text of at most 65,536 characters, without NUL."""
     number: _builtins.float
-    """A number; integers beyond 2^53 lose digits and belong into `text`."""
+    """A finite number; integers beyond 2^53 lose digits and belong into `text`."""
     boolean: _builtins.bool
     """True or false."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """An instant."""
+        """An instant, kept to the microsecond."""
 
     def __init__(
         self,
