@@ -1,6 +1,7 @@
 """Connections, parameters and COPY against a real PostgreSQL."""
 
 import asyncio
+import contextlib
 import os
 import uuid
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.pq import TransactionStatus
 from sima_runtime.database import Database, copy_into, driver, execute, fetch
 from sima_runtime.errors import DependencyUnavailableError, OverloadedError
 from sima_runtime.keys import Key, Keys
@@ -134,6 +136,31 @@ async def test_failure_rolls_back(database: Database) -> None:
 
     with pytest.raises(RuntimeError):
         await failing()
+    assert await count(database) == 0
+
+
+async def test_swallowed_failure_is_not_committed(database: Database) -> None:
+    """A transaction in which a failure was swallowed does not pretend that it was committed."""
+
+    async def swallow() -> None:
+        async with database.fast_transaction() as connection:
+            await execute(connection, "INSERT INTO things (name) VALUES ('a')")
+            with contextlib.suppress(psycopg.errors.DivisionByZero):
+                await fetch(connection, "SELECT 1 / 0")
+
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+        await swallow()
+    assert await count(database) == 0
+
+
+async def test_forgotten_transaction_is_rolled_back(database: Database) -> None:
+    """What was begun by hand and never ended does not hold on in the pool."""
+    async with database.statement() as connection:
+        await execute(connection, "BEGIN")
+        await execute(connection, "INSERT INTO things (name) VALUES ('a')")
+    async with database.statement() as one, database.statement() as two:
+        for connection in (one, two):
+            assert connection.info.transaction_status is TransactionStatus.IDLE
     assert await count(database) == 0
 
 

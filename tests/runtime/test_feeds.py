@@ -86,11 +86,11 @@ async def test_any_interleaving_delivers_each_row_once(numbers: Numbers, script:
                 await numbers.write(writers[index], workspace, number)
                 open_rows[index].add(number)
             elif step == "commit":
-                await writers[index].commit()
+                await execute(writers[index], "COMMIT; BEGIN")
                 committed |= open_rows[index]
                 open_rows[index] = set()
             elif step == "rollback":
-                await writers[index].rollback()
+                await execute(writers[index], "ROLLBACK; BEGIN")
                 open_rows[index] = set()
             else:
                 pages = numbers.feed.pages(cursor, numbers.read(workspace), workspace=workspace)

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import AdaptedConnection, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -36,6 +36,7 @@ class Database:
         self.settings = settings
         self.schema = schema
         self.engine = _engine(settings, schema)
+        self._sessions = self.engine.execution_options(isolation_level="READ COMMITTED")
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[AsyncConnection]:
@@ -45,32 +46,36 @@ class Database:
             OverloadedError: All connections stayed in use.
             DependencyUnavailableError: The database does not answer.
         """
-        async with self._translated(), self.engine.connect() as connection:
+        async with self._translated(), self._sessions.connect() as connection:
             yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """Give a SQLAlchemy connection and commit at the end; an exception rolls back. Raises as `connect` does."""
-        async with self._translated(), self.engine.begin() as connection:
+        async with self._translated(), self._sessions.begin() as connection:
             yield connection
 
     @asynccontextmanager
     async def fast_transaction(self) -> AsyncIterator[Driver]:
         """Give psycopg's connection and commit at the end; an exception rolls back. Raises as `connect` does."""
-        async with self._own() as own:
+        async with self.statement() as own:
+            await own.execute("BEGIN", prepare=False)
             yield own
+            if own.info.transaction_status is TransactionStatus.INERROR:  # COMMIT would roll back without a word
+                raise psycopg.errors.InFailedSqlTransaction("a statement failed and the failure was not handed on")
             await own.commit()
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[Driver]:
         """Give psycopg's connection in autocommit: one round trip for a single statement. Raises as `connect` does."""
-        async with self._own() as own:
-            await own.set_autocommit(True)
+        async with self._translated(), self.engine.connect() as connection:
+            own = await driver(connection)
             try:
                 yield own
-            finally:
-                if own.info.transaction_status is TransactionStatus.IDLE:
-                    await own.set_autocommit(False)
+            except BaseException:
+                if own.closed or own.info.transaction_status is TransactionStatus.ACTIVE:
+                    await connection.invalidate()  # it was left in the midst of something
+                raise
 
     async def close(self) -> None:
         """Close all connections."""
@@ -79,18 +84,6 @@ class Database:
     def connection_arguments(self) -> dict[str, Any]:
         """Arguments for `psycopg.AsyncConnection.connect`, for the few connections that are not pooled."""
         return {"conninfo": self.settings.database_url, **_session(self.settings, self.schema)}
-
-    @asynccontextmanager
-    async def _own(self) -> AsyncIterator[Driver]:
-        """Give psycopg's connection; one that failed in the midst of something is not used again."""
-        async with self.connect() as connection:
-            own = await driver(connection)
-            try:
-                yield own
-            except BaseException:
-                if own.closed or own.autocommit or own.info.transaction_status is TransactionStatus.ACTIVE:
-                    await connection.invalidate()
-                raise
 
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
@@ -108,8 +101,8 @@ class Database:
 
 async def driver(connection: AsyncConnection) -> Driver:
     """Return psycopg's connection below a SQLAlchemy connection; both are in the same transaction."""
-    raw = await connection.get_raw_connection()
-    return cast(Driver, raw.driver_connection)
+    below = cast(Connection, connection.sync_connection).connection
+    return cast(Driver, below.driver_connection)
 
 
 async def fetch(connection: Driver, query: str, parameters: Parameters | None = None) -> list[tuple[Any, ...]]:
@@ -152,20 +145,33 @@ async def copy_into(
 
 
 def _engine(settings: DatabaseSettings, schema: str) -> AsyncEngine:
+    """Make the pool. Its connections rest in autocommit and are only rolled back if need be: both save round trips."""
     engine = create_async_engine(
         make_url(settings.database_url).set(drivername="postgresql+psycopg"),
         connect_args=_session(settings, schema),
+        isolation_level="AUTOCOMMIT",
         pool_size=settings.database_pool_size,
         max_overflow=settings.database_pool_overflow,
         pool_timeout=settings.database_pool_wait_seconds,
+        pool_reset_on_return=None,
         hide_parameters=True,  # they are personal data, and errors are logged
     )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def teach_keys(connection: AdaptedConnection, _: object) -> None:
-        keys.register(connection.driver_connection.adapters)
-
+    event.listen(engine.sync_engine, "connect", _teach_keys)
+    event.listen(engine.sync_engine, "reset", _roll_back)
     return engine
+
+
+def _teach_keys(connection: AdaptedConnection, _: object) -> None:
+    keys.register(connection.driver_connection.adapters)
+
+
+def _roll_back(connection: AdaptedConnection, *_: object) -> None:
+    if connection.driver_connection.info.transaction_status is not TransactionStatus.IDLE:
+        connection.run_async(lambda own: own.rollback())
+
+
+# Statements are short and many: starting workers or a compiler for one costs more than it does.
+_SHORT_STATEMENTS = ("-c max_parallel_workers_per_gather=0", "-c jit=off")
 
 
 def _session(settings: DatabaseSettings, schema: str) -> dict[str, Any]:
@@ -176,7 +182,7 @@ def _session(settings: DatabaseSettings, schema: str) -> dict[str, Any]:
     options = [f"-c {name}={int(seconds * 1000)}" for name, seconds in milliseconds.items()]
     return {
         "application_name": f"sima-{schema}",
-        "options": " ".join([f"-c search_path={schema}", *options]),
+        "options": " ".join([f"-c search_path={schema}", *_SHORT_STATEMENTS, *options]),
     }
 
 
