@@ -27,8 +27,6 @@ from starlette.routing import Route
 from sima_collector.service import Collector
 from sima_collector.store import StoredRefusal
 
-# Longer raw payloads are not shown in the list; they have an address of their own.
-_SHOWN_BYTES = 16 << 10
 _LAST = 2**62
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -110,9 +108,9 @@ def _shown(stored: StoredRefusal) -> dict[str, Any]:
         "times": stored.times,
         "first_at": _instant(stored.first_at),
         "last_at": _instant(stored.last_at),
-        "size": len(refused.raw),
+        "size": stored.size,
     }
-    if len(refused.raw) <= _SHOWN_BYTES:
+    if stored.size == len(refused.raw):  # else it is too long for a list and has an address of its own
         shown["raw"] = refused.raw.decode(errors="replace")
     return shown
 

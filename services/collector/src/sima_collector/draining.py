@@ -13,6 +13,7 @@ import structlog
 from sima_runtime.errors import SimaError
 from sima_runtime.supervision import supervise
 
+from sima_collector.facts import Chunk, Report
 from sima_collector.ingest import Ingest, may_be_a_facts_fault
 from sima_collector.isolation import send_apart
 from sima_collector.metrics import drain_failures
@@ -46,7 +47,7 @@ class Drainer:
             self._tasks[workspace] = asyncio.create_task(supervise(partial(self._drain, workspace)))
 
     def blocked(self, workspace: str) -> bool:
-        """Whether the last attempt for a workspace failed and its next one is still to come."""
+        """Whether the profile service could not be reached for a workspace the last time, and was not asked again."""
         return workspace in self._blocked
 
     async def idle(self) -> None:
@@ -70,7 +71,6 @@ class Drainer:
                 await self._pause(workspace, error, failures)
                 failures += 1
             else:
-                self._blocked.discard(workspace)
                 failures, since = 0, self._ingest.succeeded(workspace)
         self._blocked.discard(workspace)
         del self._tasks[workspace]
@@ -86,18 +86,22 @@ class Drainer:
 
     async def _settle(self, workspace: str, rows: Sequence[Spooled], since: int | None) -> None:
         """Send facts on; with `since`, look for facts that are to blame if the call fails."""
-        chunks = [row.chunk for row in rows]
-        try:
-            reports = await self._ingest.send(workspace, chunks)
-        except SimaError as error:
-            if since is None or not may_be_a_facts_fault(error):
-                raise
-            reports = [await send_apart(self._ingest, workspace, chunks, since)]
+        reports = await self._send(workspace, [row.chunk for row in rows], since)
+        self._blocked.discard(workspace)
         await self._spool.settle(rows, [refused for report in reports for refused in report.refused])
 
+    async def _send(self, workspace: str, chunks: Sequence[Chunk], since: int | None) -> list[Report]:
+        try:
+            return await self._ingest.send(workspace, chunks)
+        except SimaError as error:
+            if not may_be_a_facts_fault(error):
+                self._blocked.add(workspace)
+                raise
+            if since is None:
+                raise
+            return [await send_apart(self._ingest, workspace, chunks, since)]
+
     async def _pause(self, workspace: str, error: SimaError, failures: int) -> None:
-        if not may_be_a_facts_fault(error):
-            self._blocked.add(workspace)
         seconds = min(_FIRST_PAUSE * 2 ** min(failures, 8), _LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311 - spreads load
         drain_failures.add(1, {"workspace": workspace})
         _log.warning("drain_failed", workspace=workspace, error=str(error), again_in_seconds=round(seconds, 2))

@@ -52,7 +52,7 @@ class ParsingSettings(BaseSettings):
         default=None, description="Names of the plugins to load (JSON list). None: all that are installed."
     )
     workers: int = Field(
-        default=max(2, os.cpu_count() or 1), gt=0, description="Processes; one that hangs must leave others."
+        default=min(max(2, os.cpu_count() or 1), 4), gt=0, description="Processes; one that hangs must leave others."
     )
     payload_seconds: float = Field(
         default=10.0, gt=0, description="Longest time for one payload; then its worker is killed and it is refused."

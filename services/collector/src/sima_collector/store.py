@@ -25,7 +25,13 @@ T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
-_SELECT_REFUSAL = "SELECT id, workspace, source, reason, raw, message_id, first_at, last_at, times FROM refusals"
+_SELECT_REFUSAL = (
+    "SELECT id, workspace, source, reason, CASE WHEN length(raw) <= ? THEN raw ELSE x'' END, message_id,"
+    " first_at, last_at, times, length(raw) FROM refusals"
+)
+# Longer raw payloads are not listed, only found one by one: a page of them may be more than fits into memory.
+_LISTED_BYTES = 16 << 10
+_ANY_BYTES = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ class StoredRefusal:
         first_at: When it came for the first time, in microseconds since 1970.
         last_at: When it came for the last time.
         times: How often the same bytes came and were refused for the same reason.
+        size: Length of the raw payload in bytes.
     """
 
     id: int
@@ -53,6 +60,7 @@ class StoredRefusal:
     first_at: int
     last_at: int
     times: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,19 +222,24 @@ class Refusals:
             await self._store.run(lambda db: _insert_refusals(db, refused, claim), claim.undo)
 
     async def page(self, workspace: str, source: str, before: int, size: int) -> list[StoredRefusal]:
-        """The newest `size` refusals with a number below `before`; empty workspace or source: of all."""
+        """The newest `size` refusals with a number below `before`; empty workspace or source: of all.
+
+        Raw payloads of more than 16 KiB are left out; `get` has them.
+        """
         rows = await self._store.run(
             lambda db: db.execute(
                 f"{_SELECT_REFUSAL} WHERE id < ? AND (? = '' OR workspace = ?) AND (? = '' OR source = ?) "
                 "ORDER BY id DESC LIMIT ?",
-                (before, workspace, workspace, source, source, size),
+                (_LISTED_BYTES, before, workspace, workspace, source, source, size),
             ).fetchall()
         )
         return [_stored(row) for row in rows]
 
     async def get(self, number: int) -> StoredRefusal | None:
         """The refusal with this number; None if there is none."""
-        row = await self._store.run(lambda db: db.execute(f"{_SELECT_REFUSAL} WHERE id = ?", (number,)).fetchone())
+        row = await self._store.run(
+            lambda db: db.execute(f"{_SELECT_REFUSAL} WHERE id = ?", (_ANY_BYTES, number)).fetchone()
+        )
         return None if row is None else _stored(row)
 
     async def expire(self, older_than: int) -> int:
@@ -320,8 +333,8 @@ def _insert_refusal(db: sqlite3.Connection, refused: Refused) -> bool:
 
 
 def _stored(row: Sequence[Any]) -> StoredRefusal:
-    number, workspace, source, reason, raw, message_id, first_at, last_at, times = row
-    return StoredRefusal(number, Refused(workspace, source, reason, raw, message_id), first_at, last_at, times)
+    number, workspace, source, reason, raw, message_id, *rest = row
+    return StoredRefusal(number, Refused(workspace, source, reason, raw, message_id), *rest)
 
 
 def _resolve(future: asyncio.Future[Any], result: object) -> None:
