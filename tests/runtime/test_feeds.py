@@ -151,6 +151,25 @@ async def test_notify_wakes_before_the_poll(numbers: Numbers, workspace: str) ->
             assert await waiting == [7]
 
 
+async def test_rows_held_back_arrive_without_another_notice(numbers: Numbers, workspace: str) -> None:
+    """A reader that was woken often for nothing still looks again soon when a row waits for an old transaction."""
+    numbers.tune(feed_poll_seconds=3600, feed_heartbeat_seconds=3600)
+    async with running([numbers.wakeups.run]), numbers.database.statement() as other:
+        pages = numbers.feed.pages("", numbers.read(workspace), workspace=workspace)
+        async with aclosing(pages):
+            assert (await anext(pages)).caught_up
+            waiting = asyncio.create_task(next_rows(pages))
+            for _ in range(15):
+                await asyncio.sleep(0.02)
+                await execute(other, "SELECT pg_notify('numbers', %s)", (workspace,))
+            async with numbers.database.fast_transaction() as old:
+                await execute(old, "SELECT pg_current_xact_id()")
+                async with numbers.database.fast_transaction() as connection:
+                    await numbers.write(connection, workspace, 7)
+                await asyncio.sleep(0.2)
+            assert await waiting == [7]
+
+
 async def test_lost_listener_is_replaced(numbers: Numbers, workspace: str) -> None:
     """When the listening connection is killed, the readers poll, and a new one listens."""
     listening = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%%' AND application_name = %s"

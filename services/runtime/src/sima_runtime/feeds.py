@@ -161,7 +161,7 @@ class Feed:
             self._wakeups.check_open()
             if reader.look(await read_horizon(self._database), woken=woken):
                 return
-            pause *= 2
+            pause = _FIRST_PAUSE if woken else 2 * pause
 
 
 class _Reader:
