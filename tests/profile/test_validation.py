@@ -22,12 +22,14 @@ from sima.type.v1.value_pb2 import Value
 from sima_profile.facts import CheckedConsent, CheckedFact, CheckedTrait
 from sima_profile.validation import MAX_PROPERTIES, FactReader, IdentifierReader
 from sima_profile.values import MAX_TEXT, from_json, to_json
+from sima_runtime.context import workspace_secret
 from sima_runtime.errors import InvalidFieldsError
 from sima_runtime.wire import micros_to_timestamp
 from sima_sdk.identifiers import BUILT_IN_KINDS, IdentifierKinds, identifier_key
 
-SECRET = b"s" * 32
-KINDS = IdentifierKinds(BUILT_IN_KINDS)
+MASTER_KEY = b"m" * 32
+SECRET = workspace_secret(MASTER_KEY, "main")
+IDENTIFIERS = IdentifierReader(IdentifierKinds(BUILT_IN_KINDS), MASTER_KEY)
 NOW = 1_770_000_000_000_000
 DAY = 86_400_000_000
 ADA = Identifier(kind="email", value="ada@example.com")
@@ -35,7 +37,7 @@ ADA = Identifier(kind="email", value="ada@example.com")
 
 def read(message: Fact) -> CheckedFact:
     """Read a fact at a fixed time."""
-    return FactReader("main", IdentifierReader(KINDS, SECRET), NOW).fact(message)
+    return FactReader("main", IDENTIFIERS, NOW).fact(message)
 
 
 def fact(**fields: Any) -> Fact:
@@ -93,10 +95,18 @@ def test_a_local_phone_number_is_read_in_the_region_of_the_fact() -> None:
     assert read(message).identifiers[0].value == "+4930901820"
 
 
+def test_a_region_is_two_letters() -> None:
+    """In any case; anything else is named, rather than all phone numbers refused without saying why."""
+    local = Identifier(kind="phone", value="030 901820")
+    assert read(fact(identifiers=[local], default_region="de")).identifiers[0].value == "+4930901820"
+    assert list(violations(fact(default_region="DEU"))) == ["default_region"]
+
+
 def test_every_violation_is_named_at_once() -> None:
     """Whoever sends a bad fact hears everything that is wrong with it, and no value is repeated."""
     message = fact(
         source="",
+        message_id="m" * 1001,
         identifiers=[Identifier(kind="email", value="secret-value"), ADA],
         occurred_at=micros_to_timestamp(NOW + DAY + 1),
         event=Event(name="\n", properties=b"[1]"),
@@ -106,6 +116,7 @@ def test_every_violation_is_named_at_once() -> None:
     found = violations(message)
     assert set(found) == {
         "source",
+        "message_id",
         "identifiers[0].value",
         "occurred_at",
         "event.name",

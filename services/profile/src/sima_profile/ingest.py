@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sima.type.v1 import fact_pb2
-from sima_runtime.context import workspace_secret
 from sima_runtime.database import Database
 from sima_runtime.errors import InvalidFieldsError, Violation
 from sima_runtime.feeds import notify
-from sima_sdk.identifiers import IdentifierKinds
 
 from sima_profile.batch import Arrival, Outcome, outcomes, settle, winners
 from sima_profile.facts import CheckedFact
@@ -49,8 +47,7 @@ class Ingestion:
         database: Database,
         identity: Identity,
         followed: OwnerFollower,
-        kinds: IdentifierKinds,
-        master_key: bytes,
+        identifiers: IdentifierReader,
     ) -> None:
         """Set up.
 
@@ -58,14 +55,12 @@ class Ingestion:
             database: Where facts go.
             identity: Who says whom they are about.
             followed: Who says which identifiers own them.
-            kinds: The known kinds of identifiers.
-            master_key: The key that the secrets of workspaces are made with.
+            identifiers: Reads the identifiers of facts.
         """
         self._database = database
         self._identity = identity
         self._followed = followed
-        self._kinds = kinds
-        self._master_key = master_key
+        self._identifiers = identifiers
 
     async def ingest(self, workspace: str, messages: Sequence[fact_pb2.Fact]) -> list[Result]:
         """Accept facts and return what became of each, in their order. What is accepted is durable.
@@ -84,8 +79,7 @@ class Ingestion:
     def _read(
         self, workspace: str, messages: Sequence[fact_pb2.Fact], now: int
     ) -> tuple[dict[int, Result], list[CheckedFact]]:
-        identifiers = IdentifierReader(self._kinds, workspace_secret(self._master_key, workspace))
-        reader = FactReader(workspace, identifiers, now)
+        reader = FactReader(workspace, self._identifiers, now)
         refused: dict[int, Result] = {}
         facts: list[CheckedFact] = []
         for i, message in enumerate(messages):

@@ -25,6 +25,7 @@ from sima_profile.servicer import ProfileServicer
 from sima_profile.settings import ProfileSettings
 from sima_profile.store.feed import CHANNEL
 from sima_profile.store.sessions import plan_once
+from sima_profile.validation import IdentifierReader
 from sima_profile.watching import FactFeed
 
 _log = structlog.get_logger()
@@ -55,8 +56,7 @@ async def assembled(settings: ProfileSettings) -> AsyncIterator[Service]:
     manager = plugin_manager(settings.plugins)
     for plugin in loaded(manager):
         _log.info("plugin_loaded", plugin=plugin.name, distribution=plugin.distribution, version=plugin.version)
-    kinds = identifier_kinds(manager)
-    master_key = settings.master_key()
+    identifiers = IdentifierReader(identifier_kinds(manager), settings.master_key())
     database = Database(settings, "profile")
     plan_once(database)
     client = ServiceClient("identity", settings.identity_address, settings)
@@ -65,10 +65,10 @@ async def assembled(settings: ProfileSettings) -> AsyncIterator[Service]:
     wakeups = Wakeups(database, [CHANNEL])
     maintenance = Maintenance(database, settings)
     servicer = ProfileServicer(
-        Ingestion(database, identity, followed, kinds, master_key),
+        Ingestion(database, identity, followed, identifiers),
         Profiles(database, identity, settings),
         FactFeed(database, wakeups, settings),
-        KeyReader(kinds, master_key),
+        KeyReader(identifiers),
     )
     warm_up()
     try:

@@ -1,10 +1,11 @@
 """Reads the messages of the contract: each becomes a checked fact, or every reason why it cannot. Pure."""
 
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import orjson
 from sima.type.v1 import fact_pb2, identifier_pb2
+from sima_runtime.context import workspace_secret
 from sima_runtime.errors import InvalidIdentifierError, Violations
 from sima_runtime.wire import KeyedIdentifier, keyed_identifier
 from sima_sdk.identifiers import IdentifierKinds
@@ -14,40 +15,59 @@ from sima_profile.message_identity import content_hash, message_hash
 from sima_profile.values import to_json, to_microseconds
 
 MAX_IDENTIFIERS = 50
+MAX_MESSAGE_ID = 1000
 MAX_NAME = 200
 MAX_PROPERTIES = 256 * 1024
 #: How far ahead of the server's clock a message may say that it happened, in microseconds: one day.
 MAX_AHEAD = 86_400_000_000
 
+_REMEMBERED = 1 << 16
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
+_REGION = re.compile("[A-Za-z]{2}")
 _NAME_EXPECTED = f"expected 1 to {MAX_NAME} characters, no control characters"
+_MESSAGE_ID_EXPECTED = f"expected at most {MAX_MESSAGE_ID} characters"
 _IDENTIFIERS_EXPECTED = f"expected 1 to {MAX_IDENTIFIERS} identifiers"
 _PROPERTIES_EXPECTED = f"expected one JSON object in UTF-8 of at most {MAX_PROPERTIES} bytes"
 
 
 class IdentifierReader:
-    """Reads the identifiers of one workspace."""
+    """Reads identifiers of all workspaces, and remembers those that it read last; protected ones it forgets at once."""
 
-    def __init__(self, kinds: IdentifierKinds, secret: bytes) -> None:
+    def __init__(self, kinds: IdentifierKinds, master_key: bytes) -> None:
         """Set up.
 
         Args:
             kinds: The known kinds of identifiers.
-            secret: The workspace's secret, which keys are made with.
+            master_key: The key that the secrets of workspaces are made with.
         """
         self._kinds = kinds
-        self._secret = secret
+        self._open_kinds = frozenset(name for name, kind in kinds.items() if not kind.protected)
+        self._secret = lru_cache(1024)(partial(workspace_secret, master_key))
+        self._remembered = lru_cache(_REMEMBERED)(self._open_identifier)  # who is active comes again all the time
 
     def read(
-        self, message: identifier_pb2.Identifier, region: str, path: str, found: Violations
+        self, workspace: str, message: identifier_pb2.Identifier, region: str, path: str, found: Violations
     ) -> KeyedIdentifier | None:
         """Bring one identifier into its normal form; None after noting below `path` what is wrong with it."""
         try:
-            return keyed_identifier(message, region, self._kinds, self._secret)
+            if message.kind in self._open_kinds:
+                return self._remembered(workspace, message.kind, message.value, message.key, region)
+            return keyed_identifier(message, region, self._kinds, self._secret(workspace))
         except InvalidIdentifierError as error:
             part = "kind" if message.kind not in self._kinds else "key" if message.key else "value"
             found.add(f"{path}.{part}", str(error))
             return None
+
+    def _open_identifier(self, workspace: str, kind: str, value: str, key: bytes, region: str) -> KeyedIdentifier:
+        message = identifier_pb2.Identifier(kind=kind, value=value, key=key)
+        return keyed_identifier(message, region, self._kinds, self._secret(workspace))
+
+
+def read_region(region: str, path: str, found: Violations) -> str:
+    """Return a region in upper case, or nothing, after noting at `path` if it is none."""
+    if not region:
+        return ""
+    return region.upper() if found.require(bool(_REGION.fullmatch(region)), path, "expected two letters") else ""
 
 
 class FactReader:
@@ -58,11 +78,11 @@ class FactReader:
 
         Args:
             workspace: Whose facts.
-            identifiers: Reads the identifiers of the workspace.
+            identifiers: Reads their identifiers.
             now: The server's clock, in microseconds since 1970.
         """
         self._workspace = workspace
-        self._read_identifier = identifiers.read
+        self._read_identifier = partial(identifiers.read, workspace)
         self._latest = now + MAX_AHEAD
 
     def fact(self, message: fact_pb2.Fact) -> CheckedFact:
@@ -73,7 +93,9 @@ class FactReader:
         """
         found = Violations()
         source = message.source
+        message_id = message.message_id
         found.require(_is_name(source), "source", _NAME_EXPECTED)
+        found.require(len(message_id) <= MAX_MESSAGE_ID, "message_id", _MESSAGE_ID_EXPECTED)
         identifiers = self._identifiers(message, found)
         stated_at = self._stated_at(message, found)
         event, properties = _event(message, found)
@@ -83,7 +105,6 @@ class FactReader:
         content = content_hash(
             identifiers, stated_at, event=event, properties=properties, traits=traits, consents=consents
         )
-        message_id = message.message_id
         name = message_hash(self._workspace, source, message_id, content)
         return CheckedFact(
             source, name, message_id, identifiers, stated_at, event, properties, traits, consents, content
@@ -93,7 +114,7 @@ class FactReader:
         given = message.identifiers
         if not found.require(0 < len(given) <= MAX_IDENTIFIERS, "identifiers", _IDENTIFIERS_EXPECTED):
             return ()
-        region = message.default_region
+        region = read_region(message.default_region, "default_region", found)
         read = [self._read_identifier(item, region, f"identifiers[{i}]", found) for i, item in enumerate(given)]
         return tuple({item.key: item for item in read if item}.values())
 

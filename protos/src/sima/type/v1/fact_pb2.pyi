@@ -194,7 +194,8 @@ class Fact(_message.Message):
     """
     message_id: _builtins.str
     """The source's own id of the message; the same id from the same source, with the same `occurred_at` to the
-    millisecond, is the same message, however often it arrives. Absent: the hash of the content stands in for it.
+    millisecond, is the same message, however often it arrives. At most 1,000 characters. Absent: the hash of the content
+    stands in for it.
     """
     default_region: _builtins.str
     """Region (ISO 3166, two letters) in which a phone number without country code is read. Absent: such numbers are

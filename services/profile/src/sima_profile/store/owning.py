@@ -18,6 +18,8 @@ _STAND = """INSERT INTO non_owners (workspace, key, shared, blocked, version)
     FROM unnest(%(keys)s, %(shared)s::boolean[], %(blocked)s::boolean[]) AS news (key, shared, blocked)
     ON CONFLICT (workspace, key) DO UPDATE
     SET shared = excluded.shared, blocked = excluded.blocked, version = excluded.version"""
+# However many facts hang on an identifier: to give up would mean to begin again, for ever.
+_WITHOUT_LIMIT = "SET LOCAL statement_timeout = 0"
 _HOLD_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 # Who must be looked at again: what those keys own, and what a key before the owner gave away.
@@ -82,6 +84,7 @@ async def rewrite_owners(connection: Driver, workspace: str, standings: Mapping[
 
     Waits until all transactions that append to the workspace have ended, and holds up new ones until this one ends.
     """
+    await execute(connection, _WITHOUT_LIMIT)
     await execute(connection, _HOLD_ALONE, (owners_lock(workspace),))
     parameters = {
         "workspace": workspace,
