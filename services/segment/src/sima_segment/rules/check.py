@@ -49,9 +49,11 @@ from sima_segment.rules.tree import (
     constant,
     static_type,
 )
+from sima_segment.rules.weight import weight
 
 DEEPEST_NESTING: Final = 32
-LARGEST_RULE: Final = 20_000
+LARGEST_RULE: Final = 1_000
+MOST_STEPS: Final = 10_000
 
 _ORDER: Final = ("<", "<=", ">", ">=")
 _COMPARISONS: Final = ("==", "!=", *_ORDER)
@@ -71,7 +73,13 @@ def parse(text: str, functions: Mapping[str, SegmentFunction] | None = None) -> 
     condition = checker.typed(parse_syntax(text), ColumnType.BOOLEAN)
     if checker.problems:
         raise RuleError(tuple(checker.problems))
+    if weight(condition) > LARGEST_RULE:
+        raise _too_large()
     return Rule(text, condition)
+
+
+def _too_large() -> RuleError:
+    return RuleError((problem(f"a rule has at most {LARGEST_RULE} parts", START),))
 
 
 @dataclass(slots=True)
@@ -83,8 +91,8 @@ class _Checker(Context):
 
     def value(self, syntax: Syntax) -> Node:
         self.size += 1
-        if self.size > LARGEST_RULE:
-            raise RuleError((problem(f"a rule has at most {LARGEST_RULE} parts", START),))
+        if self.size > MOST_STEPS:
+            raise _too_large()
         if self.depth == DEEPEST_NESTING:
             return self.report(f"the rule is nested more than {DEEPEST_NESTING} levels deep", syntax.at)
         self.depth += 1

@@ -53,13 +53,14 @@ def _part(source: Source, wanted: Sequence[Node], catalogue: Catalogue, prefix: 
 
 
 def _joined(parts: list[PersonTable], required: int) -> ir.Table:
-    table = parts[0].table if required else tables.people()
+    first = parts[0].table if required else tables.people()
+    joined = first
     for index in range(1 if required else 0, len(parts)):
         person = f"{PERSON}_{index}"
         other = parts[index].table.rename({person: PERSON})
         how = "inner" if index < required else "left"
-        table = table.join(other, table[PERSON] == other[person], how=how).drop(person)
-    return table
+        joined = joined.join(other, first[PERSON] == other[person], how=how)
+    return joined.select(joined.columns) if parts[1:] or not required else joined
 
 
 def _nothing(node: Node) -> ir.Value:

@@ -5,24 +5,25 @@ seen to be closed first, with patterns that cannot go back.
 """
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
-from sima_segment.rules.problems import Position, Problem, problem
+from sima_segment.rules.problems import START, Position, Problem, problem
 
 LONGEST_RULE: Final = 32_768
+MOST_WORDS: Final = 4_000
 DEEPEST_BRACKETS: Final = 64
 
-_SKIPPED = re.compile(
+_WORD = re.compile(
     r"""//[^\n]*+
       | \"{3}(?:\\[\s\S]|(?!\"{3})[^\\])*+\"{3}
       | '{3}(?:\\[\s\S]|(?!'{3})[^\\])*+'{3}
       | "(?:\\.|[^"\\\n\r])*+"
       | '(?:\\.|[^'\\\n\r])*+'
+      | \w++
+      | [^\w\s]
     """,
     re.VERBOSE,
 )
-_QUOTE_COMMENT_OR_BRACKET = re.compile(r"""//|["'()\[\]{}]""")
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-3][0-7]{2})|([\s\S]))")
 _SIMPLE_ESCAPES: Final = {
     "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
@@ -42,8 +43,9 @@ def position(text: str, offset: int) -> Position:
 def check_text(text: str) -> tuple[Problem, ...]:
     """Return why the text cannot be parsed at all; empty if it can be tried."""
     if len(text) > LONGEST_RULE:
-        return (problem(f"a rule has at most {LONGEST_RULE} characters", Position(1, 1)),)
-    return tuple(_refused_characters(text)) or tuple(_open_texts(text))
+        return (problem(f"a rule has at most {LONGEST_RULE} characters", START),)
+    found = _first_refused_character(text) or _first_refused_word(text)
+    return (found,) if found else ()
 
 
 def read_text(token: str) -> str:
@@ -85,23 +87,24 @@ def _refused(character: str) -> bool:
     return character == "\0" or "\ud800" <= character <= "\udfff"
 
 
-def _refused_characters(text: str) -> Iterator[Problem]:
-    for offset, character in enumerate(text):
-        if _refused(character):
-            yield problem("this character cannot stand in a rule", position(text, offset))
-            return
+def _first_refused_character(text: str) -> Problem | None:
+    offsets = (offset for offset, character in enumerate(text) if _refused(character))
+    offset = next(offsets, None)
+    return None if offset is None else problem("this character cannot stand in a rule", position(text, offset))
 
 
-def _open_texts(text: str) -> Iterator[Problem]:
-    offset, depth = 0, 0
-    while found := _QUOTE_COMMENT_OR_BRACKET.search(text, offset):
-        whole = _SKIPPED.match(text, found.start())
-        depth += (found[0] in "([{") - (found[0] in ")]}")
-        offset = whole.end() if whole else found.end()
-        if whole is None and found[0] in "\"'":
-            at = position(text, found.start())
-            yield problem("a text begins here and never ends", at, f"close it with {found[0]}")
-            return
-        if depth > DEEPEST_BRACKETS:
-            yield problem(f"brackets are nested more than {DEEPEST_BRACKETS} deep", position(text, found.start()))
-            return
+def _first_refused_word(text: str) -> Problem | None:
+    depth = 0
+    for count, word in enumerate(_WORD.finditer(text)):
+        depth += (word[0] in "([{") - (word[0] in ")]}")
+        if message := _refusal(word[0], count, depth):
+            return problem(message, position(text, word.start()), f"close it with {word[0]}" * (word[0] in "\"'"))
+    return None
+
+
+def _refusal(word: str, count: int, depth: int) -> str:
+    if word in ('"', "'"):
+        return "a text begins here and never ends"
+    if count >= MOST_WORDS:
+        return f"a rule has at most {MOST_WORDS} words and signs"
+    return f"brackets are nested more than {DEEPEST_BRACKETS} deep" if depth > DEEPEST_BRACKETS else ""

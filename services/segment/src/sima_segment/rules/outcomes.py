@@ -124,4 +124,4 @@ def _calculated(sign: str, left: Value, right: Value) -> Value:
     if _ANY in (left, right):
         return _ANY
     result = _CALCULATE[sign](float(cast(float, left)), float(cast(float, right)))
-    return result if isfinite(result) else None
+    return result if isfinite(result) else _ANY

@@ -14,7 +14,7 @@ from sima_segment.rules.catalogue import Catalogue, Columns
 from sima_segment.rules.dialect import instant
 from sima_segment.rules.schema import OCCURRED_AT, PERSON, ColumnType
 from sima_segment.rules.tree import Aggregate, Consent, Events, Function, Member, Node, OccurredAt, Property, Trait
-from sima_segment.rules.values import IBIS_TYPES, Scope, missing, truth
+from sima_segment.rules.values import IBIS_TYPES, Scope, truth
 
 DECIMALS: Final = 6
 """Sums and averages are rounded to this many decimals: the last bits of a sum of fractions depend on the order of the
@@ -121,10 +121,13 @@ def _figures(name: str, aggregates: tuple[Aggregate, ...], catalogue: Catalogue,
     table = _events(name, catalogue)
     common = _common([each.events for each in aggregates])
     seen = table.filter(table[OCCURRED_AT] <= instant(), *_conditions(table, common, catalogue))
-    columns: dict[Node, str] = {each: f"{prefix}{index}" for index, each in enumerate(aggregates)}
-    figures = {columns[each]: _figure(seen, each, common, catalogue) for each in aggregates}
-    grouped = seen.group_by(PERSON).aggregate(**figures)
-    return PersonTable(grouped, columns)
+    columns: dict[Node, str] = {}
+    figures: dict[str, ir.Value] = {}
+    for each in aggregates:
+        if (figure := _figure(seen, each, common, catalogue)) is not None:
+            columns[each] = f"{prefix}{len(columns)}"
+            figures[columns[each]] = figure
+    return PersonTable(seen.group_by(PERSON).aggregate(**figures), columns)
 
 
 def _common(sets: Sequence[Events]) -> Events:
@@ -146,7 +149,8 @@ def _conditions(table: ir.Table, events: Events, catalogue: Catalogue) -> list[i
     return conditions
 
 
-def _figure(seen: ir.Table, aggregate: Aggregate, common: Events, catalogue: Catalogue) -> ir.Value:
+def _figure(seen: ir.Table, aggregate: Aggregate, common: Events, catalogue: Catalogue) -> ir.Value | None:
+    """Return a figure over the rows of a person; None if no event has the property that it is about."""
     events = aggregate.events
     if aggregate.function is Function.EXISTS and events.condition == common.condition:
         return _youngest(seen, events, common)
@@ -179,11 +183,11 @@ def _all(conditions: Iterable[ir.Value]) -> ir.Value | None:
     return reduce(operator.and_, found) if found else None
 
 
-def _of_property(seen: ir.Table, aggregate: Aggregate, where: ir.Value | None, catalogue: Catalogue) -> ir.Value:
+def _of_property(seen: ir.Table, aggregate: Aggregate, where: ir.Value | None, catalogue: Catalogue) -> ir.Value | None:
     scope = Scope(seen, catalogue.events[aggregate.events.name], schema.property_column, {})
     column = scope.column(Property(aggregate.argument or ""), ColumnType.NUMBER)
     if column is None:
-        column = missing(ColumnType.NUMBER)
+        return None
     match aggregate.function:
         case Function.MIN:
             return column.min(where=where)

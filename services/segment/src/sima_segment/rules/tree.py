@@ -158,7 +158,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """`+`, `-`, `*`, `/` or `%` of numbers; missing if the result is no finite number."""
+    """`+`, `-`, `*`, `/` or `%` of numbers; missing where it divides by zero."""
 
     operator: str
     left: "Node"
@@ -214,6 +214,23 @@ def static_type(node: Node) -> ColumnType | None:
             return ColumnType.TIME
         case _:
             return ColumnType.NUMBER if _is_number(node) else ColumnType.BOOLEAN
+
+
+def of_data(node: Node) -> bool:
+    """Whether the data decides about the type; of a choice, in one of the results at least."""
+    match node:
+        case Trait() | Property():
+            return True
+        case Choice(_, then, otherwise):
+            return of_data(then) or of_data(otherwise)
+        case _:
+            return False
+
+
+def divides_by_data(node: Arithmetic) -> bool:
+    """Whether it may divide by zero: not if it divides by another number that is written out."""
+    by_number = isinstance(node.right, Constant) and node.right.value != 0
+    return node.operator in ("/", "%") and not by_number
 
 
 def _is_number(node: Node) -> bool:

@@ -11,6 +11,7 @@ from functools import reduce, singledispatch
 from typing import Final
 
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
 from sima_segment.rules.catalogue import Columns
@@ -33,6 +34,8 @@ from sima_segment.rules.tree import (
     Property,
     TextTest,
     Trait,
+    divides_by_data,
+    of_data,
     static_type,
 )
 
@@ -47,20 +50,16 @@ IBIS_TYPES: Final = {
     ColumnType.TIMES: "array<timestamp>",
 }
 _SCALARS: Final = (ColumnType.NUMBER, ColumnType.TEXT, ColumnType.BOOLEAN, ColumnType.TIME)
-_OPERATORS: Final[Mapping[str, Callable[[ir.Value, ir.Value], ir.Value]]] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": operator.mod,
+_ORDERED: Final = (ColumnType.NUMBER, ColumnType.TEXT, ColumnType.TIME)
+_OPERATORS: Final[Mapping[str, type[ops.Binary]]] = {
+    "==": ops.Equals, "<": ops.Less, "<=": ops.LessEqual, ">": ops.Greater, ">=": ops.GreaterEqual,
+    "+": ops.Add, "-": ops.Subtract, "*": ops.Multiply, "/": ops.Divide, "%": ops.Modulus,
 }  # fmt: skip
 _TEXT_TESTS: Final[Mapping[str, Callable[[ir.Value, ir.Value], ir.Value]]] = {
     "startsWith": lambda text, part: text.startswith(part),
     "endsWith": lambda text, part: text.endswith(part),
     "contains": lambda text, part: text.contains(part),
 }
-
-
-@ibis.udf.scalar.builtin(name="isfinite")  # type: ignore[untyped-decorator]
-def _isfinite(number: float) -> bool:  # type: ignore[empty-body]
-    """Whether a number is neither infinite nor undefined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +134,8 @@ def scalar(node: Node, kind: ColumnType, scope: Scope) -> ir.Value:
         case Trait() | Property():
             column = scope.column(node, kind)
             return missing(kind) if column is None else column
-        case Arithmetic(sign, left, right):
-            return _arithmetic(sign, *(scalar(side, ColumnType.NUMBER, scope) for side in (left, right)))
+        case Arithmetic():
+            return _arithmetic(node, scope)
         case Choice(condition, then, otherwise):
             return _choose(condition, scalar(then, kind, scope), scalar(otherwise, kind, scope), scope)
         case OccurredAt() | Aggregate() | Member() | Consent():
@@ -160,31 +159,29 @@ def _literal(value: str | float | bool | datetime, kind: ColumnType) -> ir.Value
     return ibis.literal(value) if isinstance(value, int) else ibis.literal(value, type=IBIS_TYPES[kind])
 
 
-def _arithmetic(sign: str, left: ir.Value, right: ir.Value) -> ir.Value:
-    if sign in "/%":
+def _apply(sign: str, left: ir.Value, right: ir.Value) -> ir.Value:
+    """Return an operation as it is; Python's own operators would make `== null` the question whether it is null."""
+    return _OPERATORS[sign](left, right).to_expr()
+
+
+def _arithmetic(node: Arithmetic, scope: Scope) -> ir.Value:
+    left, right = (scalar(side, ColumnType.NUMBER, scope).cast("float64") for side in (node.left, node.right))
+    if divides_by_data(node):
         right = right.nullif(0)
-    result = _OPERATORS[sign](left.cast("float64"), right.cast("float64"))
-    return ibis.cases((_isfinite(result), result))
+    return _apply(node.operator, left, right)
 
 
 def _compare(sign: str, left: Node, right: Node, scope: Scope) -> ir.Value:
     """Compare; where a side has many values, it holds if it holds for any of them (`!=`: if `==` holds for none)."""
     if sign == "!=":
         return ~_compare("==", left, right, scope)
-    if isinstance(left, Choice) and _of_data(left):
+    if isinstance(left, Choice) and of_data(left):
         return _distributed(left, lambda each: _compare(sign, each, right, scope), scope)
-    if isinstance(right, Choice) and _of_data(right):
+    if isinstance(right, Choice) and of_data(right):
         return _distributed(right, lambda each: _compare(sign, left, each, scope), scope)
     kind = static_type(left) or static_type(right)
-    kinds = _SCALARS if kind is None else (kind,)
+    kinds = (kind,) if kind else _SCALARS if sign == "==" else _ORDERED
     return _any_known(each for kind in kinds for each in _comparisons(sign, left, right, kind, scope))
-
-
-def _of_data(node: Node) -> bool:
-    """Whether the data decides about the type, in one of the results at least."""
-    return isinstance(node, Trait | Property) or (
-        isinstance(node, Choice) and (_of_data(node.then) or _of_data(node.otherwise))
-    )
 
 
 def _distributed(choice: Choice, test: Callable[[Node], ir.Value], scope: Scope) -> ir.Value:
@@ -214,11 +211,11 @@ def _compare_forms(sign: str, left: ir.Value, left_many: bool, right: ir.Value, 
         left = left.mins() if sign[0] == "<" else left.maxs()
     if right_many:
         right = right.maxs() if sign[0] == "<" else right.mins()
-    return _OPERATORS[sign](left, right)
+    return _apply(sign, left, right)
 
 
 def _one_of(value: Node, options: tuple[Constant, ...], scope: Scope) -> ir.Value:
-    if isinstance(value, Choice) and _of_data(value):
+    if isinstance(value, Choice) and of_data(value):
         return _distributed(value, lambda each: _one_of(each, options, scope), scope)
     by_kind: dict[ColumnType, list[ir.Value]] = {}
     for each in options:
@@ -233,7 +230,7 @@ def _among(form: ir.Value, many: bool, options: list[ir.Value]) -> ir.Value:
 
 
 def _text_test(function: str, text: Node, part: Node, scope: Scope) -> ir.Value:
-    if isinstance(text, Choice) and _of_data(text):
+    if isinstance(text, Choice) and of_data(text):
         return _distributed(text, lambda each: _text_test(function, each, part, scope), scope)
     test = _TEXT_TESTS[function]
     wanted = scalar(part, ColumnType.TEXT, scope)
