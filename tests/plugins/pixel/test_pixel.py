@@ -152,7 +152,7 @@ def test_the_script_is_served() -> None:
 def test_the_script_travels_with_the_distribution(tmp_path: Path) -> None:
     """Whoever installs the plugin has the script that it serves."""
     plugin = Path(__file__).parents[3] / "plugins" / "pixel"
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=plugin, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     assert zipfile.ZipFile(wheel).read("sima_plugin_pixel/sima.js") == SCRIPT
