@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,9 +90,16 @@ OUTCOMES = ("accepted", "duplicates", "conflicts", "refused")
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def own_folder() -> Iterator[Path]:
+    """A folder outside pytest's own, of which other sessions remove the older ones while they may still be in use."""
+    with tempfile.TemporaryDirectory(prefix="sima-e2e-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def stack(own_folder: Path) -> Iterator[Stack]:
     """Everything on this machine, ended by SIGTERM and without a process left behind."""
-    folder = tmp_path_factory.mktemp("e2e")
+    folder = own_folder
     sources = folder / "sources.yaml"
     sources.write_text(sources_yaml())
     started = Stack(folder / ".sima")

@@ -20,9 +20,10 @@ def run_demo(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]
 
 
 @pytest.mark.slow
-def test_the_demo_finds_the_people_and_hears_of_the_last_purchase(tmp_path: Path) -> None:
+def test_the_demo_finds_the_people_and_hears_of_the_last_purchase(own_folder: Path) -> None:
     """With much junk and many shared tablets: nobody mistaken, hardly anybody missed, exit 0, no process left."""
-    ended = run_demo(tmp_path, "--json", "--seed", "3", "--junk", "10", "--shared-devices", "5")
+    folder = own_folder / "demo"
+    ended = run_demo(folder, "--json", "--seed", "3", "--junk", "10", "--shared-devices", "5")
     assert ended.returncode == 0, ended.stderr
     report: dict[str, Any] = json.loads(ended.stdout)
     channels = {"web", "instagram", "facebook", "crm"}
@@ -38,5 +39,5 @@ def test_the_demo_finds_the_people_and_hears_of_the_last_purchase(tmp_path: Path
     assert 0.97 <= report["truth"]["recall"] <= 1.0
     assert report["live_ms"] > 0
     assert report["seconds"] > 0
-    assert left_behind(tmp_path) == []
+    assert left_behind(folder) == []
     assert "Sending every channel" in ended.stderr
