@@ -256,6 +256,16 @@ async def test_same_database_keeps_its_epoch(numbers: Numbers, workspace: str) -
     assert (await numbers.until_now(workspace, cursor))[0] == []
 
 
+async def test_replicas_begin_one_epoch_together(numbers: Numbers, workspace: str) -> None:
+    """Replicas that start at once after a restore agree on one new epoch and do not block each other."""
+    async with numbers.database.fast_transaction() as connection:
+        await execute(connection, "UPDATE feed_epoch SET timeline = 'another'")
+    async with asyncio.timeout(LONG):
+        await asyncio.gather(*(begin_epoch(numbers.database) for _ in range(8)))
+    async with numbers.database.statement() as connection:
+        assert await fetch(connection, "SELECT epoch FROM feed_epoch") == [(2,)]
+
+
 async def test_new_epoch_waits_for_writers_of_the_old_one(numbers: Numbers, workspace: str) -> None:
     """No row of the old epoch can appear once the new one has begun."""
     async with numbers.database.fast_transaction() as writer:

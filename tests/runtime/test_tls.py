@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sima.identity.v1.identity_service_pb2 import ResolveRequest
+from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from sima_runtime.errors import DependencyUnavailableError, FixConfigurationError
 from sima_runtime.settings import ClientSettings, ServiceSettings
 
-from .conftest import ServeTold, Told, eventually
+from .conftest import SERVICE, ServeTold, Told, eventually
 
 
 @dataclass
@@ -144,6 +145,20 @@ async def test_renewed_certificate_is_taken_up(
             return bool(await call.code() is grpc.StatusCode.OK)
 
     await eventually(has_new_certificate)
+
+
+async def test_probes_without_tls_have_an_address_of_their_own(
+    serve_told: ServeTold, authority: Authority, tmp_path: Path
+) -> None:
+    """Kubernetes' probes, which speak plain text only, get health there, and nothing else."""
+    address = f"unix:{tmp_path}/health"
+    settings = ServiceSettings(**server_settings(authority).model_dump() | {"health_address": address})
+    await serve_told(Told(), settings)
+    async with grpc.aio.insecure_channel(address) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=SERVICE))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        call = IdentityServiceStub(channel).Resolve(ResolveRequest())
+        assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 @pytest.mark.parametrize(
