@@ -68,7 +68,9 @@ class _Graph:
         self.policy = policy
         nodes = {node.key: node for node in identifiers}
         self.keys = list(nodes)
-        self.kinds = [policy.kind(node.kind) for node in nodes.values()]
+        kinds = {name: policy.kind(name) for name in {node.kind for node in nodes.values()}}
+        self.kinds = [kinds[node.kind] for node in nodes.values()]
+        self.least_limit = min([policy.most_identifiers, *(kind.most_per_profile for kind in kinds.values())])
         self.closed = [node.closed for node in nodes.values()]
         self.edges = _earliest(edges, {key: number for number, key in enumerate(self.keys)})
         self.strong_parents = list(range(len(self.keys)))
@@ -76,11 +78,13 @@ class _Graph:
     def close_hubs(self) -> None:
         """Close every identifier that was seen with too many others."""
         strong, all_ = [0] * len(self.keys), [0] * len(self.keys)
+        counts = [reason is not Refusal.BLOCKED for reason in self.closed]
+        counts_as_strong = [counted and kind.strong for counted, kind in zip(counts, self.kinds, strict=True)]
         for one, other in self.edges:
-            for end, seen in ((one, other), (other, one)):
-                if self.closed[seen] is not Refusal.BLOCKED:
-                    all_[end] += 1
-                    strong[end] += self.kinds[seen].strong
+            all_[one] += counts[other]
+            all_[other] += counts[one]
+            strong[one] += counts_as_strong[other]
+            strong[other] += counts_as_strong[one]
         most = self.policy.most_identifiers
         for node, kind in enumerate(self.kinds):
             if self.closed[node] is None and (strong[node] > kind.shared_above or all_[node] > most):
@@ -151,15 +155,23 @@ def _components(graph: _Graph) -> Iterator[tuple[list[int], list[_NumberedEdge]]
 
 def _is_one_person(graph: _Graph, members: list[int]) -> bool:
     """Whether nothing stands against joining all: no limit is reached and at most one person is known."""
-    kinds = graph.kinds
     if len(members) == 1:
         return True
-    if len(members) > graph.policy.most_identifiers:
-        return False
-    if len({find(graph.strong_parents, node) for node in members if kinds[node].strong}) > 1:
-        return False
-    counts = Counter(kinds[node].name for node in members)
-    return all(counts[kind.name] <= kind.most_per_profile for kind in map(graph.policy.kind, counts))
+    kinds, strong_parents = graph.kinds, graph.strong_parents
+    person = None
+    for node in members:
+        if kinds[node].strong:
+            root = find(strong_parents, node)
+            if person is not None and root != person:
+                return False
+            person = root
+    return len(members) <= graph.least_limit or _is_within_limits(graph, members)
+
+
+def _is_within_limits(graph: _Graph, members: list[int]) -> bool:
+    counts = Counter(graph.kinds[node].name for node in members)
+    within_kinds = all(counts[kind.name] <= kind.most_per_profile for kind in map(graph.policy.kind, counts))
+    return within_kinds and len(members) <= graph.policy.most_identifiers
 
 
 def _divide(graph: _Graph, members: list[int], edges: list[_NumberedEdge], found: _Findings) -> None:

@@ -81,7 +81,8 @@ _SIGNS = re.compile(r"[\W_]+")
 _WORDS = frozenset(_bare(phrase) for text in (_ENGLISH, _ARABIC, _PERSIAN) for phrase in _phrases(text))
 _NAMESPACED = re.compile(r"[a-z][a-z0-9_.-]*:([^:]*)")
 _ZEROS = re.compile(r"[0 ]+")
-_REPEATED = re.compile(r"([0-9a-z])\1{7,}")
+_REPEATED = re.compile(r"[\W_]*([0-9a-z])(?:[\W_]*\1){7,}[\W_]*", re.IGNORECASE)
+_NUMBER = re.compile(r"[1-9]")  # no word has one: most ids need no closer look
 _REPEATED_DIGIT = re.compile(r"(\d)\1{5,}")
 _JUNK_PHONE = re.compile(r"\+\d{1,3}(\d)\1{6,}|\+\d{1,4}12345678(?:90?)?")
 
@@ -104,17 +105,16 @@ def _says_nothing(bare: str) -> bool:
 
 def _is_junk_id(value: str) -> bool:
     """Ids that a system gave: any number is possible but zero; a namespace before the id does not make it better."""
+    if _NUMBER.search(value):
+        return False
     namespaced = _NAMESPACED.fullmatch(value)
     return _says_nothing(_bare(namespaced[1] if namespaced else value))
 
 
 def _is_junk_machine_id(value: str) -> bool:
-    bare = _bare(value)
-    return (
-        _says_nothing(bare)
-        or value.lower() in _EVERYBODYS_DEVICE
-        or _REPEATED.fullmatch(bare.replace(" ", "")) is not None
-    )
+    if value.lower() in _EVERYBODYS_DEVICE or _REPEATED.fullmatch(value):
+        return True
+    return not _NUMBER.search(value) and _says_nothing(_bare(value))
 
 
 def _is_junk_document(value: str) -> bool:

@@ -121,10 +121,11 @@ class Planner:
         for key in members:
             plan.states[key] = state
             row = situation.stored.get(key)
+            founds_now = founds and key == founding
             if row is None:
-                plan.new.append(_new(batch, key, state, founds=founds and key == founding, hub=hub))
+                plan.new.append(_new(batch, key, state, founds=founds_now, hub=hub))
             elif (row.profile_id, row.shared, row.hub) != (state.profile_id, state.shared, hub):
-                plan.changed.append(_changed(row, state, founds=founds and key == founding, hub=hub))
+                plan.changed.append(_changed(row, state, founds=founds_now, hub=hub))
 
 
 def _state(row: Stored) -> State:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from sima_sdk.errors import FixConfigurationError
 from sima_sdk.identifiers import BUILT_IN_KINDS, IdentifierKind, identifier_key, normalise_opaque
@@ -35,6 +34,7 @@ class Policy:
     def __post_init__(self) -> None:
         if not 1 <= self.most_identifiers <= LARGEST_PROFILE:
             raise FixConfigurationError(f"policy: most_identifiers must be 1 to {LARGEST_PROFILE}")
+        object.__setattr__(self, "kinds", dict(self.kinds))  # asked for every identifier, so a plain dict
 
     def kind(self, name: str) -> IdentifierKind:
         """Return the rules of a kind; of one that is not known any more, rules that bind little."""
@@ -49,8 +49,3 @@ class Policy:
         """Return the keys of junk of the protected kinds, of which no value is ever seen, in one workspace."""
         protected = [name for name, kind in self.kinds.items() if kind.protected]
         return frozenset(identifier_key(secret, name, value) for name in protected for value in junk_documents())
-
-    @cached_property
-    def priorities(self) -> Mapping[str, int]:
-        """Priority of every known kind."""
-        return {name: kind.priority for name, kind in self.kinds.items()}

@@ -24,5 +24,7 @@ def founder(members: Sequence[bytes], stored: Mapping[bytes, Stored]) -> tuple[b
         members: The profile's identifiers, strongest first.
         stored: What is stored of those that are.
     """
+    if not stored:
+        return members[0], True
     ages = [(age, key) for key in members if (row := stored.get(key)) and (age := row.founded_seq) is not None]
     return (min(ages)[1], False) if ages else (members[0], True)

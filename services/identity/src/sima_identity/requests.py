@@ -1,14 +1,14 @@
 """Reads the messages of the contract: checked, or every reason why they cannot be taken."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.type.v1.identifier_pb2 import Identifier
 from sima_runtime.errors import InvalidIdentifierError, Violations
 from sima_runtime.wire import KeyedIdentifier, keyed_identifier, timestamp_to_micros
-from sima_sdk.identifiers import IdentifierKinds
+from sima_sdk.identifiers import IdentifierKinds, identifier_key
 
 from sima_identity.batch import Sighting
 from sima_identity.records import Wanted
@@ -36,7 +36,9 @@ class RequestReader:
             secret: The workspace's secret.
         """
         self._kinds, self._secret = kinds, secret
-        self._ranks = {name: -kind.priority for name, kind in kinds.items()}
+        self._open_kinds = frozenset(name for name, kind in kinds.items() if not kind.protected)
+        ranks = {name: -kind.priority for name, kind in kinds.items()}
+        self._strength: Callable[[KeyedIdentifier], tuple[int, bytes]] = lambda item: (ranks[item.kind], item.key)
 
     def sightings(self, request: pb.ResolveRequest) -> list[Sighting]:
         """Read what is to be resolved."""
@@ -70,7 +72,7 @@ class RequestReader:
             bad.add(f"sets[{number}].identifiers", f"expected 1 to {MOST_IDENTIFIERS} identifiers")
         if not _is_source(source):
             bad.add(f"sets[{number}].source", f"expected 1 to {MOST_SOURCE} characters, no control characters")
-        if not _REGION.fullmatch(region):
+        if region and not _REGION.fullmatch(region):
             bad.add(f"sets[{number}].default_region", _REGION_EXPECTED)
         # PostgreSQL cannot store the character; a trace to the message is not worth refusing the evidence.
         message_id = item.message_id.replace("\0", "\ufffd")
@@ -82,18 +84,26 @@ class RequestReader:
     ) -> list[KeyedIdentifier]:
         """Each once, the strongest first."""
         try:
-            read = [keyed_identifier(item, region.upper(), self._kinds, self._secret) for item in given]
+            read = [self._keyed(item, region) for item in given]
         except InvalidIdentifierError:
             for index, item in enumerate(given):
                 self._identifier(item, region, f"sets[{number}].identifiers[{index}]", bad)
             return []
-        ranks = self._ranks
-        return sorted({item.key: item for item in read}.values(), key=lambda item: (ranks[item.kind], item.key))
+        if len({item.key for item in read}) < len(read):
+            read = list({item.key: item for item in read}.values())
+        read.sort(key=self._strength)
+        return read
+
+    def _keyed(self, item: Identifier, region: str) -> KeyedIdentifier:
+        kind, value, key = item.kind, item.value, item.key
+        if key and value and kind in self._open_kinds:
+            return _verified(self._secret, kind, value, key)
+        return keyed_identifier(item, region.upper(), self._kinds, self._secret)
 
     def _identifier(self, item: Identifier, region: str, path: str, bad: Violations) -> bytes | None:
         """The identifier's key; None after noting what is wrong with it."""
         try:
-            return keyed_identifier(item, region.upper(), self._kinds, self._secret).key
+            return self._keyed(item, region).key
         except InvalidIdentifierError as error:
             field = "kind" if item.kind not in self._kinds else "key" if item.key else "value"
             bad.add(f"{path}.{field}", str(error))
@@ -113,6 +123,15 @@ class RequestReader:
             case _:
                 bad.add(path.removesuffix(".") or "identifier", "expected an identifier or a profile id")
         return Wanted(None, None)
+
+
+@lru_cache(
+    1 << 16
+)  # who is active comes again all the time, and hashing is most of the work; nothing protected is here
+def _verified(secret: bytes, kind: str, value: str, key: bytes) -> KeyedIdentifier:
+    if identifier_key(secret, kind, value) != key:
+        raise InvalidIdentifierError(f"{kind}: expected the key of the value")
+    return KeyedIdentifier(kind, value, key)
 
 
 @lru_cache(4096)  # sources are few and come again all the time

@@ -6,7 +6,6 @@ calls and replicas do at the same time, what is stored in the end is the groupin
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -30,7 +29,6 @@ from sima_identity.store.log import FEED
 _MANY = 2_000
 # Each beginning anew means that another transaction got through, so this many in a row are contention beyond use.
 _ATTEMPTS = 50
-_LONGEST_PAUSE = 0.05  # seconds
 _WORKSPACES = 1024
 
 _meter = meter("sima.identity")
@@ -99,15 +97,15 @@ class Resolver:
     async def _record(self, workspace: str, batch: Batch, known: Collection[bytes]) -> Plan:
         stored = [key for key in batch.identifiers if key in known]
         for attempt in range(_ATTEMPTS):
-            if attempt:
-                _begun_anew.add(1)
-                await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.002 * attempt)))  # noqa: S311
-                stored = list(batch.identifiers)
             try:
                 async with self._database.fast_transaction() as connection:
+                    await graph.begin(connection)
+                    if attempt:  # one at a time, or they would go on overtaking each other
+                        await graph.take_turn(connection, workspace)
                     return await self._attempt(connection, workspace, batch, stored)
             except _OvertakenError:
-                continue
+                _begun_anew.add(1)
+                stored = list(batch.identifiers)
         raise OverloadedError("the identifiers")
 
     async def _attempt(self, connection: Driver, workspace: str, batch: Batch, stored: Sequence[bytes]) -> Plan:
@@ -159,6 +157,7 @@ class Resolver:
         """Group one neighbourhood that was too large for a call; False if there is none."""
         try:
             async with self._database.fast_transaction() as connection:
+                await graph.begin(connection)
                 task = await graph.next_pending(connection)
                 if task is not None:
                     await self._settle(connection, *task)

@@ -1,4 +1,4 @@
-"""Arrays and instants written as text: PostgreSQL reads long arrays so at a fraction of what adapting each item costs."""
+"""Arrays and instants written as text: PostgreSQL reads a long array so for a fraction of what adapting items costs."""
 
 from collections.abc import Iterable
 

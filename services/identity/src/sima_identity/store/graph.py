@@ -37,20 +37,32 @@ _EDGE = f"low, high, {microseconds('first_at')}, refusal"
 
 # Identifiers that are stored; those of them that were seen alone earlier than is stored; edges that are not stored,
 # were seen earlier than is stored (both: false) or have not been looked at (true).
-_READ = f"""SELECT 0::bigint, key, profile_id, shared, blocked FROM identifiers
-    WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)
+# OFFSET 0 keeps each part a look-up by index for every key, whatever the planner thinks of the table's size.
+_READ = f"""SELECT 0::bigint, key, profile_id, shared, blocked
+    FROM unnest(%(keys)s::uuid[]) AS wanted(wanted_key), LATERAL (
+        SELECT key, profile_id, shared, blocked FROM identifiers
+        WHERE workspace = %(workspace)s AND key = wanted_key OFFSET 0) AS found
 UNION ALL
-SELECT -1, wanted.key, NULL, NULL, NULL
-    FROM unnest(%(alone)s::uuid[], %(alone_at)s::bigint[]) AS wanted(key, seen_at)
-    JOIN identifiers ON (identifiers.workspace, identifiers.key) = (%(workspace)s, wanted.key)
+SELECT -1, key, NULL, NULL, NULL
+    FROM unnest(%(alone)s::uuid[], %(alone_at)s::bigint[]) AS wanted(wanted_key, seen_at), LATERAL (
+        SELECT key, first_seen_at FROM identifiers
+        WHERE workspace = %(workspace)s AND key = wanted_key OFFSET 0) AS found
     WHERE first_seen_at > {instant("seen_at")}
 UNION ALL
-SELECT wanted.number, NULL, NULL, edges.first_at <= {instant("seen_at")}, NULL
+SELECT wanted.number, NULL, NULL, first_at <= {instant("seen_at")}, NULL
     FROM unnest(%(low)s::uuid[], %(high)s::uuid[], %(source)s::integer[], %(seen_at)s::bigint[])
         WITH ORDINALITY AS wanted(low, high, source, seen_at, number)
-    LEFT JOIN edges ON (edges.workspace, edges.low, edges.high, edges.evidence, edges.source)
-        = (%(workspace)s, wanted.low, wanted.high, %(evidence)s, (%(sources)s::text[])[wanted.source])
-    WHERE (edges.first_at <= {instant("seen_at")} AND edges.refusal IS DISTINCT FROM 'pending') IS NOT TRUE"""
+    LEFT JOIN LATERAL (
+        SELECT first_at, refusal FROM edges
+        WHERE workspace = %(workspace)s AND low = wanted.low AND high = wanted.high
+            AND evidence = %(evidence)s AND source = (%(sources)s::text[])[wanted.source] OFFSET 0
+    ) AS found ON true
+    WHERE (first_at <= {instant("seen_at")} AND refusal IS DISTINCT FROM 'pending') IS NOT TRUE"""
+
+# Statements of a transaction that records look up keys, and nothing else.
+_BEGIN = """SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true)"""
+_TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('sima turn ' || %s, 0))"
 
 _LOCK = f"""SELECT {_STORED}, (changed_epoch, changed_xid) > ({CURRENT_EPOCH}, pg_current_xact_id())
     FROM identifiers WHERE workspace = %s AND key = ANY(%s) ORDER BY key FOR NO KEY UPDATE"""
@@ -114,7 +126,7 @@ _WRITE_REFUSALS = """UPDATE edges SET refusal = given.refusal
     WHERE (edges.workspace, edges.low, edges.high) = (%s, given.low, given.high)"""
 
 _NEXT_PENDING = """SELECT workspace, key FROM pending
-    WHERE pg_try_advisory_xact_lock(hashtextextended('settle ' || workspace, 0)) LIMIT 1"""
+    WHERE pg_try_advisory_xact_lock(hashtextextended('sima turn ' || workspace, 0)) LIMIT 1"""
 
 
 @dataclass(slots=True)
@@ -163,6 +175,16 @@ async def read(connection: Driver, workspace: str, batch: Batch) -> Reading:
             reading.missing.append(edges[number - 1])
     reading.unknown = (batch.identifiers.keys() - reading.states.keys()) | earlier
     return reading
+
+
+async def begin(connection: Driver) -> None:
+    """Begin a transaction that records."""
+    await execute(connection, _BEGIN)
+
+
+async def take_turn(connection: Driver, workspace: str) -> None:
+    """Wait until no other transaction of the workspace has the turn, and have it until this one ends."""
+    await execute(connection, _TAKE_TURN, (workspace,))
 
 
 async def read_identifiers(connection: Driver, workspace: str, keys: Iterable[bytes]) -> list[Stored]:
@@ -266,7 +288,7 @@ async def add_pending(connection: Driver, workspace: str, keys: Iterable[bytes])
 
 
 async def next_pending(connection: Driver) -> tuple[str, bytes] | None:
-    """Give one workspace and identifier to look around, of a workspace that no other replica is at.
+    """Give one workspace and identifier to look around, and the workspace's turn; only if that is to be had at once.
 
     The row itself is not locked: who wants it must have the identifiers first, like everybody.
     """

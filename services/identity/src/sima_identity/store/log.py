@@ -18,7 +18,9 @@ EVIDENCE = "evidence"
 _CHANGE = "key, kind, value, previous_profile_id, changes.profile_id, changes.shared, changes.blocked, changed_at"
 # Values are kept in one place only, from which they can be erased.
 _WITH_VALUES = f"""SELECT {FEED_ORDER}, {_CHANGE}
-    FROM changes LEFT JOIN (SELECT key, value FROM identifiers WHERE workspace = %(workspace)s) AS known USING (key)
+    FROM changes LEFT JOIN LATERAL (
+        SELECT value FROM identifiers WHERE workspace = %(workspace)s AND key = changes.key OFFSET 0
+    ) AS known ON true
     ORDER BY {FEED_ORDER}"""
 _PAGE = f"""WITH changes AS (
         SELECT * FROM profile_changes WHERE workspace = %(workspace)s AND {FEED_RANGE}
@@ -55,11 +57,11 @@ async def list_changes(
 ) -> list[Change]:
     """Read changes of an identifier, or by which a profile gained or lost identifiers; the oldest first."""
     by = "key = %(key)s" if subject.key else "(profile_id = %(profile_id)s OR previous_profile_id = %(profile_id)s)"
-    # Materialized, for else the order could be had from the index of the feed, by reading the feed.
+    # Materialized and without workspace, for else workspace and order could be had by reading the whole feed.
     query = f"""WITH of_subject AS MATERIALIZED (
-            SELECT * FROM profile_changes WHERE workspace = %(workspace)s AND {by}
+            SELECT * FROM profile_changes WHERE {by}
         ), changes AS (
-            SELECT * FROM of_subject WHERE {_AFTER} ORDER BY {FEED_ORDER} LIMIT %(limit)s
+            SELECT * FROM of_subject WHERE workspace = %(workspace)s AND {_AFTER} ORDER BY {FEED_ORDER} LIMIT %(limit)s
         ) {_WITH_VALUES}"""
     place = after or START
     parameters = {
