@@ -20,6 +20,7 @@ from sima.profile.v1 import profile_service_pb2 as pb
 from sima.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from sima.type.v1.fact_pb2 import Fact
 from sima.type.v1.identifier_pb2 import Identifier
+from sima_identity.policy import Policy
 from sima_identity.service import assembled as identity_assembled
 from sima_identity.service import configured_policy
 from sima_identity.settings import IdentitySettings
@@ -134,10 +135,10 @@ def records(data: bytes) -> list[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def identity_started(settings: IdentitySettings) -> AsyncIterator[str]:
+async def identity_started(settings: IdentitySettings, policy: Policy | None = None) -> AsyncIterator[str]:
     """An identity service that serves while the block runs; gives its address."""
     async with (
-        identity_assembled(settings, configured_policy(settings)) as service,
+        identity_assembled(settings, policy or configured_policy(settings)) as service,
         served(settings, [service.servicer], background=service.background, on_stop=[service.wakeups.close]) as address,
     ):
         yield address

@@ -1,6 +1,7 @@
 """Facts come in: new, again, bad, or with another content."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -11,6 +12,7 @@ from sima.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from sima.type.v1.fact_pb2 import Event, Fact, TraitObservation
 from sima.type.v1.identifier_pb2 import Identifier
 from sima.type.v1.value_pb2 import Value
+from sima_identity.service import configured_policy
 from sima_runtime.errors import InvalidFieldsError
 
 from .conftest import (
@@ -196,3 +198,23 @@ async def test_nothing_is_accepted_while_identity_is_away(twin_url: str, workspa
     assert [error.value.code() for error in (ingest, asked)] == [grpc.StatusCode.UNAVAILABLE] * 2
     assert [error.value.details() for error in (ingest, asked)] == ["identity does not answer"] * 2
     assert (await stored(twin))["facts"] == 0
+
+
+async def test_what_only_identity_refuses_never_fails_its_batch(
+    twin_url: str, workspace_key_file: Path, twin: Stack
+) -> None:
+    """An identity service of another version, which does not know a kind, costs the facts that name it and no other."""
+    named = Fact(source="crm", identifiers=[email("ada"), Identifier(kind="loyalty_card", value="1")])
+    own = identity_settings(twin_url, workspace_key_file)
+    policy = configured_policy(own)
+    older = replace(policy, kinds={name: kind for name, kind in policy.kinds.items() if name != "loyalty_card"})
+    async with (
+        identity_started(own, older) as identity_address,
+        profile_started(profile_settings(twin_url, workspace_key_file, identity_address)) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        request = pb.IngestRequest(facts=[viewed("m1"), named, viewed("m2"), Fact()])
+        metadata = (("sima-workspace", twin.workspace),)
+        results = (await ProfileServiceStub(channel).Ingest(request, metadata=metadata)).results
+    assert outcomes(list(results)) == [ACCEPTED, REFUSED, ACCEPTED, REFUSED]
+    assert [violation.field for violation in results[1].violations] == ["identifiers[1].kind"]

@@ -1,5 +1,7 @@
 """What the profile service asks identity, in terms of its own domain."""
 
+import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,6 +9,7 @@ from typing import NamedTuple
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from sima_runtime.clients import ServiceClient
+from sima_runtime.errors import Violation
 from sima_runtime.wire import KeyedIdentifier, identifier_to_proto
 
 from sima_profile.facts import CheckedFact
@@ -81,6 +84,15 @@ class Identity:
         request = pb.WatchProfileChangesRequest(cursor=cursor, until_now=until_now)
         async for page in self._client.stream(self._stub.WatchProfileChanges, request, workspace=workspace):
             yield Changes({change.identifier.key: _standing(change) for change in page.changes}, page.cursor)
+
+
+def by_item(violations: Iterable[Violation], field: str) -> dict[int, tuple[Violation, ...]]:
+    """Group what identity finds wrong with items of a list, by their number; paths begin at the item."""
+    found: defaultdict[int, list[Violation]] = defaultdict(list)
+    for violation in violations:
+        if match := re.fullmatch(rf"{field}\[(\d+)\]\.(.+)", violation.field):
+            found[int(match[1])].append(Violation(match[2], violation.description))
+    return {number: tuple(items) for number, items in found.items()}
 
 
 def _lookup_key(key: KeyOrProfile) -> pb.LookupKey:

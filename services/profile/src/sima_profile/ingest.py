@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from sima.type.v1 import fact_pb2
@@ -13,7 +13,7 @@ from sima_runtime.feeds import notify
 from sima_profile.batch import Arrival, Outcome, outcomes, settle, winners
 from sima_profile.facts import CheckedFact
 from sima_profile.following import OwnerFollower
-from sima_profile.identity import Identity
+from sima_profile.identity import Identity, by_item
 from sima_profile.message_identity import fact_id
 from sima_profile.metrics import facts_received
 from sima_profile.rows import Owned, consent_rows, fact_row, observation_rows
@@ -70,47 +70,64 @@ class Ingestion:
         """
         now = time.time_ns() // 1000
         refused, facts = self._read(workspace, messages, now)
-        accepted = iter(await self._accept(workspace, facts, now) if facts else [])
-        results = [refused.get(i) or next(accepted) for i in range(len(messages))]
-        for outcome, number in Counter(result.outcome for result in results).items():
+        results = refused | (await self._accept(workspace, facts, now) if facts else {})
+        for outcome, number in Counter(result.outcome for result in results.values()).items():
             facts_received.add(number, {"outcome": outcome.name.lower()})
-        return results
+        return [results[place] for place in range(len(messages))]
 
     def _read(
         self, workspace: str, messages: Sequence[fact_pb2.Fact], now: int
-    ) -> tuple[dict[int, Result], list[CheckedFact]]:
+    ) -> tuple[dict[int, Result], dict[int, CheckedFact]]:
+        """Return what is refused and what is taken, by place in the batch."""
         reader = FactReader(workspace, self._identifiers, now)
         refused: dict[int, Result] = {}
-        facts: list[CheckedFact] = []
-        for i, message in enumerate(messages):
+        facts: dict[int, CheckedFact] = {}
+        for place, message in enumerate(messages):
             try:
-                facts.append(reader.fact(message))
+                facts[place] = reader.fact(message)
             except InvalidFieldsError as error:
-                refused[i] = Result(Outcome.REFUSED, violations=error.violations)
+                refused[place] = Result(Outcome.REFUSED, violations=error.violations)
         return refused, facts
 
-    async def _accept(self, workspace: str, facts: list[CheckedFact], now: int) -> list[Result]:
+    async def _accept(self, workspace: str, facts: dict[int, CheckedFact], now: int) -> dict[int, Result]:
         await self._followed.register(workspace)
-        times = await self._times(workspace, facts, now)
-        belongings = await self._identity.resolve(facts, times)
+        times = await self._times(workspace, facts.values(), now)
+        try:
+            belongings = await self._identity.resolve(facts.values(), times)
+        except InvalidFieldsError as error:
+            return await self._accept_others(workspace, facts, now, error)
         arrivals = [
             Arrival(fact_id(fact.message, at), at, fact, belonging)
-            for fact, at, belonging in zip(facts, times, belongings, strict=True)
+            for fact, at, belonging in zip(facts.values(), times, belongings, strict=True)
         ]
         became = await self._append(workspace, arrivals, now)
-        return [
-            Result(outcome, arrival.id, arrival.belonging.profile_id)
-            for outcome, arrival in zip(became, arrivals, strict=True)
-        ]
+        return {
+            place: Result(outcome, arrival.id, arrival.belonging.profile_id)
+            for place, outcome, arrival in zip(facts, became, arrivals, strict=True)
+        }
 
-    async def _times(self, workspace: str, facts: Sequence[CheckedFact], now: int) -> list[int]:
+    async def _accept_others(
+        self, workspace: str, facts: dict[int, CheckedFact], now: int, error: InvalidFieldsError
+    ) -> dict[int, Result]:
+        """Refuse what identity refuses (it may know other kinds of identifiers, or be of another version)."""
+        places = list(facts)
+        refused = {
+            places[number]: Result(Outcome.REFUSED, violations=violations)
+            for number, violations in by_item(error.violations, "sets").items()
+        }
+        if not refused:
+            raise error
+        others = {place: fact for place, fact in facts.items() if place not in refused}
+        return refused | (await self._accept(workspace, others, now) if others else {})
+
+    async def _times(self, workspace: str, facts: Collection[CheckedFact], now: int) -> list[int]:
         """Return when each fact happened; the first arrival stands in for a time that the message does not state."""
         timeless = {fact.message for fact in facts if fact.stated_at is None}
         if not timeless:
             return [fact.stated_at or 0 for fact in facts]
         async with self._database.fast_transaction() as connection:
             first = await appending.first_times(connection, workspace, timeless, now)
-        return [first[fact.message] if fact.stated_at is None else fact.stated_at for fact in facts]
+        return [first.get(fact.message, now) if fact.stated_at is None else fact.stated_at for fact in facts]
 
     async def _append(self, workspace: str, arrivals: Sequence[Arrival], now: int) -> list[Outcome]:
         if not self._followed.agrees(workspace, [arrival.belonging for arrival in arrivals]):
@@ -124,9 +141,10 @@ class Ingestion:
             stored = await appending.contents(append, there) if there else {}
             if stored or len(best) < len(arrivals):
                 await _settle(append, arrivals, owned, stored)
-            await appending.append_observations(append, observation_rows(owned.values()))
-            await appending.append_consents(append, consent_rows(owned.values()))
-            await notify(connection, CHANNEL, workspace)
+            if owned:
+                await appending.append_observations(append, observation_rows(owned.values()))
+                await appending.append_consents(append, consent_rows(owned.values()))
+                await notify(connection, CHANNEL, workspace)
         return outcomes(arrivals, stored)
 
 
