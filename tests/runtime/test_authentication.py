@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from grpc_status import rpc_status
 from sima.identity.v1.identity_service_pb2 import LookupRequest, ResolveRequest, WatchProfileChangesRequest
 from sima_runtime.auth import Tokens
 from sima_runtime.context import acting_for
-from sima_runtime.errors import FixConfigurationError, UnauthenticatedError
+from sima_runtime.errors import FixConfigurationError, RemoteError, UnauthenticatedError
 from sima_runtime.settings import ClientSettings, ServiceSettings
 
 from .conftest import SERVICE, Served, ServeTold, Told, eventually
@@ -140,6 +141,35 @@ async def test_client_presents_its_token_and_workspace(serve_told: ServeTold, tm
     with acting_for("two"):
         await server.client.call(server.stub.Resolve, ResolveRequest())
     assert server.told.workspaces == ["one", "two"]
+
+
+async def test_client_presents_a_changed_token(serve_told: ServeTold, tmp_path: Path) -> None:
+    """A client goes over to a new token of its own without a restart."""
+    mine = tmp_path / "token"
+    mine.write_text("old-token")
+    tokens = write_tokens(tmp_path / "tokens.json", ACME)
+    client = ClientSettings(client_token_file=mine)
+    server = await serve_told(Told(), ServiceSettings(token_file=tokens, drain_seconds=0.1), client)
+    with pytest.raises(RemoteError):
+        await server.client.call(server.stub.Resolve, ResolveRequest())
+    mine.write_text("acme-token")
+
+    async def gets_in() -> bool:
+        with suppress(RemoteError):
+            await server.client.call(server.stub.Resolve, ResolveRequest())
+        return bool(server.told.workspaces)
+
+    await eventually(gets_in)
+    assert server.told.workspaces == ["acme"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"two\nlines", b"\xff\xfe"])
+async def test_unfit_client_token_stops_the_start(serve_told: ServeTold, tmp_path: Path, content: bytes | None) -> None:
+    """A client that is to present a token never goes without one."""
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    with pytest.raises(FixConfigurationError, match="client_token_file"):
+        await serve_told(Told(), None, ClientSettings(client_token_file=tmp_path / "token"))
 
 
 async def test_open_server_takes_the_named_workspace_or_main(serve_told: ServeTold) -> None:

@@ -8,24 +8,19 @@ The workspace `*` stands for Sima's own services: they name the workspace in eac
 """
 
 import hashlib
-import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import structlog
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sima_runtime.context import is_workspace_name
 from sima_runtime.errors import FixConfigurationError, UnauthenticatedError, WorkspaceNotAllowedError
+from sima_runtime.watched import CHECK_SECONDS, WatchedFile
 
 ANY_WORKSPACE = "*"
 DEFAULT_WORKSPACE = "main"
-_CHECK_SECONDS = 1.0
-
-_log = structlog.get_logger()
 
 
 class _Entry(BaseModel):
@@ -75,21 +70,13 @@ class Credential:
 class Tokens:
     """The credentials of a token file."""
 
-    def __init__(self, path: Path, check_seconds: float = _CHECK_SECONDS) -> None:
-        """Read the file.
-
-        Args:
-            path: The file.
-            check_seconds: How often at most to look whether it changed.
+    def __init__(self, path: Path, check_seconds: float = CHECK_SECONDS) -> None:
+        """Read the file; `check_seconds` says how often at most to look whether it changed.
 
         Raises:
             FixConfigurationError: It cannot be read or is malformed.
         """
-        self._path = path
-        self._check_seconds = check_seconds
-        self._version = _version(path)
-        self._credentials = _read(path)
-        self._checked = time.monotonic()
+        self._file = WatchedFile("token_file", path, _parse, check_seconds)
 
     def credential(self, token: str) -> Credential:
         """Return the credential of a token.
@@ -97,39 +84,15 @@ class Tokens:
         Raises:
             UnauthenticatedError: Nobody has this token.
         """
-        self._reload_if_changed()
-        credential = self._credentials.get(hashlib.sha256(token.encode()).hexdigest())
+        credential = self._file.current().get(hashlib.sha256(token.encode()).hexdigest())
         if credential is None:
             raise UnauthenticatedError
         return credential
 
-    def _reload_if_changed(self) -> None:
-        now = time.monotonic()
-        if now - self._checked < self._check_seconds:
-            return
-        self._checked = now
-        try:
-            version = _version(self._path)
-            if version != self._version:
-                self._credentials, self._version = _read(self._path), version
-                _log.info("tokens_reloaded", credentials=len(self._credentials))
-        except FixConfigurationError:  # better the tokens of a moment ago than nobody served
-            _log.exception("tokens_not_reloaded")
 
-
-def _version(path: Path) -> tuple[int, int, int]:
+def _parse(content: bytes) -> Mapping[str, Credential]:
     try:
-        stat = os.stat(path)
-    except OSError as error:
-        raise FixConfigurationError("token_file must be a readable file") from error
-    return stat.st_mtime_ns, stat.st_ino, stat.st_size
-
-
-def _read(path: Path) -> Mapping[str, Credential]:
-    try:
-        entries = _Entries.validate_json(path.read_bytes())
-    except OSError as error:
-        raise FixConfigurationError("token_file must be a readable file") from error
+        entries = _Entries.validate_json(content)
     except ValidationError as error:
         problems = [(detail["loc"], detail["msg"]) for detail in error.errors(include_input=False)]
         raise FixConfigurationError(f"token_file is malformed: {problems}") from None

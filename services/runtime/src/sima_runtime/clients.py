@@ -22,9 +22,11 @@ from sima_runtime.server import LARGEST_MESSAGE
 from sima_runtime.settings import ClientSettings
 from sima_runtime.statuses import status_error
 from sima_runtime.tls import channel_credentials
+from sima_runtime.watched import WatchedFile
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
+Metadata = tuple[tuple[str, str], ...]
 
 #: Every write is idempotent, so what did not arrive may be sent again; anything else is the caller's to decide.
 SERVICE_CONFIG = {
@@ -62,7 +64,7 @@ class ServiceClient:
         self.service = service
         self.channel = open_channel(address, settings)
         self._timeout = settings.client_timeout_seconds
-        self._authorization = _authorization(settings.client_token_file)
+        self._token = _token(settings.client_token_file)
 
     async def call(
         self,
@@ -116,9 +118,9 @@ class ServiceClient:
         seconds = self._timeout if deadline is None else deadline
         return seconds if left is None else min(seconds, left)
 
-    def _metadata(self, workspace: str | None) -> tuple[tuple[str, str], ...]:
+    def _metadata(self, workspace: str | None) -> Metadata:
         call = current_or_none()
-        metadata = self._authorization
+        metadata = self._token.current() if self._token is not None else ()
         if call is not None:
             metadata = (*metadata, (REQUEST_ID, call.request_id))
             workspace = workspace or call.workspace
@@ -140,10 +142,15 @@ def open_channel(address: str, settings: ClientSettings) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(address, credentials, options)
 
 
-def _authorization(token_file: Path | None) -> tuple[tuple[str, str], ...]:
-    if token_file is None:
-        return ()
+def _token(path: Path | None) -> WatchedFile[Metadata] | None:
+    return None if path is None else WatchedFile("client_token_file", path, _authorization)
+
+
+def _authorization(content: bytes) -> Metadata:
     try:
-        return ((AUTHORIZATION, f"Bearer {token_file.read_text().strip()}"),)
-    except OSError as error:
-        raise FixConfigurationError("client_token_file must be a readable file") from error
+        token = content.decode("ascii").strip()
+    except UnicodeDecodeError:
+        token = ""
+    if not token or not token.isprintable():
+        raise FixConfigurationError("client_token_file must hold one token")
+    return ((AUTHORIZATION, f"Bearer {token}"),)
