@@ -1,7 +1,8 @@
 """What a condition can come to for a person about whom some facts are absent.
 
-The planner asks it whether a condition can hold without any rows of a table: if not, the table's own people are all
-that need to be looked at. The answer may only err towards "it can".
+The planner asks it about people without any row in a table. If the condition cannot hold for them, the table's own
+people are all that need to be looked at; if it must hold, it is enough to find those for whom it does not. The answer
+may have too many outcomes, never too few.
 """
 
 import operator
@@ -23,7 +24,9 @@ from sima_segment.rules.tree import (
     Member,
     Node,
     Not,
+    OneOf,
     Or,
+    TextTest,
     Trait,
 )
 
@@ -43,21 +46,17 @@ _CALCULATE: Final[Mapping[str, Callable[[float, float], float]]] = {
 }  # fmt: skip
 
 
-def can_hold(node: Node, absent: Absent) -> bool:
-    """Whether a condition can be true for a person without the facts that `absent` names."""
-    return True in _truths(node, absent)
-
-
-def _truths(node: Node, absent: Absent) -> Truths:
+def outcomes(node: Node, absent: Absent) -> Truths:
+    """Return what a condition can come to for a person without the facts that `absent` names; None is missing."""
     match node:
         case And(terms):
-            return reduce(_both, (_truths(each, absent) for each in terms))
+            return reduce(_both, (outcomes(each, absent) for each in terms))
         case Or(terms):
-            return _negated(reduce(_both, (_negated(_truths(each, absent)) for each in terms)))
+            return _negated(reduce(_both, (_negated(outcomes(each, absent)) for each in terms)))
         case Not(of):
-            return _negated(_truths(of, absent))
+            return _negated(outcomes(of, absent))
         case Choice():
-            return frozenset[bool | None]().union(*(_truths(each, absent) for each in _branches(node, absent)))
+            return frozenset[bool | None]().union(*(outcomes(each, absent) for each in _branches(node, absent)))
         case Compare(sign, left, right):
             return _compared(sign, _value(left, absent), _value(right, absent))
         case _:
@@ -70,6 +69,10 @@ def _of_fact(node: Node, absent: Absent) -> Truths:
             return frozenset({False})
         case Member() | Consent() if absent(node):
             return frozenset({False})
+        case OneOf(value, options):
+            return _among(_value(value, absent), options)
+        case TextTest(_, text, part) if None in (_value(text, absent), _value(part, absent)):
+            return frozenset({None})
         case Constant() | Trait() | Aggregate():
             return _ALL if (value := _value(node, absent)) is _ANY else frozenset({cast(bool | None, value)})
         case _:
@@ -85,7 +88,7 @@ def _negated(truths: Truths) -> Truths:
 
 
 def _branches(choice: Choice, absent: Absent) -> tuple[Node, ...]:
-    truths = _truths(choice.condition, absent)
+    truths = outcomes(choice.condition, absent)
     then = (choice.then,) if True in truths else ()
     return (*then, choice.otherwise) if truths - {True} else then
 
@@ -94,6 +97,12 @@ def _compared(sign: str, left: Value, right: Value) -> Truths:
     if left is None or right is None:
         return frozenset({None})
     return _ALL if _ANY in (left, right) else frozenset({_COMPARE[sign](left, right)})
+
+
+def _among(value: Value, options: tuple[Constant, ...]) -> Truths:
+    if value is None:
+        return frozenset({None})
+    return _ALL if value is _ANY else frozenset({any(value == each.value for each in options)})
 
 
 def _value(node: Node, absent: Absent) -> Value:

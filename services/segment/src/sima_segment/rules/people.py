@@ -17,7 +17,7 @@ from sima_segment.rules import tables
 from sima_segment.rules.catalogue import Catalogue
 from sima_segment.rules.joins import Evaluated, evaluated, sources_of
 from sima_segment.rules.normal import normal
-from sima_segment.rules.outcomes import can_hold
+from sima_segment.rules.outcomes import Truths, outcomes
 from sima_segment.rules.references import walk
 from sima_segment.rules.schema import PERSON
 from sima_segment.rules.tables import Source, source_of
@@ -128,16 +128,17 @@ class _Planner:
     def _leaf(self, node: Node) -> PersonSet:
         """Return for whom a condition holds that is looked at as a whole."""
         sources = sources_of(node, self.catalogue)
-        optional = [each for each in sources if self._can_hold_without(node, each)]
-        if len(sources) == len(optional) == 1:
+        without = {source: self._outcomes_without(node, source) for source in sources}
+        if [*without.values()] == [{True}]:
             found = evaluated(node, sources, (), self.catalogue)
             return PersonSet(exclude=(_where(found, ~found.truth.fill_null(False)),))
-        required = [each for each in sources if each not in optional]
+        optional = [source for source in sources if True in without[source]]
+        required = [source for source in sources if True not in without[source]]
         found = evaluated(node, required, optional, self.catalogue)
         return PersonSet(include=(_where(found, found.truth),))
 
-    def _can_hold_without(self, node: Node, source: Source) -> bool:
-        return can_hold(node, lambda each: source_of(each, self.catalogue) in (source, None))
+    def _outcomes_without(self, node: Node, source: Source) -> Truths:
+        return outcomes(node, lambda each: source_of(each, self.catalogue) in (source, None))
 
 
 def _where(found: Evaluated, condition: ir.Value) -> Relation:
