@@ -6,6 +6,7 @@ from textwrap import dedent, indent
 import pytest
 from sima_sdk.testing.contract import Contract
 from sima_sdk.testing.functions import SegmentFunctionContract
+from sima_sdk.testing.kinds import IdentifierKindContract
 from sima_sdk.testing.pull import PullConnectorContract
 from sima_sdk.testing.push import PushConnectorContract
 
@@ -187,6 +188,7 @@ import itertools, pytest
 from dataclasses import replace
 from sima_sdk import *
 from sima_sdk.files import in_pages, one_by_one, read_csv
+from sima_sdk.testing.kinds import IdentifierKindContract
 from sima_sdk.testing.pull import PullConnectorContract, PullSubject
 
 COUNT = itertools.count()
@@ -313,7 +315,61 @@ FUNCTION_FAULTS = {
 }
 
 
+KIND = """
+import itertools, pytest
+from sima_sdk import IdentifierKind, InvalidIdentifierError
+from sima_sdk.testing.kinds import IdentifierKindContract, KindSubject
+
+COUNT = itertools.count()
+
+def number(value, region):
+    digits = "".join(character for character in value if character in "0123456789")
+    if len(digits) != 4:
+        raise InvalidIdentifierError("locker: expected four digits")
+    return digits
+
+normalise = number
+FAULT
+
+class TestLocker(IdentifierKindContract):
+    @pytest.fixture
+    def subject(self):
+        return KindSubject(
+            IdentifierKind("locker", normalise, 50, strong=True),
+            spellings={"12-34": "1234", " 1234 ": "1234"},
+            wrong=("", "12", "north"),
+        )
+"""
+
+KIND_FAULTS = {
+    "a spelling that stays as it is": (
+        "test_every_spelling_has_its_normal_form",
+        "normalise = lambda value, region: value if number(value, region) else ''",
+    ),
+    "a normal form of the normal form": (
+        "test_a_normal_form_is_its_own",
+        "normalise = lambda value, region: '12 34' if value == '1234' else number(value, region)",
+    ),
+    "anything goes": (
+        "test_a_wrong_value_is_refused",
+        "normalise = lambda value, region: number(value, region) if '1' in value else '1234'",
+    ),
+    "an exception of its own": (
+        "test_mutated_values_break_nothing",
+        "normalise = lambda value, region: number(value, region) if value.encode() else ''",
+    ),
+    "a reason that repeats the value": (
+        "test_mutated_values_break_nothing",
+        """
+        def normalise(value, region):
+            if "@" in value: raise InvalidIdentifierError(f"locker: {value} is none")
+            return number(value, region)
+        """,
+    ),
+}
+
 SUITES = {
+    IdentifierKindContract: (KIND, KIND_FAULTS),
     PushConnectorContract: (PUSH, PUSH_FAULTS),
     PullConnectorContract: (PULL, PULL_FAULTS),
     SegmentFunctionContract: (FUNCTION, FUNCTION_FAULTS),
@@ -324,7 +380,7 @@ QUICK = ("--sima-mutations=300", "-pno:cacheprovider", "-pno:asyncio", "-pno:xdi
 def plugin(template: str, fault: str = "") -> str:
     """Return a test module with a plugin that has a fault: a method of its class, or a line of its own."""
     code = dedent(fault)
-    return template.replace("FAULT", code if "TestFunction" in template else indent(code, "    "))
+    return template.replace("FAULT", indent(code, "    ") if "class Good" in template else code)
 
 
 def broken_promises(pytester: pytest.Pytester, modules: Sequence[str]) -> list[set[str]]:

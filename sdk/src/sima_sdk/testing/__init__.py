@@ -3,4 +3,5 @@
 - `sima_sdk.testing.push.PushConnectorContract`: connectors that are called.
 - `sima_sdk.testing.pull.PullConnectorContract`: connectors that read files.
 - `sima_sdk.testing.functions.SegmentFunctionContract`: functions of the rule language.
+- `sima_sdk.testing.kinds.IdentifierKindContract`: kinds of identifiers.
 """

@@ -2,7 +2,7 @@
 
 import pytest
 
-for suite in ("contract", "functions", "pull", "push", "soundness"):
+for suite in ("contract", "functions", "kinds", "pull", "push", "soundness"):
     pytest.register_assert_rewrite(f"sima_sdk.testing.{suite}")
 
 MUTATIONS_OPTION = "--sima-mutations"
