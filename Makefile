@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+JOBS   ?= 2
 DISTS  := protos sdk services/runtime services/identity services/profile services/segment services/collector cli \
           $(sort $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml))))
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
@@ -38,7 +39,7 @@ up: $(VENV)/.installed     ## start PostgreSQL, identity, profile, segment and c
 	@$(BIN)/sima up $(ARGS)
 
 test: $(VENV)/.installed-dev ## run the whole test suite
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff, mypy, buf lint, generated code up to date
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

@@ -96,6 +96,13 @@ def own_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker run all tests of the stack, so that there is one stack."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("stack"))
+
+
 @pytest.fixture(scope="session")
 def stack(own_folder: Path) -> Iterator[Stack]:
     """Everything on this machine, ended by SIGTERM and without a process left behind."""
