@@ -1,18 +1,22 @@
 """The segment service beside real identity and profile services, on real PostgreSQL, with a clock that tests set."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import UUID
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID, uuid4
 
 import orjson
+import psycopg
 import pyarrow as pa
 import pytest
+import pytest_asyncio
 from google.protobuf.field_mask_pb2 import FieldMask
+from psycopg import sql
 from sima.profile.v1 import profile_service_pb2 as profile_pb
 from sima.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from sima.segment.v1 import segment_service_pb2 as pb
@@ -24,6 +28,7 @@ from sima_identity.settings import IdentitySettings
 from sima_profile.service import assembled as profile_assembled
 from sima_profile.settings import ProfileSettings
 from sima_runtime.clients import ServiceClient
+from sima_runtime.migrations import migrate
 from sima_runtime.server import served
 from sima_runtime.settings import ClientSettings
 from sima_segment.projection import ChangePage, FactPage
@@ -39,6 +44,8 @@ TRAITS: Mapping[str, Any] = {
 }
 #: Answers within this are due; a test that waits longer has failed.
 PATIENCE = 60.0
+#: Readers of feeds are woken when there is something; looking all the time would only keep the machine busy.
+SELDOM = 3.0
 
 
 @dataclass
@@ -65,7 +72,8 @@ class World:
     workspace: str
     clock: Clock
     data_dir: Path
-    segments: SegmentServiceStub = field(init=False)
+    database_url: str
+    segments: Any = field(init=False)
 
     def __post_init__(self) -> None:
         self.segments = SegmentServiceStub(self.segment.channel)
@@ -81,14 +89,16 @@ class World:
     async def create(self, name: str, rule: str, description: str = "") -> pb.Segment:
         """Create a segment."""
         request = pb.CreateSegmentRequest(segment=pb.Segment(name=name, rule=rule, description=description))
-        return (await self.call("CreateSegment", request)).segment
+        created: pb.CreateSegmentResponse = await self.call("CreateSegment", request)
+        return created.segment
 
-    async def update(self, name: str, *fields: str, **values: str) -> pb.Segment:
+    async def update(self, name: str, *fields: str, **values: Any) -> pb.Segment:
         """Change fields of a segment; without names, all that are given."""
         request = pb.UpdateSegmentRequest(segment=pb.Segment(name=name, **values))
         if fields:
             request.update_mask.CopyFrom(FieldMask(paths=fields))
-        return (await self.call("UpdateSegment", request)).segment
+        updated: pb.UpdateSegmentResponse = await self.call("UpdateSegment", request)
+        return updated.segment
 
     async def delete(self, name: str) -> None:
         """Delete a segment."""
@@ -96,11 +106,14 @@ class World:
 
     async def get(self, name: str) -> pb.Segment:
         """Ask for a segment."""
-        return (await self.call("GetSegment", pb.GetSegmentRequest(name=name))).segment
+        found: pb.GetSegmentResponse = await self.call("GetSegment", pb.GetSegmentRequest(name=name))
+        return found.segment
 
     async def preview(self, rule: str, sample_size: int = 0) -> pb.PreviewSegmentResponse:
         """Try a rule."""
-        return await self.call("PreviewSegment", pb.PreviewSegmentRequest(rule=rule, sample_size=sample_size))
+        request = pb.PreviewSegmentRequest(rule=rule, sample_size=sample_size)
+        shown: pb.PreviewSegmentResponse = await self.call("PreviewSegment", request)
+        return shown
 
     async def members(self, name: str) -> set[str]:
         """All members of a segment, page by page."""
@@ -115,9 +128,9 @@ class World:
 
     async def memberships(self, kind: str, value: str) -> pb.GetMembershipsResponse:
         """Ask for the segments of a person."""
-        return await self.call(
-            "GetMemberships", pb.GetMembershipsRequest(identifier=Identifier(kind=kind, value=value))
-        )
+        request = pb.GetMembershipsRequest(identifier=Identifier(kind=kind, value=value))
+        found: pb.GetMembershipsResponse = await self.call("GetMemberships", request)
+        return found
 
     async def who(self, kind: str, value: str) -> str:
         """The profile id of today of an identifier."""
@@ -313,22 +326,49 @@ def json_of(value: Any) -> str:
 
 @pytest.fixture
 def clock() -> Clock:
-    """The clock of the segment service."""
+    """The clock of a segment service."""
     return Clock()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def upstream(migrated: Callable[[str], str], workspace_key_file: Path) -> AsyncIterator[Mapping[str, str]]:
-    """Addresses of running identity and profile services."""
-    common = {"workspace_key_file": workspace_key_file, "feed_poll_seconds": 0.05}
+    """Addresses of identity and profile services that run as long as the tests do."""
     async with AsyncExitStack() as stack:
-        identity = IdentitySettings(database_url=migrated("sima_identity"), settle_seconds=0.05, **common)
+        identity = IdentitySettings(
+            database_url=migrated("sima_identity"),
+            workspace_key_file=workspace_key_file,
+            settle_seconds=0.1,
+            feed_poll_seconds=SELDOM,
+            plugins=None,
+            most_identifiers=5_000,
+            neighbourhood_limit=10_000,
+        )
         identity_address = await _serve(stack, identity, identity_assembled(identity))
         profile = ProfileSettings(
-            database_url=migrated("sima_profile"), identity_address=identity_address, traits=TRAITS, **common
+            database_url=migrated("sima_profile"),
+            workspace_key_file=workspace_key_file,
+            identity_address=identity_address,
+            feed_poll_seconds=SELDOM,
+            traits=TRAITS,
         )
         profile_address = await _serve(stack, profile, profile_assembled(profile))
         yield {"identity_address": identity_address, "profile_address": profile_address}
+
+
+@asynccontextmanager
+async def started(
+    clock: Clock, workspace: str, database_url: str, data_dir: Path, upstream: Mapping[str, str], **changed: Any
+) -> AsyncIterator[World]:
+    """A segment service that runs while the block does."""
+    given = {"tick_seconds": 0.2, **upstream, **changed}
+    settings = SegmentSettings(database_url=database_url, data_dir=data_dir, traits=TRAITS, **given)
+    async with AsyncExitStack() as stack:
+        address = await _serve(stack, settings, assembled(settings, clock))
+        segment = ServiceClient("segment", address, ClientSettings())
+        stack.push_async_callback(segment.close)
+        profile = ServiceClient("profile", upstream["profile_address"], ClientSettings())
+        stack.push_async_callback(profile.close)
+        yield World(profile, segment, workspace, clock, data_dir, database_url)
 
 
 async def _serve(stack: AsyncExitStack, settings: Any, assembling: Any) -> str:
@@ -337,41 +377,49 @@ async def _serve(stack: AsyncExitStack, settings: Any, assembling: Any) -> str:
     return await stack.enter_async_context(serving)
 
 
-StartSegment = Callable[..., Any]
+@contextmanager
+def segment_database(server: str) -> Iterator[str]:
+    """A database of its own: a segment service follows every workspace that it finds in one."""
+    name = f"sima_{uuid4().hex}"
+    address = urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        migrate(address, "sima_segment")
+        yield address
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def lasting(
+    postgres_server: str, upstream: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    """A segment service that runs as long as the tests do; its clock stands still."""
+    with segment_database(postgres_server) as address:
+        directory = tmp_path_factory.mktemp("segment")
+        async with started(Clock(), "", address, directory, upstream, tick_seconds=1.0) as running:
+            yield running
+
+
+@pytest.fixture
+def world(lasting: World, workspace: str) -> World:
+    """All three services, and a workspace that no other test has."""
+    return replace(lasting, workspace=workspace)
+
+
+StartSegment = Callable[..., AbstractAsyncContextManager[World]]
 
 
 @pytest.fixture
 def start_segment(
-    migrated: Callable[[str], str], upstream: Mapping[str, str], workspace: str, clock: Clock, tmp_path: Path
-) -> StartSegment:
-    """Starts the segment service for a block; all starts of a test share the data directory unless told otherwise."""
+    postgres_server: str, upstream: Mapping[str, str], workspace: str, clock: Clock, tmp_path: Path
+) -> Iterator[StartSegment]:
+    """Starts a segment service of the test's own, with settings; all starts share data directory and database."""
+    with segment_database(postgres_server) as address:
 
-    @asynccontextmanager
-    async def start(**changed: Any) -> AsyncIterator[World]:
-        given = {
-            "data_dir": tmp_path / "segment",
-            "feed_poll_seconds": 0.05,
-            "tick_seconds": 0.2,
-            **upstream,
-            **changed,
-        }
-        settings = SegmentSettings(database_url=migrated("sima_segment"), traits=TRAITS, **given)
-        async with AsyncExitStack() as stack:
-            address = await _serve(stack, settings, assembled(settings, clock))
-            segment = ServiceClient("segment", address, ClientSettings())
-            stack.push_async_callback(segment.close)
-            profile = ServiceClient("profile", upstream["profile_address"], ClientSettings())
-            stack.push_async_callback(profile.close)
-            yield World(profile, segment, workspace, clock, settings.data_dir)
+        def start(**changed: Any) -> AbstractAsyncContextManager[World]:
+            return started(clock, workspace, address, tmp_path / "segment", upstream, **changed)
 
-    return start
-
-
-@pytest.fixture
-async def world(start_segment: StartSegment) -> AsyncIterator[World]:
-    """All three services."""
-    async with start_segment() as running:
-        yield running
+        yield start
 
 
 async def eventually(check: Callable[[], Awaitable[bool]]) -> None:

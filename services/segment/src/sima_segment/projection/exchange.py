@@ -8,6 +8,8 @@ from sima_segment.projection.pages import KEY
 
 #: Who is in which segment.
 MEMBERSHIPS = pa.schema([("segment", pa.string()), ("person", pa.uuid())])
+#: No people.
+NOBODY = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([], KEY))
 
 
 def people(column: pa.Array) -> list[bytes]:

@@ -108,8 +108,12 @@ def claim(connection: Connection, relation: str) -> None:
 
 
 def decide(connection: Connection) -> None:
-    """Find the owner of everything claimed, leave it in table `owned`, and move the rows that have another one now."""
-    keep(connection, "ranked", _RANKED)
+    """Find the owner of everything claimed, leave it in table `owned`, and move the rows that have another one now.
+
+    If nothing is claimed, it does nothing.
+    """
+    if not keep(connection, "ranked", _RANKED):
+        return
     keep(connection, "owned", _OWNED)
     if keep(connection, "returned", _RETURNED):
         for (table,) in connection.execute("SELECT DISTINCT relation FROM returned").fetchall():

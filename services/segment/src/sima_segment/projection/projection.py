@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from sima_segment.plan import Plan
-from sima_segment.projection import consents, events, owners, traits
+from sima_segment.projection import consents, events, exchange, owners, traits
 from sima_segment.projection.columns import Tables
 from sima_segment.projection.evaluation import crossed, differences, evaluate, forget
 from sima_segment.projection.file import ProjectionFile, Resources
@@ -76,8 +76,7 @@ class Projection:
             self.position = replace(self.position, changes=changes[-1].cursor)
         for page in joined(facts):
             self._add(page)
-        if not facts:
-            owners.decide(self._connection)
+        owners.decide(self._connection)
         traits.refold(self._connection, self._tables)
         consents.refold(self._connection)
         if self.position.everybody:
@@ -87,9 +86,11 @@ class Projection:
         """Answer whose memberships may differ from those stored, at an instant; None: anybody's."""
         if self.position.everybody or self.position.instant is None:
             return None
+        flips = [(event, duration) for event, duration in plan.flips if event in self._tables.events]
+        if not flips and self._connection.execute("FROM touched LIMIT 1").fetchall() == []:
+            return exchange.NOBODY
         self._begin()
         self._connection.execute("CREATE OR REPLACE TEMP TABLE affected AS FROM touched")
-        flips = [(event, duration) for event, duration in plan.flips if event in self._tables.events]
         crossed(self._connection, flips, self.position.instant, instant)
         people = "SELECT DISTINCT person FROM affected WHERE person IS NOT NULL"
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE affected AS {people}")
@@ -194,6 +195,9 @@ class Projection:
             owners.reclaim(self._connection, self._fact_tables())
 
     def _add(self, page: FactPage) -> None:
+        self.position = replace(self.position, facts=page.cursor)
+        if not page.rows():
+            return
         pages = {name: for_duckdb(table) for name, table in page.relations().items()}
         with registered(self._connection, **pages):
             if page.retractions.num_rows:
@@ -208,7 +212,6 @@ class Projection:
                 traits.add(self._connection)
             if page.consents.num_rows:
                 consents.add(self._connection)
-        self.position = replace(self.position, facts=page.cursor)
 
     def _fact_tables(self) -> list[str]:
         return [*map(event_table, self._tables.events), BEYOND, OBSERVATIONS, STATEMENTS]
