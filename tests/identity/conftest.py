@@ -16,8 +16,8 @@ from sima_identity.policy import Policy
 from sima_identity.service import assembled
 from sima_identity.settings import IdentitySettings
 from sima_runtime.clients import ServiceClient
+from sima_runtime.context import workspace_secret
 from sima_runtime.server import served
-from sima_runtime.settings import ClientSettings
 from sima_sdk.identifiers import BUILT_IN_KINDS
 
 if TYPE_CHECKING:
@@ -97,26 +97,44 @@ class Replica:
         return states
 
 
+StartServer = Callable[..., Awaitable[str]]
 StartReplica = Callable[..., Awaitable[Replica]]
+OpenClient = Callable[[str, str], ServiceClient]
+Secret = Callable[[str], bytes]
 
 
 @pytest.fixture
-async def start_replica(migrated: Callable[[str], str], workspace_key_file: Path) -> AsyncIterator[StartReplica]:
-    """Start a replica with a policy and settings; all replicas of a test share one database."""
+def secret(workspace_key_file: Path) -> Callable[[str], bytes]:
+    """Gives the secret of a workspace."""
+    master = bytes.fromhex(workspace_key_file.read_text())
+    return lambda workspace: workspace_secret(master, workspace)
+
+
+@pytest.fixture
+async def start_server(migrated: Callable[[str], str], workspace_key_file: Path) -> AsyncIterator[StartServer]:
+    """Start a server with a policy and settings, and give its address; all servers of a test share one database."""
     async with AsyncExitStack() as stack:
 
-        async def start(policy: Policy | None = None, **settings: object) -> Replica:
+        async def start(policy: Policy | None = None, **settings: object) -> str:
             given = {"database_url": migrated("sima_identity"), "workspace_key_file": workspace_key_file, **settings}
             configured = IdentitySettings(**given)  # type: ignore[arg-type]
             service = await stack.enter_async_context(assembled(configured, policy))
             serving = served(
                 configured, [service.servicer], background=service.background, on_stop=[service.wakeups.close]
             )
-            client = ServiceClient("identity", await stack.enter_async_context(serving), ClientSettings())
-            stack.push_async_callback(client.close)
-            return Replica(client)
+            return await stack.enter_async_context(serving)
 
         yield start
+
+
+@pytest.fixture
+async def start_replica(start_server: StartServer, open_client: OpenClient) -> StartReplica:
+    """Start a server and give a caller."""
+
+    async def start(policy: Policy | None = None, **settings: object) -> Replica:
+        return Replica(open_client("identity", await start_server(policy, **settings)))
+
+    return start
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from uuid import uuid4
 
@@ -16,11 +15,10 @@ from sima.identity.v1 import identity_service_pb2 as pb
 from sima_identity.clustering import cluster_identifiers
 from sima_identity.evidence import Clustering, Edge, Node, Pair, Refusal, pair
 from sima_identity.policy import Policy
-from sima_runtime.context import workspace_secret
 from sima_runtime.database import Database, fetch
 from sima_sdk.identifiers import BUILT_IN_KINDS, identifier_key
 
-from .conftest import Named, Replica, Sighted, StartReplica, State, policy
+from .conftest import Named, Replica, Secret, Sighted, StartReplica, State, policy
 
 # Small, so that everything meets everything; with junk, a protected kind, and limits that are soon reached.
 UNIVERSE = [
@@ -53,7 +51,6 @@ RANDOM = st.randoms(use_true_random=False)
 LAW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-Secret = Callable[[str], bytes]
 OpenDatabase = Callable[[str], Database]
 
 
@@ -155,13 +152,6 @@ async def assert_settled(
     assert not any(answer.pending for answer in answers)
     feed = replayed(await replica.changes(workspace))
     assert feed == {(named.kind, truth.key(named)): state for named, state in states.items()}
-
-
-@pytest.fixture
-def secret(workspace_key_file: Path) -> Callable[[str], bytes]:
-    """Gives the secret of a workspace."""
-    master = bytes.fromhex(workspace_key_file.read_text())
-    return lambda workspace: workspace_secret(master, workspace)
 
 
 @dataclass
