@@ -6,7 +6,7 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -105,9 +105,10 @@ def _container(stack: ExitStack) -> str | None:
         warnings.simplefilter("ignore")  # of the library's own imports
         import docker
         from docker.errors import DockerException
-        from testcontainers.postgres import PostgresContainer
+        from testcontainers.community.postgres import PostgresContainer
     try:
-        docker.from_env(timeout=5).ping()
+        with closing(docker.from_env(timeout=5)) as client:
+            client.ping()
         container = stack.enter_context(PostgresContainer(CONTAINER_IMAGE, driver=None))
     except DockerException:
         return None
