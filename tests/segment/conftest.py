@@ -70,9 +70,7 @@ class World:
     profile: ServiceClient
     segment: ServiceClient
     workspace: str
-    clock: Clock
     data_dir: Path
-    database_url: str
     segments: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -330,9 +328,18 @@ def clock() -> Clock:
     return Clock()
 
 
+@dataclass(frozen=True)
+class Upstream:
+    """Identity and profile services that run as long as the tests do."""
+
+    identity_address: str
+    profile_address: str
+    profile: ServiceClient
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def upstream(migrated: Callable[[str], str], workspace_key_file: Path) -> AsyncIterator[Mapping[str, str]]:
-    """Addresses of identity and profile services that run as long as the tests do."""
+async def upstream(migrated: Callable[[str], str], workspace_key_file: Path) -> AsyncIterator[Upstream]:
+    """The services that the segment service reads from."""
     async with AsyncExitStack() as stack:
         identity = IdentitySettings(
             database_url=migrated("sima_identity"),
@@ -352,23 +359,21 @@ async def upstream(migrated: Callable[[str], str], workspace_key_file: Path) -> 
             traits=TRAITS,
         )
         profile_address = await _serve(stack, profile, profile_assembled(profile))
-        yield {"identity_address": identity_address, "profile_address": profile_address}
+        client = ServiceClient("profile", profile_address, ClientSettings())
+        stack.push_async_callback(client.close)
+        yield Upstream(identity_address, profile_address, client)
 
 
 @asynccontextmanager
-async def started(
-    clock: Clock, workspace: str, database_url: str, data_dir: Path, upstream: Mapping[str, str], **changed: Any
-) -> AsyncIterator[World]:
+async def started(upstream: Upstream, clock: Clock, workspace: str, **given: Any) -> AsyncIterator[World]:
     """A segment service that runs while the block does."""
-    given = {"tick_seconds": 0.2, **upstream, **changed}
-    settings = SegmentSettings(database_url=database_url, data_dir=data_dir, traits=TRAITS, **given)
+    given |= {"identity_address": upstream.identity_address, "profile_address": upstream.profile_address}
+    settings = SegmentSettings(traits=TRAITS, **given)
     async with AsyncExitStack() as stack:
         address = await _serve(stack, settings, assembled(settings, clock))
         segment = ServiceClient("segment", address, ClientSettings())
         stack.push_async_callback(segment.close)
-        profile = ServiceClient("profile", upstream["profile_address"], ClientSettings())
-        stack.push_async_callback(profile.close)
-        yield World(profile, segment, workspace, clock, data_dir, database_url)
+        yield World(upstream.profile, segment, workspace, settings.data_dir)
 
 
 async def _serve(stack: AsyncExitStack, settings: Any, assembling: Any) -> str:
@@ -391,12 +396,12 @@ def segment_database(server: str) -> Iterator[str]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def lasting(
-    postgres_server: str, upstream: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
+    postgres_server: str, upstream: Upstream, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[World]:
     """A segment service that runs as long as the tests do; its clock stands still."""
+    directory = tmp_path_factory.mktemp("segment")
     with segment_database(postgres_server) as address:
-        directory = tmp_path_factory.mktemp("segment")
-        async with started(Clock(), "", address, directory, upstream, tick_seconds=1.0) as running:
+        async with started(upstream, Clock(), "", database_url=address, data_dir=directory) as running:
             yield running
 
 
@@ -411,13 +416,14 @@ StartSegment = Callable[..., AbstractAsyncContextManager[World]]
 
 @pytest.fixture
 def start_segment(
-    postgres_server: str, upstream: Mapping[str, str], workspace: str, clock: Clock, tmp_path: Path
+    postgres_server: str, upstream: Upstream, workspace: str, clock: Clock, tmp_path: Path
 ) -> Iterator[StartSegment]:
-    """Starts a segment service of the test's own, with settings; all starts share data directory and database."""
+    """Starts segment services of the test's own; they share clock and database, and the directory unless told."""
     with segment_database(postgres_server) as address:
+        given = {"database_url": address, "data_dir": tmp_path / "segment", "tick_seconds": 0.2}
 
         def start(**changed: Any) -> AbstractAsyncContextManager[World]:
-            return started(clock, workspace, address, tmp_path / "segment", upstream, **changed)
+            return started(upstream, clock, workspace, **given | changed)
 
         yield start
 

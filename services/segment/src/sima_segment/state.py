@@ -218,8 +218,10 @@ class State:
         metrics.membership_changes.add(len(changes))
 
     async def _memberships_of(self, people: list[bytes]) -> pa.Table:
+        """What some people are in, of the segments whose rules are understood; the members of others stay."""
         async with self._database.statement() as connection:
-            return exchange.memberships(await store.memberships_of(connection, self.workspace, people))
+            stored = await store.memberships_of(connection, self.workspace, people)
+        return exchange.memberships([row for row in stored if row[0] in self.plan.rules])
 
     async def _members(self, segment: str) -> list[bytes]:
         async with self._database.statement() as connection:

@@ -1,0 +1,261 @@
+"""Memberships follow facts, merges and time, across crashes and restarts."""
+
+from base64 import urlsafe_b64decode as b64decode
+from base64 import urlsafe_b64encode as b64encode
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from sima.segment.v1 import segment_service_pb2 as pb
+from sima_segment.projection import Projection
+
+from .conftest import START, Clock, StartSegment, World, device, eventually, fact, mail, user
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+BUYERS = 'events("order_completed").exists()'
+RECENT = 'events("order_completed").within("1d").exists()'
+
+
+def order(number: int, *identifiers: tuple[str, str], **given: Any) -> Any:
+    """A purchase."""
+    return fact(f"order-{number}", *identifiers, event="order_completed", properties={"total": 10 * number}, **given)
+
+
+async def becomes(world: World, segment: str, *people: tuple[str, str]) -> None:
+    """Wait until a segment has exactly these people."""
+
+    async def has() -> bool:
+        return await world.members(segment) == {await world.who(*person) for person in people}
+
+    await eventually(has)
+
+
+async def test_a_fact_makes_its_person_enter(world: World) -> None:
+    """Without any further call, the membership and the feed show what was accepted."""
+    await world.create("buyers", BUYERS)
+    await world.create("rich", 'events("order_completed").sum("total") > 15.0')
+    await world.ingest(order(1, user("ann")), order(2, user("bob")))
+    await becomes(world, "buyers", user("ann"), user("bob"))
+    await becomes(world, "rich", user("bob"))
+    await world.ingest(order(1, user("ann"), source="till"))
+    await becomes(world, "rich", user("ann"), user("bob"))
+    assert await world.replayed() == {name: await world.members(name) for name in ("buyers", "rich")}
+
+
+async def test_a_watcher_is_told_at_once(world: World) -> None:
+    """An open stream delivers who enters while it waits."""
+    await world.create("buyers", BUYERS)
+    request = pb.WatchMembershipsRequest()
+    stream = world.segment.stream(world.segments.WatchMemberships, request, workspace=world.workspace)
+    await world.ingest(order(1, user("ann")))
+    async for page in stream:
+        if page.changes:
+            assert [change.profile_id for change in page.changes] == [await world.who(*user("ann"))]
+            break
+    await stream.aclose()
+
+
+async def test_traits_and_consents_change_memberships(world: World) -> None:
+    """The newest value counts, and a denial ends what a grant began."""
+    await world.create("riyadh", 'traits.city == "Riyadh"')
+    await world.create("mailable", 'consent("email_marketing")')
+    ann = user("ann")
+    await world.ingest(fact("1", ann, traits={"city": "Riyadh"}, consents={"email_marketing": True}))
+    await becomes(world, "riyadh", ann)
+    await becomes(world, "mailable", ann)
+    later = START + timedelta(minutes=1)
+    await world.ingest(fact("2", ann, at=later, traits={"city": "Berlin"}, consents={"email_marketing": False}))
+    await becomes(world, "riyadh")
+    await becomes(world, "mailable")
+
+
+async def test_people_who_turn_out_to_be_one_are_one_member(world: World) -> None:
+    """When identifiers are joined, the profile that disappears leaves and the one that stays has the facts of both."""
+    await world.create("buyers", BUYERS)
+    await world.create("twice", 'events("order_completed").count() >= 2')
+    await world.ingest(order(1, user("ann")), order(2, mail("ann")), order(3, mail("ann")))
+    await becomes(world, "buyers", user("ann"), mail("ann"))
+    await becomes(world, "twice", mail("ann"))
+    await world.ingest(fact("login", user("ann"), mail("ann"), at=START))
+    await becomes(world, "twice", user("ann"))
+    assert await world.who(*user("ann")) == await world.who(*mail("ann"))
+    assert await world.replayed() == {name: await world.members(name) for name in ("buyers", "twice")}
+    assert len(await world.members("buyers")) == 1
+
+
+async def test_what_a_shared_device_did_is_nobodys_but_its_own(world: World) -> None:
+    """Once a device leads to two people, its own events leave both of them."""
+    tablet = device("tablet")
+    await world.create("viewers", 'events("page_viewed").exists()')
+    await world.create("people", "has(traits.name)")
+    view = fact("view", tablet, event="page_viewed")
+    ann = fact("1", user("ann"), mail("ann"), tablet, traits={"name": "Ann"})
+    await world.ingest(view, ann)
+    await becomes(world, "viewers", user("ann"))
+    bob = fact("2", user("bob"), mail("bob"), tablet, traits={"name": "Bob"}, at=START + timedelta(minutes=1))
+    await world.ingest(bob)
+    await becomes(world, "viewers", tablet)
+    assert await world.who(*tablet) not in {await world.who(*user("ann")), await world.who(*user("bob"))}
+    await becomes(world, "people", user("ann"), user("bob"))
+
+
+async def test_references_follow_live(world: World) -> None:
+    """Who enters a segment enters, in the same step, those that build on it."""
+    await world.create("buyers", BUYERS)
+    await world.create("others", '!segment("buyers")')
+    await world.create("both_ways", 'segment("buyers") || segment("others")')
+    await world.ingest(fact("1", user("ann"), traits={"name": "Ann"}))
+    await becomes(world, "others", user("ann"))
+    await world.ingest(order(1, user("ann")))
+    await becomes(world, "others")
+    await becomes(world, "buyers", user("ann"))
+    kinds = [change.kind for change in await world.changes(segments=["both_ways"])]
+    assert kinds == [pb.MEMBERSHIP_CHANGE_KIND_ENTERED]
+
+
+async def test_time_alone_makes_people_leave_and_enter(start_segment: StartSegment, clock: Clock) -> None:
+    """A window that closes, and an event that was announced for later, change memberships without any fact."""
+    async with start_segment() as world:
+        await world.create("recent", RECENT)
+        await world.create("lost", f"{BUYERS} && !{RECENT}")
+        await world.ingest(order(1, user("ann"), at=START - timedelta(hours=20)))
+        await world.ingest(order(2, user("bob"), at=START + timedelta(hours=2)))
+        await becomes(world, "recent", user("ann"))
+        clock.pass_by(hours=2)
+        await becomes(world, "recent", user("ann"), user("bob"))
+        clock.pass_by(hours=2)
+        await becomes(world, "recent", user("bob"))
+        await becomes(world, "lost", user("ann"))
+        clock.pass_by(days=1)
+        await becomes(world, "lost", user("ann"), user("bob"))
+        instants = [change.changed_at.ToDatetime(START.tzinfo) for change in await world.changes(segments=["recent"])]
+        assert instants == [START + timedelta(hours=hours) for hours in (0, 2, 4, 28)]
+
+
+async def test_a_restart_changes_nothing(start_segment: StartSegment, clock: Clock) -> None:
+    """Started again the service goes on where it was, and finds what happened in between."""
+    async with start_segment() as world:
+        await world.create("recent", RECENT)
+        await world.ingest(order(1, user("ann")))
+        await becomes(world, "recent", user("ann"))
+        before = await world.changes()
+    await world.ingest(order(2, user("bob")))
+    clock.pass_by(hours=25)
+    async with start_segment() as world:
+        await world.ingest(order(3, user("cid"), at=clock.instant))
+        await becomes(world, "recent", user("cid"))
+        changes = await world.changes()
+        assert changes[: len(before)] == before
+        assert await world.replayed() == {"recent": await world.members("recent")}
+
+
+async def fill(world: World) -> None:
+    """Some people with some segments."""
+    await world.create("buyers", BUYERS)
+    await world.create("recent", RECENT)
+    await world.create("rest", '!segment("buyers") && traits.city == "Riyadh"')
+    await world.ingest(
+        order(1, user("ann")),
+        order(2, mail("ann"), at=START - timedelta(days=2)),
+        fact("3", user("bob"), traits={"city": "Riyadh"}),
+        fact("4", user("ann"), mail("ann")),
+    )
+    await world.settle()
+
+
+async def everything(world: World) -> dict[str, set[str]]:
+    """The members of all segments that `fill` makes."""
+    return {name: await world.members(name) for name in ("buyers", "recent", "rest")}
+
+
+async def test_deleting_the_file_loses_nothing(start_segment: StartSegment) -> None:
+    """The projection is built again from the feeds, and the evaluation of everybody finds no difference."""
+    async with start_segment() as world:
+        await fill(world)
+        members, changes = await everything(world), await world.changes()
+    for file in world.data_dir.iterdir():
+        file.unlink()
+    async with start_segment() as world:
+        await world.settle()
+        assert await everything(world) == members
+        assert await world.changes() == changes
+        await world.ingest(order(9, user("eve")))
+        await world.settle()
+        assert await world.who(*user("eve")) in await world.members("buyers")
+
+
+async def test_a_crash_between_the_two_commits_loses_nothing(
+    start_segment: StartSegment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When PostgreSQL has the new state and DuckDB has not, the facts are read again and change nothing more."""
+    async with start_segment() as world:
+        await fill(world)
+    commit, crashes = Projection.commit, iter([True])
+
+    def crashing(self: Projection, *arguments: Any) -> None:
+        if next(crashes, False):
+            raise RuntimeError("a crash")
+        commit(self, *arguments)
+
+    monkeypatch.setattr(Projection, "commit", crashing)
+    async with start_segment() as world:
+        await world.ingest(order(8, user("dan")), fact("join", user("dan"), mail("ann")))
+        await world.settle()
+        assert next(crashes, None) is None
+        assert await world.replayed() == await everything(world)
+        assert await world.who(*user("dan")) in await world.members("buyers")
+
+
+async def test_an_expired_cursor_leads_to_a_new_projection(start_segment: StartSegment) -> None:
+    """After a restore of the services it reads from, the segment service begins from the start by itself."""
+    async with start_segment() as world:
+        await fill(world)
+        members, changes = await everything(world), await world.changes()
+    path = world.data_dir / f"{world.workspace}.duckdb"
+    with duckdb.connect(path) as connection:
+        [(cursor,)] = connection.execute("SELECT facts FROM position").fetchall()
+        ahead = b64encode(b"\xff" + b64decode(cursor)[1:]).decode()
+        connection.execute("UPDATE position SET facts = ?", [ahead])
+    async with start_segment() as world:
+        await world.settle()
+        assert await everything(world) == members
+        assert await world.changes() == changes
+
+
+async def test_a_second_writer_does_no_harm(start_segment: StartSegment, tmp_path: Path) -> None:
+    """Whoever comes second finds the state moved on and begins again; the feed stays true."""
+    async with start_segment() as world, start_segment(data_dir=tmp_path / "other") as other:
+        await fill(world)
+        await other.ingest(order(7, user("bob")))
+        await other.settle()
+        await becomes(world, "buyers", user("ann"), user("bob"))
+        assert await world.replayed() == await everything(world)
+
+
+async def test_a_rule_whose_plugin_is_gone_keeps_its_members(start_segment: StartSegment) -> None:
+    """The others go on; the rule that is not understood stands still until it is changed."""
+    async with start_segment() as world:
+        await world.create("scored", "rfm.score() >= 3.0 || true")
+        await world.create("buyers", BUYERS)
+        await world.ingest(order(1, user("ann")))
+        await becomes(world, "scored", user("ann"))
+    async with start_segment(plugins=()) as world:
+        await world.ingest(order(2, user("bob")))
+        await becomes(world, "buyers", user("ann"), user("bob"))
+        assert await world.members("scored") == {await world.who(*user("ann"))}
+        await world.update("scored", "rule", rule=BUYERS)
+        assert len(await world.members("scored")) == 2
+
+
+async def test_configured_workspaces_are_followed_from_the_start(start_segment: StartSegment, workspace: str) -> None:
+    """Their projection is there before the first call needs it."""
+    async with start_segment(workspaces=(workspace,)) as world:
+        path = world.data_dir / f"{workspace}.duckdb"
+
+        async def is_there() -> bool:
+            return path.exists()
+
+        await eventually(is_there)
