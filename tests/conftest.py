@@ -1,5 +1,6 @@
 """What all tests share: one real PostgreSQL, a database for each worker, a workspace for each test."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -102,10 +103,19 @@ def workspace_key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _container(stack: ExitStack) -> str | None:
     """Start a container if Docker answers and has, or can get, the image."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the library's own imports
-        import docker
-        from docker.errors import DockerException
-        from testcontainers.community.postgres import PostgresContainer
+        # The libraries warn on import, and leave a socket to the garbage collector where nobody answers.
+        warnings.simplefilter("ignore")
+        try:
+            return _started_container(stack)
+        finally:
+            gc.collect()
+
+
+def _started_container(stack: ExitStack) -> str | None:
+    import docker
+    from docker.errors import DockerException
+    from testcontainers.community.postgres import PostgresContainer
+
     try:
         with closing(docker.from_env(timeout=5)) as client:
             client.ping()
