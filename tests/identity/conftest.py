@@ -1,5 +1,9 @@
 """The identity service on real PostgreSQL and real gRPC, with any policy and any number of replicas."""
 
+import asyncio
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -100,6 +104,7 @@ class Replica:
 StartServer = Callable[..., Awaitable[str]]
 StartReplica = Callable[..., Awaitable[Replica]]
 OpenClient = Callable[[str, str], ServiceClient]
+Deploy = Callable[[], Awaitable["Deployed"]]
 Secret = Callable[[str], bytes]
 
 
@@ -125,6 +130,47 @@ async def start_server(migrated: Callable[[str], str], workspace_key_file: Path)
             return await stack.enter_async_context(serving)
 
         yield start
+
+
+@dataclass
+class Deployed:
+    """The service as it is deployed: one process, configured by its environment."""
+
+    process: asyncio.subprocess.Process
+    replica: Replica
+
+    async def end(self, number: int) -> int:
+        """Send a signal and wait for the exit code."""
+        self.process.send_signal(number)
+        return await self.process.wait()
+
+
+@pytest.fixture
+async def deploy(
+    migrated: Callable[[str], str], workspace_key_file: Path, tmp_path: Path, open_client: OpenClient
+) -> AsyncIterator[Deploy]:
+    """Start processes `python -m sima_identity`; what still runs after the test is killed."""
+    deployed: list[Deployed] = []
+    address_file = tmp_path / "address"
+    settings = {"DATABASE_URL": migrated("sima_identity"), "WORKSPACE_KEY_FILE": str(workspace_key_file)}
+    settings |= {"ADDRESS_FILE": str(address_file), "METRICS_ADDRESS": "127.0.0.1:0"}
+    environment = os.environ | {f"SIMA_IDENTITY_{name}": value for name, value in settings.items()}
+
+    async def start() -> Deployed:
+        address_file.unlink(missing_ok=True)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "sima_identity", env=environment, stderr=asyncio.subprocess.DEVNULL
+        )
+        async with asyncio.timeout(60):
+            while not address_file.exists():  # noqa: ASYNC110  # a file rings no bell
+                await asyncio.sleep(0.05)
+        deployed.append(Deployed(process, Replica(open_client("identity", address_file.read_text()))))
+        return deployed[-1]
+
+    yield start
+    for one in deployed:
+        if one.process.returncode is None:
+            await one.end(signal.SIGKILL)
 
 
 @pytest.fixture

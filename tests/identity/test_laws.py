@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,24 @@ from sima_identity.clustering import cluster_identifiers
 from sima_identity.evidence import Clustering, Edge, Node, Pair, Refusal, pair
 from sima_identity.policy import Policy
 from sima_runtime.database import Database, fetch
+from sima_sdk.errors import SimaError
 from sima_sdk.identifiers import BUILT_IN_KINDS, identifier_key
 
-from .conftest import Named, Replica, Secret, Sighted, StartReplica, State, policy
+from .conftest import (
+    Deploy,
+    Named,
+    OpenClient,
+    Replica,
+    Secret,
+    Sighted,
+    StartReplica,
+    StartServer,
+    State,
+    cookie,
+    device,
+    mail,
+    policy,
+)
 
 # Small, so that everything meets everything; with junk, a protected kind, and limits that are soon reached.
 UNIVERSE = [
@@ -215,3 +231,59 @@ async def test_large_neighbourhoods_come_out_the_same(tiny: Fixture, sightings: 
     calls = [(random.choice(tiny.replicas), batch) for batch in batches(sightings, random)]
     await asyncio.gather(*(replica.resolve(workspace, batch) for replica, batch in calls))
     await tiny.check(workspace, sightings)
+
+
+async def test_a_killed_process_loses_nothing(
+    deploy: Deploy, open_database: OpenDatabase, secret: Secret, workspace: str
+) -> None:
+    """A process that is killed in the midst of recording leaves whole transactions; sending again completes them."""
+    random = Random(3)
+    sightings = [Sighted([mail(str(n // 3)), device(f"d{random.randrange(200)}")], n % 5) for n in range(600)]
+    calls = [sightings[start : start + 50] for start in range(0, len(sightings), 50)]
+    killed = await deploy()
+    answering = [asyncio.create_task(killed.replica.resolve(workspace, batch)) for batch in calls]
+    await asyncio.wait(answering, return_when=asyncio.FIRST_COMPLETED)
+    assert await killed.end(signal.SIGKILL) == -signal.SIGKILL
+    results = await asyncio.gather(*answering, return_exceptions=True)
+    assert any(isinstance(result, SimaError) for result in results)
+    healthy = await deploy()
+    for batch in calls:
+        await healthy.replica.resolve(workspace, batch)
+    truth = Truth(sightings, secret(workspace), Policy())
+    await assert_settled(healthy.replica, open_database("identity"), workspace, sightings, truth)
+    assert await healthy.end(signal.SIGTERM) == 0
+
+
+async def test_replicas_under_load_never_wait_in_a_circle(
+    start_server: StartServer, open_client: OpenClient, open_database: OpenDatabase, secret: Secret, workspace: str
+) -> None:
+    """Many overlapping batches at once through two replicas: PostgreSQL counts no deadlock, and nothing is lost."""
+    random, database = Random(7), open_database("identity")
+    before = await deadlocks(database)
+    replicas = [Replica(open_client("identity", await start_server())) for _ in range(2)]
+    sightings = [
+        Sighted([mail(str(person)), cookie(f"c{random.randrange(300)}")], random.randrange(9))
+        for person in (random.randrange(150) for _ in range(3_000))
+    ]
+    calls = [
+        (random.choice(replicas), random.sample(sightings, 400), random.choice(["shop", "till"])) for _ in range(40)
+    ]
+    await asyncio.gather(
+        *(
+            replica.resolve(workspace, [sighted._replace(source=source) for sighted in batch])
+            for replica, batch, source in calls
+        )
+    )
+    seen = [sighted for _, batch, _ in calls for sighted in batch]
+    truth = Truth(seen, secret(workspace), Policy())
+    await assert_settled(replicas[0], database, workspace, seen[:1], truth)
+    assert await deadlocks(database) == before
+
+
+async def deadlocks(database: Database) -> int:
+    """How many deadlocks PostgreSQL has counted; it takes up to a second until all have been told."""
+    await asyncio.sleep(1.2)
+    async with database.statement() as connection:
+        query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        [(count,)] = await fetch(connection, query)
+    return int(count)
