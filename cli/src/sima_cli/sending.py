@@ -12,7 +12,7 @@ from sima_cli.errors import CommandError, UnreachableError
 from sima_cli.imports import OUTCOMES
 from sima_cli.sample.delivery import Delivery
 
-AT_ONCE = 96
+AT_ONCE = 192
 _TRIES = 20
 _BUSY = 503
 

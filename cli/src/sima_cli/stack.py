@@ -1,7 +1,6 @@
 """Everything on one machine: PostgreSQL, the migrations, the three services and the collector."""
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -112,11 +111,7 @@ def _settings(setup: Setup, database_url: str, listening: Mapping[str, str]) -> 
         "PROFILE_ADDRESS": listening["profile"],
     }
     services = {name: {"DATABASE_URL": database_url, "LISTEN_ADDRESS": listening[name]} for name in SERVICES}
-    services["segment"] |= {
-        "DATA_DIR": str(setup.data / "segment"),
-        "WORKSPACES": json.dumps(sorted({source.workspace for source in read_sources(setup.sources).values()})),
-        "CATCH_UP_SECONDS": _CATCH_UP_SECONDS,
-    }
+    services["segment"] |= {"DATA_DIR": str(setup.data / "segment"), "CATCH_UP_SECONDS": _CATCH_UP_SECONDS}
     collector = {
         "LISTEN_ADDRESS": f"{HOST}:0",
         "ADDRESS_FILE": str(address_file),

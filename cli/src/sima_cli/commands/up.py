@@ -1,6 +1,5 @@
 """`sima up`: everything on this machine, until Ctrl-C."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -8,10 +7,7 @@ import typer
 
 from sima_cli.commands.options import connection_of
 from sima_cli.failures import runs
-from sima_cli.folder import Folder, Running
-from sima_cli.output import err, step
-from sima_cli.stack import Setup, own_sources, running_stack
-from sima_cli.stopping import until_stopped
+from sima_cli.folder import Folder
 
 EXAMPLE = "Example: [cyan]sima up[/], and in another terminal [cyan]sima import crm contacts.csv[/]"
 
@@ -30,23 +26,6 @@ SourcesFile = Annotated[
 @runs
 async def up(context: typer.Context, sources: SourcesFile = None) -> None:
     """Start PostgreSQL, identity, profile, segment and collector on this machine, and stay until Ctrl-C."""
-    folder = Folder(connection_of(context).data_dir)
-    folder.prepare()
-    with until_stopped():
-        async with running_stack(Setup(folder, folder.root, sources or own_sources(folder)), step) as running:
-            err.print(where(running, folder))
-            await asyncio.Event().wait()
+    from sima_cli.staying import stay_up  # noqa: PLC0415 - takes a second, and the other commands need none of it
 
-
-def where(running: Running, folder: Folder) -> str:
-    """Return the addresses of what runs, for people."""
-    return "\n".join(
-        (
-            "[bold green]Sima is up.[/] Stop it with Ctrl-C.",
-            f"  collector  {running.collector}/in/SOURCE",
-            f"  identity   {running.identity}  (gRPC)",
-            f"  profile    {running.profile}  (gRPC)",
-            f"  segment    {running.segment}  (gRPC)",
-            f"  logs       {folder.logs}",
-        )
-    )
+    await stay_up(Folder(connection_of(context).data_dir), sources)

@@ -124,7 +124,7 @@ def _order_story(story: _Story, ordinal: int, at: datetime) -> Iterator[Delivery
     placed = order(person, number, at, basket, chance)
     _spoil(story.plan, placed, chance)
     yield story.sent("orders/create", placed, at)
-    if chance.random() < 0.3:
+    if chance.random() < 0.2:
         packed = min(at + timedelta(hours=chance.uniform(2, 72)), story.plan.until)
         shipped = placed | {"fulfillment_status": "fulfilled", "updated_at": _local(person, packed)}
         yield story.sent("orders/updated", shipped, packed)

@@ -34,7 +34,7 @@ def deliver(plan: Plan, person: Person) -> Iterator[Delivery]:
     """Yield what a person writes under posts and pictures."""
     chance = plan.random("social", person.number)
     for network, known in ((INSTAGRAM, person.instagram), (FACEBOOK, person.facebook_id)):
-        for ordinal in range(chance.choice((1, 1, 2, 3)) if known else 0):
+        for ordinal in range(chance.choice((1, 1, 1, 2)) if known else 0):
             at = plan.until - timedelta(days=chance.uniform(0.1, 90))
             comment = (_on_instagram if network == INSTAGRAM else _on_facebook)(person, ordinal, at, chance)
             yield _notification(network, comment, arrival(plan, at, chance), _about(network, person))

@@ -59,9 +59,9 @@ def deliver(plan: Plan, person: Person) -> Iterator[Delivery]:
 
 
 def _visits(browser: _Browser, *, logs_in: bool) -> Iterator[Delivery]:
-    """Yield one to four visits; who has an account logs in on one, and stays logged in or not."""
+    """Yield one to three visits; who has an account logs in on one, and stays logged in or not."""
     chance = browser.chance
-    count = chance.choice((1, 2, 2, 3, 4))
+    count = chance.choice((1, 1, 2, 2, 3))
     begun = sorted(browser.plan.until - timedelta(days=chance.triangular(0, 120, 5)) for _ in range(count))
     logs_in = logs_in and browser.person.customer_id is not None
     login = chance.randrange(count) if logs_in else count

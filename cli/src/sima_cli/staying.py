@@ -1,0 +1,42 @@
+"""Keeps everything running on this machine, and says where it is."""
+
+import asyncio
+from pathlib import Path
+
+from sima_cli.folder import Folder, Running
+from sima_cli.output import err, step
+from sima_cli.stack import Setup, own_sources, running_stack
+from sima_cli.stopping import until_stopped
+
+
+async def stay_up(folder: Folder, sources: Path | None) -> None:
+    """Run everything until somebody stops it.
+
+    Args:
+        folder: Where the data is.
+        sources: What the collector serves; None: what the folder says.
+
+    Raises:
+        CommandError: Something runs in that folder already.
+        CrashedError: A process ended by itself.
+        StoppedError: Somebody stopped it.
+    """
+    folder.prepare()
+    with until_stopped():
+        async with running_stack(Setup(folder, folder.root, sources or own_sources(folder)), step) as running:
+            err.print(where(running, folder))
+            await asyncio.Event().wait()
+
+
+def where(running: Running, folder: Folder) -> str:
+    """Return the addresses of what runs, for people."""
+    return "\n".join(
+        (
+            "[bold green]Sima is up.[/] Stop it with Ctrl-C.",
+            f"  collector  {running.collector}/in/SOURCE",
+            f"  identity   {running.identity}  (gRPC)",
+            f"  profile    {running.profile}  (gRPC)",
+            f"  segment    {running.segment}  (gRPC)",
+            f"  logs       {folder.logs}",
+        )
+    )
