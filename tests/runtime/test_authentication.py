@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from sima.identity.v1.identity_service_pb2 import LookupRequest, ResolveRequest, WatchProfileChangesRequest
 from sima_runtime.auth import Tokens
-from sima_runtime.context import acting_for
+from sima_runtime.context import CallContext, enter
 from sima_runtime.errors import FixConfigurationError, RemoteError, UnauthenticatedError
 from sima_runtime.settings import ClientSettings, ServiceSettings
 
@@ -138,8 +138,8 @@ async def test_client_presents_its_token_and_workspace(serve_told: ServeTold, tm
     settings = ServiceSettings(token_file=write_tokens(tmp_path / "tokens.json", *ALL), drain_seconds=0.1)
     server = await serve_told(Told(), settings, ClientSettings(client_token_file=tmp_path / "token"))
     await server.client.call(server.stub.Resolve, ResolveRequest(), workspace="one")
-    with acting_for("two"):
-        await server.client.call(server.stub.Resolve, ResolveRequest())
+    enter(CallContext("two", "request-1"))
+    await server.client.call(server.stub.Resolve, ResolveRequest())
     assert server.told.workspaces == ["one", "two"]
 
 

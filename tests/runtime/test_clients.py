@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from sima.identity.v1.identity_service_pb2 import LookupRequest, ResolveRequest
-from sima_runtime.context import CallContext, acting_for, current, enter
+from sima_runtime.context import CallContext, current, enter
 from sima_runtime.errors import (
     DeadlineExceededError,
     DependencyUnavailableError,
@@ -87,8 +87,8 @@ async def test_request_id_and_workspace_are_handed_on(serve_told: ServeTold) -> 
         seen.append(current())
 
     server = await serve_told(Told(resolve))
-    with acting_for("acme", "request-7"):
-        await server.client.call(server.stub.Resolve, ResolveRequest())
+    enter(CallContext("acme", "request-7"))
+    await server.client.call(server.stub.Resolve, ResolveRequest())
     [call] = seen
     assert (call.workspace, call.request_id) == ("acme", "request-7")
     assert call.method == "/sima.identity.v1.IdentityService/Resolve"

@@ -5,8 +5,6 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -44,7 +42,7 @@ def current() -> CallContext:
     """Return the call being served.
 
     Raises:
-        LookupError: No call is being served here; background work uses `acting_for`.
+        LookupError: No call is being served here, as in background work.
     """
     return _current.get()
 
@@ -57,16 +55,6 @@ def current_or_none() -> CallContext | None:
 def enter(context: CallContext) -> None:
     """Make `context` the call being served, for the rest of the current task."""
     _current.set(context)
-
-
-@contextmanager
-def acting_for(workspace: str, request_id: str | None = None) -> Iterator[CallContext]:
-    """Do background work or a test on behalf of a workspace, as if it had called."""
-    token = _current.set(CallContext(workspace, request_id or new_request_id()))
-    try:
-        yield _current.get()
-    finally:
-        _current.reset(token)
 
 
 def new_request_id() -> str:

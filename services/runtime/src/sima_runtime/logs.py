@@ -10,13 +10,11 @@ import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 import structlog
 
 EventDict = MutableMapping[str, Any]
-ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 _DEEPEST_FRAMES = 12
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode  # made once: json.dumps makes one a line

@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from sima.error.v1.error_reason_pb2 import ErrorReason
+from sima.error.v1 import error_reason_pb2 as reasons
 
 from sima_runtime.errors import (
     AlreadyExistsError,
@@ -29,7 +29,6 @@ from sima_runtime.errors import (
 )
 
 DOMAIN = "sima"
-_PREFIX = "ERROR_REASON_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +36,36 @@ class _Form:
     """Code and reason of an exception; `metadata` names its attributes, which are its arguments too."""
 
     code: int
-    reason: str
+    reason: "reasons.ErrorReason.ValueType"
     metadata: tuple[str, ...] = ()
 
 
 _FORMS: Mapping[type[SimaError], _Form] = {
-    InvalidFieldsError: _Form(code_pb2.INVALID_ARGUMENT, "INVALID_FIELDS"),
-    UnauthenticatedError: _Form(code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED"),
-    MethodNotAllowedError: _Form(code_pb2.PERMISSION_DENIED, "METHOD_NOT_ALLOWED", ("method",)),
-    WorkspaceNotAllowedError: _Form(code_pb2.PERMISSION_DENIED, "WORKSPACE_NOT_ALLOWED", ("workspace",)),
-    NotFoundError: _Form(code_pb2.NOT_FOUND, "NOT_FOUND", ("resource", "name")),
-    AlreadyExistsError: _Form(code_pb2.ALREADY_EXISTS, "ALREADY_EXISTS", ("resource", "name")),
-    InUseError: _Form(code_pb2.FAILED_PRECONDITION, "IN_USE", ("resource", "name", "used_by")),
-    CursorExpiredError: _Form(code_pb2.OUT_OF_RANGE, "CURSOR_EXPIRED", ("feed",)),
-    PageTokenError: _Form(code_pb2.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID"),
-    DependencyUnavailableError: _Form(code_pb2.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", ("service",)),
-    OverloadedError: _Form(code_pb2.RESOURCE_EXHAUSTED, "OVERLOADED", ("resource",)),
-    DeadlineExceededError: _Form(code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
+    InvalidFieldsError: _Form(code_pb2.INVALID_ARGUMENT, reasons.ERROR_REASON_INVALID_FIELDS),
+    UnauthenticatedError: _Form(code_pb2.UNAUTHENTICATED, reasons.ERROR_REASON_UNAUTHENTICATED),
+    MethodNotAllowedError: _Form(code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_METHOD_NOT_ALLOWED, ("method",)),
+    WorkspaceNotAllowedError: _Form(
+        code_pb2.PERMISSION_DENIED, reasons.ERROR_REASON_WORKSPACE_NOT_ALLOWED, ("workspace",)
+    ),
+    NotFoundError: _Form(code_pb2.NOT_FOUND, reasons.ERROR_REASON_NOT_FOUND, ("resource", "name")),
+    AlreadyExistsError: _Form(code_pb2.ALREADY_EXISTS, reasons.ERROR_REASON_ALREADY_EXISTS, ("resource", "name")),
+    InUseError: _Form(code_pb2.FAILED_PRECONDITION, reasons.ERROR_REASON_IN_USE, ("resource", "name", "used_by")),
+    CursorExpiredError: _Form(code_pb2.OUT_OF_RANGE, reasons.ERROR_REASON_CURSOR_EXPIRED, ("feed",)),
+    PageTokenError: _Form(code_pb2.INVALID_ARGUMENT, reasons.ERROR_REASON_PAGE_TOKEN_INVALID),
+    DependencyUnavailableError: _Form(code_pb2.UNAVAILABLE, reasons.ERROR_REASON_DEPENDENCY_UNAVAILABLE, ("service",)),
+    OverloadedError: _Form(code_pb2.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_OVERLOADED, ("resource",)),
+    DeadlineExceededError: _Form(code_pb2.DEADLINE_EXCEEDED, reasons.ERROR_REASON_DEADLINE_EXCEEDED),
 }
-_TYPES = {form.reason: kind for kind, form in _FORMS.items()}
+
+
+def reason_name(reason: "reasons.ErrorReason.ValueType") -> str:
+    """Return a reason as it travels: without the prefix."""
+    return reasons.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+
+
+_TYPES = {reason_name(form.reason): kind for kind, form in _FORMS.items()}
 # A dependency that refuses our credential is our own misconfiguration, never the fault of who called us.
 _OUR_FAULT = (UnauthenticatedError, MethodNotAllowedError, WorkspaceNotAllowedError)
-
-
-def reason_name(reason: "ErrorReason.ValueType") -> str:
-    """Return a reason as it travels: without the prefix."""
-    return ErrorReason.Name(reason).removeprefix(_PREFIX)
 
 
 def error_status(error: SimaError) -> status_pb2.Status | None:
@@ -78,7 +81,7 @@ def error_status(error: SimaError) -> status_pb2.Status | None:
 
 def surprise_status(request_id: str) -> status_pb2.Status:
     """Return the status of an unexpected exception: an id under which the log has the details, and no text."""
-    return _status(code_pb2.INTERNAL, "INTERNAL", "internal error", {"request_id": request_id})
+    return _status(code_pb2.INTERNAL, reasons.ERROR_REASON_INTERNAL, "internal error", {"request_id": request_id})
 
 
 def status_error(error: grpc.RpcError, service: str) -> SimaError:
@@ -107,9 +110,11 @@ def _plain_error(code: grpc.StatusCode, info: error_details_pb2.ErrorInfo | None
     return RemoteError(service, code.name, info.metadata.get("request_id", "") if info is not None else "")
 
 
-def _status(code: int, reason: str, message: str, metadata: Mapping[str, str]) -> status_pb2.Status:
+def _status(
+    code: int, reason: "reasons.ErrorReason.ValueType", message: str, metadata: Mapping[str, str]
+) -> status_pb2.Status:
     status = status_pb2.Status(code=code, message=message)
-    _add_detail(status, error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata))
+    _add_detail(status, error_details_pb2.ErrorInfo(reason=reason_name(reason), domain=DOMAIN, metadata=metadata))
     return status
 
 

@@ -1,4 +1,4 @@
-"""Protobuf messages and the SDK's dataclasses: one into the other, identifiers normalised and keyed on the way."""
+"""The SDK's dataclasses as protobuf messages, identifiers normalised and keyed on the way; and instants both ways."""
 
 import json
 import math
@@ -13,12 +13,10 @@ from sima.type.v1.fact_pb2 import (
     METHOD_ACQUIRED,
     METHOD_DECLARED,
     METHOD_OBSERVED,
-    METHOD_UNSPECIFIED,
     ConsentStatement,
     TraitObservation,
 )
 from sima.type.v1.fact_pb2 import Fact as FactMessage
-from sima.type.v1.fact_pb2 import Method as MethodMessage
 from sima.type.v1.identifier_pb2 import Identifier as IdentifierMessage
 from sima.type.v1.value_pb2 import Value
 from sima_sdk.facts import Consent, Fact, Identifier, Method, Trait, TraitValue
@@ -36,8 +34,6 @@ _METHODS = {
     Method.OBSERVED: METHOD_OBSERVED,
     Method.ACQUIRED: METHOD_ACQUIRED,
 }
-_METHOD_NAMES: dict[int, Method] = {METHOD_UNSPECIFIED: Method.OBSERVED}
-_METHOD_NAMES.update((message, method) for method, message in _METHODS.items())
 
 
 class KeyedIdentifier(NamedTuple):
@@ -111,14 +107,6 @@ def fact_to_proto(
     return message
 
 
-def value_from_proto(message: Value) -> TraitValue | None:
-    """Return the value of a trait; None if the message has none."""
-    kind = message.WhichOneof("kind")
-    if kind is None:
-        return None
-    return timestamp_to_datetime(message.time) if kind == "time" else getattr(message, kind)
-
-
 def value_to_proto(value: TraitValue) -> Value:
     """Return the message of a trait's value.
 
@@ -140,23 +128,6 @@ def value_to_proto(value: TraitValue) -> Value:
     raise ValueError("must be a text, a number, true or false, or an instant")
 
 
-def method_from_proto(message: int) -> Method:
-    """Return how a value came to be known; observed if it is not said.
-
-    Raises:
-        ValueError: It is no known method.
-    """
-    try:
-        return _METHOD_NAMES[message]
-    except KeyError:
-        raise ValueError("must be a known method") from None
-
-
-def method_to_proto(method: Method) -> "MethodMessage.ValueType":
-    """Return the message value of a method."""
-    return _METHODS[method]
-
-
 def timestamp_to_micros(message: Timestamp) -> int:
     """Return microseconds since 1970; what is finer is cut off."""
     return message.seconds * _SECOND_MICROS + message.nanos // 1000
@@ -166,15 +137,6 @@ def micros_to_timestamp(micros: int) -> Timestamp:
     """Return the message of an instant in microseconds since 1970."""
     seconds, rest = divmod(micros, _SECOND_MICROS)
     return Timestamp(seconds=seconds, nanos=rest * 1000)
-
-
-def timestamp_to_datetime(message: Timestamp) -> datetime:
-    """Return an instant in UTC.
-
-    Raises:
-        OverflowError: It lies outside the years 1 to 9999.
-    """
-    return _EPOCH + timedelta(microseconds=timestamp_to_micros(message))
 
 
 def datetime_to_micros(instant: datetime) -> int:
