@@ -1,0 +1,137 @@
+"""The tables as the queries find them. Migrations make them; a test holds the two to each other.
+
+Keys and ids are `uuid`, 16 bytes each. Evidence is append-only: an edge only ever becomes earlier, or is refused for
+another reason; whom an identifier belongs to is derived from all edges and can be built again.
+"""
+
+from datetime import datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Index, Text, text
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.orm import registry
+from sqlalchemy.types import UserDefinedType
+from sqlmodel import Field, SQLModel
+
+# By bytes, so that the order of texts is the same in the database and in Python.
+_BYTEWISE = Text(collation="C")
+_TIME = TIMESTAMP(timezone=True)
+
+
+class Xid8(UserDefinedType[int]):
+    """A transaction id that never wraps around."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:  # noqa: ANN401  # as in the base class
+        """Return the name of the type."""
+        return "xid8"
+
+
+class Base(SQLModel, registry=registry()):
+    """A table of the identity service; each row belongs to a workspace."""
+
+
+class Identifier(Base, table=True):
+    """An identifier, and whom it belongs to.
+
+    Attributes:
+        workspace: Whose it is.
+        key: Its keyed hash.
+        kind: Its kind.
+        value: Its normal form; null for protected kinds.
+        profile_id: The profile that it belongs to; null if it is blocked.
+        founded_id: The profile id that was made from this key, if one was ...
+        founded_seq: ... and how old that is; a profile has the oldest id that one of its identifiers founded.
+        shared: It belongs to nobody alone, and binds nobody.
+        hub: It is shared for good, because of the number of its own edges.
+        blocked: Its value names nobody.
+        first_seen_at: Earliest time of a message that showed it.
+        changed_epoch: Where in the feed its last change is ...
+        changed_xid: ... which nobody who began earlier may precede.
+    """
+
+    __tablename__ = "identifiers"
+    __table_args__: ClassVar[tuple[Any, ...]] = (
+        Index("identifiers_by_profile", "profile_id", "workspace"),
+        Index("identifiers_by_founded", "founded_id", "workspace", postgresql_where=text("founded_id IS NOT NULL")),
+    )
+
+    key: UUID = Field(primary_key=True)
+    workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    kind: str = Field(sa_type=_BYTEWISE)
+    value: str | None = Field(sa_type=_BYTEWISE)
+    profile_id: UUID | None
+    founded_id: UUID | None
+    founded_seq: int | None = Field(sa_type=BigInteger)
+    shared: bool
+    hub: bool
+    blocked: bool
+    first_seen_at: datetime = Field(sa_type=_TIME)
+    changed_epoch: int
+    changed_xid: int = Field(sa_type=Xid8)
+
+
+class Edge(Base, table=True):
+    """Two identifiers that a source showed together.
+
+    Attributes:
+        low: The smaller key.
+        high: The larger key.
+        workspace: Whose they are.
+        evidence: What kind of evidence it is.
+        source: The source.
+        message_id: The source's id of a message that showed it first; null if it has none.
+        first_at: Earliest time of a message that showed it.
+        refusal: Why it binds nobody; null if it binds.
+    """
+
+    __tablename__ = "edges"
+    __table_args__: ClassVar[tuple[Any, ...]] = (Index("edges_by_high", "high", "workspace"),)
+
+    low: UUID = Field(primary_key=True)
+    high: UUID = Field(primary_key=True)
+    workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    evidence: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    source: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    message_id: str | None = Field(sa_type=_BYTEWISE)
+    first_at: datetime = Field(sa_type=_TIME)
+    refusal: str | None = Field(sa_type=_BYTEWISE)
+
+
+class Pending(Base, table=True):
+    """An identifier whose neighbourhood is to be looked at in the background."""
+
+    __tablename__ = "pending"
+
+    workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    key: UUID = Field(primary_key=True)
+
+
+class ProfileChange(Base, table=True):
+    """An identifier moved, or began or ceased to be shared. Its value stands with the identifier, and nowhere else."""
+
+    __tablename__ = "profile_changes"
+    __table_args__: ClassVar[tuple[Any, ...]] = (
+        Index("profile_changes_by_key", "key"),
+        Index("profile_changes_by_profile", "profile_id"),
+        Index(
+            "profile_changes_by_previous",
+            "previous_profile_id",
+            postgresql_where=text("previous_profile_id IS NOT NULL"),
+        ),
+    )
+
+    workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    epoch: int = Field(primary_key=True)
+    xid: int = Field(primary_key=True, sa_type=Xid8)
+    seq: int = Field(primary_key=True, sa_type=BigInteger)
+    key: UUID
+    kind: str = Field(sa_type=_BYTEWISE)
+    previous_profile_id: UUID | None
+    profile_id: UUID | None
+    shared: bool
+    blocked: bool
+    changed_at: datetime = Field(sa_type=_TIME)
+    cause: str = Field(sa_type=_BYTEWISE)
