@@ -1,7 +1,7 @@
 """Reads by what a profile is asked for."""
 
 from sima.profile.v1 import profile_service_pb2 as pb
-from sima_runtime.errors import Violations
+from sima_runtime.errors import InvalidIdentifierError, Violations
 
 from sima_profile.identity import KeyOrProfile
 from sima_profile.validation import IdentifierReader, read_region
@@ -32,10 +32,12 @@ class KeyReader:
         found = Violations()
         if message.WhichOneof("by") == "identifier":
             region = read_region(message.default_region, f"{path}.default_region", found)
-            identifier = self._identifiers.read(workspace, message.identifier, region, f"{path}.identifier", found)
-            if identifier and not found:
-                return identifier
-        else:
-            found.require(message.profile_id != "", path, "expected an identifier or a profile id")
+            try:
+                identifier = self._identifiers.read(workspace, message.identifier, region)
+            except InvalidIdentifierError as error:
+                found.add(f"{path}.identifier.{self._identifiers.fault(message.identifier)}", str(error))
+            found.check()
+            return identifier
+        found.require(message.profile_id != "", path, "expected an identifier or a profile id")
         found.check()
         return message.profile_id

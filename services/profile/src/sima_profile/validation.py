@@ -1,6 +1,7 @@
 """Reads the messages of the contract: each becomes a checked fact, or every reason why it cannot. Pure."""
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache, partial
 
 import orjson
@@ -45,18 +46,19 @@ class IdentifierReader:
         self._secret = lru_cache(1024)(partial(workspace_secret, master_key))
         self._remembered = lru_cache(_REMEMBERED)(self._open_identifier)  # who is active comes again all the time
 
-    def read(
-        self, workspace: str, message: identifier_pb2.Identifier, region: str, path: str, found: Violations
-    ) -> KeyedIdentifier | None:
-        """Bring one identifier into its normal form; None after noting below `path` what is wrong with it."""
-        try:
-            if message.kind in self._open_kinds:
-                return self._remembered(workspace, message.kind, message.value, message.key, region)
-            return keyed_identifier(message, region, self._kinds, self._secret(workspace))
-        except InvalidIdentifierError as error:
-            part = "kind" if message.kind not in self._kinds else "key" if message.key else "value"
-            found.add(f"{path}.{part}", str(error))
-            return None
+    def read(self, workspace: str, message: identifier_pb2.Identifier, region: str) -> KeyedIdentifier:
+        """Bring one identifier into its normal form.
+
+        Raises:
+            InvalidIdentifierError: It has none; `fault` says in which part.
+        """
+        if message.kind in self._open_kinds:
+            return self._remembered(workspace, message.kind, message.value, message.key, region)
+        return keyed_identifier(message, region, self._kinds, self._secret(workspace))
+
+    def fault(self, message: identifier_pb2.Identifier) -> str:
+        """Return which field of an identifier is to blame that cannot be read."""
+        return "kind" if message.kind not in self._kinds else "key" if message.key else "value"
 
     def _open_identifier(self, workspace: str, kind: str, value: str, key: bytes, region: str) -> KeyedIdentifier:
         message = identifier_pb2.Identifier(kind=kind, value=value, key=key)
@@ -82,7 +84,7 @@ class FactReader:
             now: The server's clock, in microseconds since 1970.
         """
         self._workspace = workspace
-        self._read_identifier = partial(identifiers.read, workspace)
+        self._identifiers = identifiers
         self._latest = now + MAX_AHEAD
 
     def fact(self, message: fact_pb2.Fact) -> CheckedFact:
@@ -96,7 +98,7 @@ class FactReader:
         message_id = message.message_id
         found.require(_is_name(source), "source", _NAME_EXPECTED)
         found.require(len(message_id) <= MAX_MESSAGE_ID, "message_id", _MESSAGE_ID_EXPECTED)
-        identifiers = self._identifiers(message, found)
+        identifiers = self._about(message, found)
         stated_at = self._stated_at(message, found)
         event, properties = _event(message, found)
         traits = _traits(message, found) if message.traits else ()
@@ -110,13 +112,26 @@ class FactReader:
             source, name, message_id, identifiers, stated_at, event, properties, traits, consents, content
         )
 
-    def _identifiers(self, message: fact_pb2.Fact, found: Violations) -> tuple[KeyedIdentifier, ...]:
+    def _about(self, message: fact_pb2.Fact, found: Violations) -> tuple[KeyedIdentifier, ...]:
         given = message.identifiers
         if not found.require(0 < len(given) <= MAX_IDENTIFIERS, "identifiers", _IDENTIFIERS_EXPECTED):
             return ()
         region = read_region(message.default_region, "default_region", found)
-        read = [self._read_identifier(item, region, f"identifiers[{i}]", found) for i, item in enumerate(given)]
-        return tuple({item.key: item for item in read if item}.values())
+        try:
+            read = [self._identifiers.read(self._workspace, item, region) for item in given]
+        except InvalidIdentifierError:
+            self._name_faults(given, region, found)
+            return ()
+        if len(read) > 1:
+            read = list({item.key: item for item in read}.values())
+        return tuple(read)
+
+    def _name_faults(self, given: Iterable[identifier_pb2.Identifier], region: str, found: Violations) -> None:
+        for i, item in enumerate(given):
+            try:
+                self._identifiers.read(self._workspace, item, region)
+            except InvalidIdentifierError as error:
+                found.add(f"identifiers[{i}].{self._identifiers.fault(item)}", str(error))
 
     def _stated_at(self, message: fact_pb2.Fact, found: Violations) -> int | None:
         if not message.HasField("occurred_at"):
