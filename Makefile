@@ -43,7 +43,7 @@ test: $(VENV)/.installed-dev ## run the whole test suite
 
 lint: $(VENV)/.installed-dev ## ruff, mypy, buf lint, generated code up to date
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
-	@$(BIN)/mypy
+	@$(BIN)/mypy .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/protos --check
 
 protos: $(VENV)/.installed-dev ## regenerate protos/src from protos/sima

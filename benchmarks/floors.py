@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from datetime import UTC
 from functools import partial
 
 import psycopg
@@ -24,7 +25,7 @@ def rows(request: pb.IngestRequest) -> list[Row]:
             [uuid.uuid4() for _ in fact.identifiers],
             fact.event.name,
             fact.source,
-            fact.occurred_at.ToDatetime(),
+            fact.occurred_at.ToDatetime(tzinfo=UTC),
             fact.event.properties,
         )
         for fact in request.facts
