@@ -19,7 +19,7 @@ from sima_runtime.settings import DatabaseSettings
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from .conftest import LONG
+from .conftest import LONG, LogLines
 
 KEYS = st.lists(st.binary(min_size=16, max_size=16), max_size=20)
 
@@ -212,8 +212,8 @@ async def test_all_connections_in_use_is_overload(database: Database) -> None:
     assert await count(database) == 0
 
 
-async def test_lost_connection_heals(database: Database) -> None:
-    """After PostgreSQL dropped all connections, calls fail as retryable once and then work again."""
+async def test_lost_connection_heals(database: Database, log_lines: LogLines) -> None:
+    """After PostgreSQL dropped all connections, calls fail as retryable once, the log says so, and then all is well."""
     async with database.statement() as one, database.statement() as two:
         pids = [connection.info.backend_pid for connection in (one, two)]
     async with await psycopg.AsyncConnection.connect(database.settings.database_url, autocommit=True) as other:
@@ -221,6 +221,7 @@ async def test_lost_connection_heals(database: Database) -> None:
             await other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
     with pytest.raises(DependencyUnavailableError):
         await count(database)
+    assert [line["event"] for line in log_lines()] == ["database_unavailable"]
     assert await count(database) == 0
     assert await count(database) == 0
 

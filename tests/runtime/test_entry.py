@@ -186,6 +186,17 @@ def test_wrong_setting_ends_the_start_with_its_name(service: Service, settings: 
     assert "secret-value" not in ended.stderr
 
 
+def test_crash_is_a_line_of_the_log(service: Service) -> None:
+    """Without its database a service cannot migrate; it says so in one line without the address, and ends with 1."""
+    service.set(DATABASE_URL="postgresql://ada:secret-value@127.0.0.1:1/none")
+    ended = service.run("migrate")
+    assert ended.returncode == 1
+    [line] = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert line["event"] == "crashed"
+    assert line["exception"][0]["type"] == "OperationalError"
+    assert "secret-value" not in ended.stderr
+
+
 def test_unknown_command_is_refused(service: Service) -> None:
     """A misspelt command changes nothing and shows the right ones."""
     ended = service.run("migrat")

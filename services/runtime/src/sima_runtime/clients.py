@@ -134,6 +134,7 @@ def open_channel(address: str, settings: ClientSettings) -> grpc.aio.Channel:
         ("grpc.max_receive_message_length", LARGEST_MESSAGE),
         ("grpc.max_send_message_length", LARGEST_MESSAGE),
         ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.initial_reconnect_backoff_ms", 100),  # a service that was restarted is soon found again
         ("grpc.max_reconnect_backoff_ms", 2_000),
     ]
     credentials = channel_credentials(settings)

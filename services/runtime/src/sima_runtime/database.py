@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import psycopg
+import structlog
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import AdaptedConnection, make_url
@@ -20,6 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sima_runtime import keys
 from sima_runtime.errors import DependencyUnavailableError, OverloadedError
 from sima_runtime.settings import DatabaseSettings
+
+_log = structlog.get_logger()
 
 Driver = psycopg.AsyncConnection[tuple[Any, ...]]
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -94,6 +97,7 @@ class Database:
         except (DBAPIError, psycopg.Error) as error:
             if not _is_lost(error):
                 raise
+            _log.warning("database_unavailable", schema=self.schema, exc_info=error)
             # One broken connection means that the idle ones are broken too: begin with a fresh pool.
             await self.engine.dispose()
             raise DependencyUnavailableError("database") from error

@@ -18,13 +18,17 @@ from sima_runtime.telemetry import start_metrics
 
 Settings = TypeVar("Settings", bound=TelemetrySettings)
 
-_MISCONFIGURED = 2  # exit code
+# Exit codes.
+_CRASHED = 1
+_MISCONFIGURED = 2
 
 _log = structlog.get_logger()
 
 
 def run(service: str, settings_type: type[Settings], main: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
-    """Read the settings, set up logs and metrics, and serve or migrate. Ends the process with 2 if a setting is wrong.
+    """Read the settings, set up logs and metrics, and serve or migrate.
+
+    Ends the process with 2 if a setting is wrong and with 1 after a crash.
 
     Args:
         service: Name of the service; its package is `sima_<service>`.
@@ -47,6 +51,9 @@ def run(service: str, settings_type: type[Settings], main: Callable[[Settings], 
     except FixConfigurationError as error:
         _log.error("misconfigured", problem=str(error))  # the text says it all
         sys.exit(_MISCONFIGURED)
+    except Exception:  # noqa: BLE001  # a line of the log, not a traceback that may repeat values
+        _log.exception("crashed")
+        sys.exit(_CRASHED)
 
 
 def _read(settings_type: type[Settings]) -> Settings:
