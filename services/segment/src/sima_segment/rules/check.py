@@ -94,11 +94,16 @@ class _Checker(Context):
         if self.size > MOST_STEPS:
             raise _too_large()
         if self.depth == DEEPEST_NESTING:
-            return self.report(f"the rule is nested more than {DEEPEST_NESTING} levels deep", syntax.at)
+            return self._too_deep(syntax)
         self.depth += 1
         node = _MEANINGS[type(syntax)](self, syntax)
         self.depth -= 1
         return node
+
+    def _too_deep(self, syntax: Syntax) -> Node:
+        found = problem(f"the rule is nested more than {DEEPEST_NESTING} levels deep", syntax.at)
+        told = any(each.message == found.message for each in self.problems)
+        return STAND_IN if told else self.note(found)
 
     def literal(self, syntax: Literal) -> Node:
         return constant(syntax.value)

@@ -23,14 +23,15 @@ class CompiledRule:
     Attributes:
         sql: Selects everybody for whom the rule holds, once, as the one column `person`. Names no schema, so it runs
             over any tables of the right names.
+        depends_on_time: Whether the SQL has the instant as its parameter.
     """
 
     sql: str
+    depends_on_time: bool
 
     def parameters(self, instant: datetime) -> Mapping[str, datetime]:
         """Return the parameters with which the SQL is executed to hold for an instant, which states its time zone."""
-        moment = instant.astimezone(UTC).replace(tzinfo=None)
-        return {INSTANT: moment} if f"${INSTANT}" in self.sql else {}
+        return {INSTANT: instant.astimezone(UTC).replace(tzinfo=None)} if self.depends_on_time else {}
 
 
 def compile_rule(rule: Rule, catalogue: Catalogue) -> CompiledRule:
@@ -44,4 +45,4 @@ def compile_rule(rule: Rule, catalogue: Catalogue) -> CompiledRule:
 
 @lru_cache(maxsize=KEPT)
 def _compiled(rule: Rule, columns: Slice) -> CompiledRule:
-    return CompiledRule(to_sql(people_for(rule.condition, columns.catalogue())))
+    return CompiledRule(*to_sql(people_for(rule.condition, columns.catalogue())))

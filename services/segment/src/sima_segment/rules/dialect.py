@@ -7,6 +7,7 @@ import ibis
 import ibis.expr.datashape as ds
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
+import ibis.expr.rules as rlz
 import ibis.expr.types as ir
 import sqlglot.expressions as sge
 from ibis.backends.sql.compilers import DuckDBCompiler
@@ -21,12 +22,28 @@ class InstantParameter(ops.Value):  # type: ignore[misc]
     dtype = dt.timestamp
 
 
+class ListsShareAValue(ops.Value):  # type: ignore[misc]
+    """Whether two lists share a value; missing if one of the lists is, where their intersection would be empty."""
+
+    left: ops.Value[dt.Array]
+    right: ops.Value[dt.Array]
+
+    shape = rlz.shape_like("args")
+    dtype = dt.boolean
+
+
 class _Compiler(DuckDBCompiler):  # type: ignore[misc]
     __slots__ = ()
 
     def visit_InstantParameter(self, _op: InstantParameter) -> sge.Expression:  # noqa: N802 - the compiler finds it by this name
         moment: sge.Expression = self.cast(sge.Parameter(this=sge.Var(this=INSTANT)), dt.timestamp)
         return moment
+
+    def visit_ListsShareAValue(  # noqa: N802 - the compiler finds it by this name
+        self, _op: ListsShareAValue, *, left: sge.Expression, right: sge.Expression
+    ) -> sge.Expression:
+        shared: sge.Expression = self.f.list_has_any(left, right)
+        return shared
 
 
 _COMPILER: Final = _Compiler()
@@ -38,7 +55,12 @@ def instant(back: timedelta = timedelta()) -> ir.Value:
     return now - ibis.interval(seconds=int(back.total_seconds())) if back else now
 
 
-def to_sql(table: ir.Table) -> str:
-    """Return the SQL of a table expression, with its tables unqualified."""
-    sql: str = _COMPILER.to_sqlglot(table).sql("duckdb")
-    return sql
+def share_a_value(left: ir.Value, right: ir.Value) -> ir.Value:
+    """Return whether two lists share a value; missing if one of the lists is."""
+    return ListsShareAValue(left, right).to_expr()
+
+
+def to_sql(table: ir.Table) -> tuple[str, bool]:
+    """Return the SQL of a table expression, with its tables unqualified, and whether it depends on the instant."""
+    tree = _COMPILER.to_sqlglot(table)
+    return tree.sql("duckdb"), tree.find(sge.Parameter) is not None

@@ -74,7 +74,7 @@ def _of_fact(node: Node, absent: Absent) -> Truths:
         case TextTest(_, text, part) if None in (_value(text, absent), _value(part, absent)):
             return frozenset({None})
         case Constant() | Trait() | Aggregate():
-            return _ALL if (value := _value(node, absent)) is _ANY else frozenset({cast(bool | None, value)})
+            return _ALL if (known := _value(node, absent)) is _ANY else frozenset({cast(bool | None, known)})
         case _:
             return _ALL
 

@@ -15,6 +15,7 @@ import ibis.expr.operations as ops
 import ibis.expr.types as ir
 
 from sima_segment.rules.catalogue import Columns
+from sima_segment.rules.dialect import share_a_value
 from sima_segment.rules.schema import ColumnType
 from sima_segment.rules.tree import (
     Aggregate,
@@ -204,7 +205,7 @@ def _forms(node: Node, kind: ColumnType, scope: Scope) -> list[tuple[ir.Value, b
 
 def _compare_forms(sign: str, left: ir.Value, left_many: bool, right: ir.Value, right_many: bool) -> ir.Value:
     if sign == "==" and left_many and right_many:
-        return left.intersect(right).length() > 0
+        return share_a_value(left, right)
     if sign == "==" and (left_many or right_many):
         return left.contains(right) if left_many else right.contains(left)
     if left_many:
@@ -226,7 +227,7 @@ def _one_of(value: Node, options: tuple[Constant, ...], scope: Scope) -> ir.Valu
 
 
 def _among(form: ir.Value, many: bool, options: list[ir.Value]) -> ir.Value:
-    return form.intersect(ibis.array(options)).length() > 0 if many else form.isin(options)
+    return share_a_value(form, ibis.array(options)) if many else form.isin(options)
 
 
 def _text_test(function: str, text: Node, part: Node, scope: Scope) -> ir.Value:
