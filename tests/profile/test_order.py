@@ -107,7 +107,7 @@ async def everything(stack: Stack, facts: list[Fact]) -> dict[str, Any]:
 async def test_the_order_of_arrival_changes_nothing(
     installation: Stack, twin_installation: Stack, history: tuple[list[Fact], list[list[list[Fact]]]]
 ) -> None:
-    """All at once here; shuffled, repeated, in batches one after the other and at once there: what is shown is equal."""
+    """All at once here; shuffled, repeated and in batches, some at once, there: what is shown is equal."""
     facts, rounds = history
     workspace = f"w{uuid.uuid4().hex}"
     here, there = installation.of(workspace), twin_installation.of(workspace)
