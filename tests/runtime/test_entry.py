@@ -35,6 +35,7 @@ from sima_runtime.wakeups import Wakeups
 
 class Settings(ServiceSettings):
     model_config = service_config("NAME")
+    colours: tuple[str, ...] = ()
 
 
 class Example(IdentityServiceServicer):
@@ -171,6 +172,7 @@ def assert_metrics(shown: dict[str, float]) -> None:
     [
         ({"LOG_LEVEL": "secret-value"}, "log_level"),
         ({"METRICS_ADDRESS": "secret-value"}, "metrics_address"),
+        ({"COLOURS": "secret-value"}, "colours"),
         ({"LISTEN_ADDRESS": "0.0.0.0:0"}, "listen_address"),
         ({"TOKEN_FILE": "/nowhere/secret-value"}, "token_file"),
     ],

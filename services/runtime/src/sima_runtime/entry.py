@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import structlog
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsError
 
 from sima_runtime.errors import FixConfigurationError
 from sima_runtime.logs import configure_logs
@@ -62,6 +62,8 @@ def _read(settings_type: type[Settings]) -> Settings:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, bad['loc']))}: {bad['msg']}" for bad in error.errors())
         raise FixConfigurationError(problems) from None
+    except SettingsError as error:  # a list or mapping that is no JSON; the text names the setting only
+        raise FixConfigurationError(str(error)) from None
 
 
 def _migrate(service: str, settings: BaseSettings) -> None:
