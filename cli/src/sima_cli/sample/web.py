@@ -66,21 +66,21 @@ def _visits(browser: _Browser, *, logs_in: bool) -> Iterator[Delivery]:
     logs_in = logs_in and browser.person.customer_id is not None
     login = chance.randrange(count) if logs_in else count
     for number, at in enumerate(begun):
-        yield from _visit(browser, at, logging_in=number == login, logged_in=number > login)
+        yield _visit(browser, at, logging_in=number == login, logged_in=number > login)
 
 
-def _visit(browser: _Browser, at: datetime, *, logging_in: bool, logged_in: bool) -> Iterator[Delivery]:
+def _visit(browser: _Browser, at: datetime, *, logging_in: bool, logged_in: bool) -> Delivery:
     who: dict[str, str] = {"device_id": browser.device} if browser.device else {}
     if logged_in:
         who["user_id"] = _user_id(browser.person)
-    known = names(user_id=who.get("user_id"))
-    yield browser.beacon(at, list(_looked_at(browser, at, who)), known)
-    if logging_in:
-        at += timedelta(minutes=browser.chance.uniform(1, 5))
-        yield browser.beacon(at, [_login(browser, at, who)], _account(browser.person))
+    items, known = list(_looked_at(browser, at, who)), names(user_id=who.get("user_id"))
+    if logging_in:  # what was seen before is sent together with who it was
+        items.append(_login(browser, at + timedelta(minutes=browser.chance.uniform(1, 5)), who))
+        known = _account(browser.person)
     elif browser.chance.random() < browser.plan.junk:
         form = {**who, "email": browser.chance.choice(JUNK_EMAILS)}  # what one writes to see the offer behind it
-        yield browser.beacon(at, [browser.item(at, name="newsletter_requested", identifiers=form)], known)
+        items.append(browser.item(at, name="newsletter_requested", identifiers=form))
+    return browser.beacon(at, items, known)
 
 
 def _looked_at(browser: _Browser, at: datetime, who: Mapping[str, str]) -> Iterator[Item]:
