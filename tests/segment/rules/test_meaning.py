@@ -13,6 +13,7 @@ from itertools import product
 from operator import add, eq, ge, gt, le, lt, mul, sub, truediv
 from typing import Any, TypeAlias
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -361,6 +362,7 @@ instants = st.one_of(
 hidden_rules = st.deferred(lambda: rules)  # its description would be too long to print
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     people=people, asked=st.lists(hidden_rules, min_size=1, max_size=4), at=st.lists(instants, min_size=1, max_size=2)

@@ -31,6 +31,7 @@ def outcome(text: str) -> str | tuple[Problem, ...]:
         return error.problems
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(st.one_of(MIXED, MIXED, ANY, BYTES))
 def test_any_text_compiles_or_is_explained(text: str) -> None:
