@@ -12,6 +12,13 @@ ROOT = Path(__file__).parents[2]
 Manifest = dict[str, Any]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker run these tests: what they fetch and make is there once."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.xdist_group("deploy"))
+
+
 def build(folder: Path) -> list[Manifest]:
     """What `kubectl kustomize` makes of a folder."""
     done = subprocess.run(
