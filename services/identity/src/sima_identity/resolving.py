@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from sima_runtime.database import Database, Driver
 from sima_runtime.errors import OverloadedError
@@ -69,6 +70,8 @@ class Resolver:
         """
         self._database = database
         self._limit = neighbourhood_limit
+        # Within one process taking turns costs less than overtaking each other; replicas meet in the database.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._planner = lru_cache(_WORKSPACES)(lambda workspace: Planner(policy, secrets(workspace)))
 
     async def resolve(self, workspace: str, sightings: Sequence[Sighting]) -> list[Answer]:
@@ -96,6 +99,13 @@ class Resolver:
 
     async def _record(self, workspace: str, batch: Batch, known: Collection[bytes]) -> Plan:
         stored = [key for key in batch.identifiers if key in known]
+        turn = self._turns.setdefault(workspace, asyncio.Lock())
+        if turn.locked():  # who waits must look again: what is recorded meanwhile may be the same
+            stored = list(batch.identifiers)
+        async with turn:
+            return await self._record_in_turn(workspace, batch, stored)
+
+    async def _record_in_turn(self, workspace: str, batch: Batch, stored: list[bytes]) -> Plan:
         for attempt in range(_ATTEMPTS):
             try:
                 async with self._database.fast_transaction() as connection:

@@ -26,11 +26,15 @@ def evaluate(connection: Connection, rules: Mapping[str, Rule], catalogue: Catal
     if not rules:
         return
     compiled = {segment: compile_rule(rule, catalogue) for segment, rule in rules.items()}
-    queries = (f"SELECT {literal(segment)}, person FROM ({each.sql})" for segment, each in compiled.items())
+    queries = (f"SELECT {literal(segment)} AS segment, person FROM ({each.sql})" for segment, each in compiled.items())
     parameters: dict[str, datetime] = {}
     for each in compiled.values():
         parameters |= each.parameters(instant)
-    connection.execute(f"INSERT INTO {MEMBERS} {' UNION ALL '.join(queries)}", parameters)
+    # Never straight into the table: rules read it too, and DuckDB 2.0 doubles rows of a union that is inserted into
+    # what it reads.
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE found AS {' UNION ALL '.join(queries)}", parameters)
+    connection.execute(f"INSERT INTO {MEMBERS} FROM found")
+    connection.execute("DROP TABLE found")
 
 
 def forget(connection: Connection, segment: str | None = None) -> None:
