@@ -88,6 +88,7 @@ class Projection:
             return None
         flips = [(event, duration) for event, duration in plan.flips if event in self._tables.events]
         if not flips and self._connection.execute("FROM touched LIMIT 1").fetchall() == []:
+            self._connection.execute("CREATE OR REPLACE TEMP TABLE affected (person UUID)")  # not those of last time
             return exchange.NOBODY
         self._begin()
         self._connection.execute("CREATE OR REPLACE TEMP TABLE affected AS FROM touched")
