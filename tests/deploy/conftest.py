@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 Manifest = dict[str, Any]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let one worker run these tests: what they fetch and make is there once."""
     for item in items:

@@ -96,6 +96,7 @@ def own_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let one worker run all tests of the stack, so that there is one stack."""
     for item in items:
