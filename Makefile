@@ -39,7 +39,7 @@ up: $(VENV)/.installed     ## start PostgreSQL, identity, profile, segment and c
 	@$(BIN)/sima up $(ARGS)
 
 test: $(VENV)/.installed-dev ## run the whole test suite
-	@scripts/kubectl version --client >/dev/null
+	@scripts/kubectl version --client >/dev/null && $(BIN)/python scripts/dev-secrets >/dev/null
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff, mypy, buf lint, generated code up to date
