@@ -101,7 +101,7 @@ async def everything(stack: Stack, facts: list[Fact]) -> dict[str, Any]:
 
 
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(histories())
 async def test_the_order_of_arrival_changes_nothing(
