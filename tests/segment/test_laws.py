@@ -12,7 +12,7 @@ from sima_segment.projection import ChangePage, Configuration, FactPage, Project
 from sima_segment.rules import parse
 from sima_segment.survivorship import Survivorship, TraitPolicy
 
-from .conftest import START, Happened, Moved, Observed, Row, Stated, Withdrawn, change_page, fact_page
+from .builders import START, Happened, Moved, Observed, Row, Stated, Withdrawn, change_page, fact_page
 
 LAW = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CONFIGURATION = Configuration(policies={"interests": TraitPolicy(Survivorship.UNION)})

@@ -11,7 +11,8 @@ import pytest
 from sima.segment.v1 import segment_service_pb2 as pb
 from sima_segment.projection import Projection
 
-from .conftest import START, Clock, StartSegment, World, device, eventually, fact, mail, user
+from .builders import START, device, fact, mail, user
+from .worlds import Clock, StartSegment, World, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -15,7 +15,7 @@ from sima_segment.projection import Configuration, Limits, Projection, exchange
 from sima_segment.rules import parse
 from sima_segment.survivorship import Survivorship, TraitPolicy
 
-from .conftest import START, Happened, Moved, Observed, Row, Stated, Withdrawn, change_page, fact_page
+from .builders import START, Happened, Moved, Observed, Row, Stated, Withdrawn, change_page, fact_page
 
 ANN, BOB = 101, 102
 POLICIES = {

@@ -12,7 +12,8 @@ from sima_runtime.errors import (
     PageTokenError,
 )
 
-from .conftest import START, World, fact, mail, user
+from .builders import START, fact, mail, user
+from .worlds import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
