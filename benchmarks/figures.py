@@ -2,8 +2,12 @@
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+#: Unit of figures between 0 and 1 that should be high.
+SHARE = "share"
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +17,7 @@ class Figure:
     Attributes:
         name: What was measured.
         value: The figure, in `unit`.
-        unit: For example `events/s` or `ms`.
+        unit: For example `events/s`, `ms` or `share`.
         floor: The least that any implementation would need (or the most it could reach), in `unit`, from the same run.
         floor_is: In words, what the floor did.
         bar: What is promised, in `unit`; None if nothing is.
@@ -28,10 +32,11 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the bar is met: throughputs must reach it, everything else must stay below it."""
+        """Whether the bar is met: throughputs and shares must reach it, everything else must not exceed it."""
         if self.bar is None:
             return None
-        return self.value >= self.bar if self.unit.endswith("/s") else self.value <= self.bar
+        must_reach = self.unit == SHARE or self.unit.endswith("/s")
+        return self.value >= self.bar if must_reach else self.value <= self.bar
 
     def line(self) -> str:
         """The figure as one line of JSON."""
@@ -54,3 +59,13 @@ def percentile(values: Sequence[float], share: float) -> float:
     """The nearest-rank percentile; `share` between 0 and 1."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def sized(count: int, scale: float, least: int = 1) -> int:
+    """A size of a benchmark at a share of the full scale, but not below what still makes sense."""
+    return max(min(least, count), round(count * scale))
+
+
+def tell(text: str) -> None:
+    """Tell who waits what is being done."""
+    print(text, file=sys.stderr, flush=True)

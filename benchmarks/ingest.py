@@ -12,7 +12,7 @@ from sima.profile.v1 import profile_service_pb2 as pb
 from sima.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 
 from benchmarks import floors
-from benchmarks.figures import Figure, percentile
+from benchmarks.figures import Figure, percentile, sized
 from benchmarks.load import batches
 from benchmarks.stack import TOKEN, Stack, started
 
@@ -23,11 +23,12 @@ IN_FLIGHT = 4
 EVENTS = 200_000
 PEOPLE = 20_000
 SINGLES = 500
+LEAST = IN_FLIGHT * BATCH
 
 
-async def ingest() -> AsyncIterator[Figure]:
+async def ingest(scale: float) -> AsyncIterator[Figure]:
     """Batches of 1,000 over gRPC, two identifiers an event, ten events a person."""
-    requests = batches(EVENTS, BATCH, PEOPLE)
+    requests = batches(sized(EVENTS, scale, LEAST), BATCH, sized(PEOPLE, scale))
     async with started() as stack:
         stub: Any = ProfileServiceStub(stack.profile.channel)
 
@@ -40,9 +41,9 @@ async def ingest() -> AsyncIterator[Figure]:
     yield Figure("ingest", rate, "events/s", floor, "binary COPY of the same rows into one bare table", 10_000)
 
 
-async def collect() -> AsyncIterator[Figure]:
+async def collect(scale: float) -> AsyncIterator[Figure]:
     """The same through the collector's HTTP batch API."""
-    requests = batches(EVENTS // 2, BATCH, PEOPLE // 2, seed=2)
+    requests = batches(sized(EVENTS // 2, scale, LEAST), BATCH, sized(PEOPLE // 2, scale), seed=2)
     bodies = [body(request) for request in requests]
     async with started() as stack, httpx.AsyncClient(timeout=60) as client:
         url = f"{stack.running.collector}/in/bench/batch"
@@ -57,14 +58,14 @@ async def collect() -> AsyncIterator[Figure]:
     yield Figure("collect", rate, "events/s", floor, "binary COPY of the same rows into one bare table", 5_000)
 
 
-async def single_event() -> AsyncIterator[Figure]:
+async def single_event(scale: float) -> AsyncIterator[Figure]:
     """One event, one call, one after the other, on a database that holds some events already."""
     async with started() as stack:
         stub: Any = ProfileServiceStub(stack.profile.channel)
         for request in batches(20_000, BATCH, 2_000):
             await stack.profile.call(stub.Ingest, request, deadline=60)
         taken = []
-        singles = batches(SINGLES, 1, 2_000, seed=3)
+        singles = batches(sized(SINGLES, scale, 20), 1, 2_000, seed=3)
         for request in singles:
             began = time.perf_counter()
             await stack.profile.call(stub.Ingest, request)
