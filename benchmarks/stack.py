@@ -40,12 +40,11 @@ class Stack:
         return f"postgresql://postgres@/postgres?host={self.folder / 'postgres'}"
 
 
-def _folder(name: str) -> Folder:
-    root = Path(name)
+def prepared(root: Path) -> Folder:
+    """Make an empty folder a data directory."""
     root.chmod(0o755)  # PostgreSQL runs as another user when root starts it
     folder = Folder(root)
     folder.prepare()
-    (root / "bench-sources.yaml").write_text(yaml.safe_dump(SOURCES))
     return folder
 
 
@@ -53,8 +52,9 @@ def _folder(name: str) -> Folder:
 async def started() -> AsyncIterator[Stack]:
     """Start everything in a fresh folder and end it after the block."""
     with tempfile.TemporaryDirectory(prefix="sima-bench-", ignore_cleanup_errors=True) as name:
-        folder = _folder(name)
-        root = folder.root
+        root = Path(name)
+        folder = prepared(root)
+        (root / "bench-sources.yaml").write_text(yaml.safe_dump(SOURCES))
         async with running_stack(Setup(folder, root, root / "bench-sources.yaml"), lambda _: None) as running:
             settings = ClientSettings(client_timeout_seconds=60)
             profile = ServiceClient("profile", running.profile, settings)
