@@ -1,0 +1,76 @@
+"""What is measured over a million people and ten million events, which are loaded once for all of it."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+
+import psycopg
+from sima_runtime.context import workspace_secret
+
+from benchmarks import evaluation, live
+from benchmarks.figures import Figure, sized, tell
+from benchmarks.loading import WORKSPACE, load
+from benchmarks.stack import Stack, started
+from benchmarks.world import EVENTS, PEOPLE, World, make
+
+_FEWEST_PEOPLE = 1_000
+_FEWEST_EVENTS = 10_000
+_CATCH_UP_SECONDS = 3 * 3600.0
+_STILL_SECONDS = 3.0
+
+
+async def large(scale: float) -> AsyncIterator[Figure]:
+    """Full evaluation of rules, then memberships kept up to date under load."""
+    async with loaded(sized(PEOPLE, scale, _FEWEST_PEOPLE), sized(EVENTS, scale, _FEWEST_EVENTS)) as (stack, world):
+        for figure in evaluation.figures(await evaluation.compare_all(stack, world)):
+            yield figure
+        async for figure in live.live(stack, world, scale):
+            yield figure
+
+
+@asynccontextmanager
+async def loaded(people: int, events: int) -> AsyncIterator[tuple[Stack, World]]:
+    """Give a running Sima that holds a world, and has worked off all of it."""
+    async with started() as stack:
+        with tempfile.TemporaryDirectory(prefix="sima-bench-", ignore_cleanup_errors=True) as name:
+            folder = Path(name)
+            with told(f"{people} people and {events} events made"):
+                world = await asyncio.to_thread(make, folder, secret(stack), people, events)
+            with closing(world):
+                with told("loaded into identity and profile"):
+                    await asyncio.to_thread(load, world, stack.database_url, folder)
+                with told("worked off by segment"):
+                    await evaluation.preview(stack, "has(traits.city)", deadline=_CATCH_UP_SECONDS)
+                with told("worked off by everybody"):
+                    await still(stack)
+                yield stack, world
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Tell what was done in the block, and how long it took."""
+    began = time.perf_counter()
+    yield
+    tell(f"  {what}: {time.perf_counter() - began:.1f} s")
+
+
+def secret(stack: Stack) -> bytes:
+    """The secret of the workspace."""
+    return workspace_secret(bytes.fromhex((stack.folder / "workspace.key").read_text()), WORKSPACE)
+
+
+async def still(stack: Stack) -> None:
+    """Wait until profile has followed identity to the end, too."""
+    async with await psycopg.AsyncConnection.connect(stack.database_url, autocommit=True) as connection:
+        place, before = await _followed(connection), None
+        while place != before or not any(place):
+            await asyncio.sleep(_STILL_SECONDS)
+            place, before = await _followed(connection), place
+
+
+async def _followed(connection: psycopg.AsyncConnection) -> tuple[str, ...]:
+    [row] = await (await connection.execute("SELECT identity_cursor FROM profile.workspaces")).fetchall()
+    return row
