@@ -33,6 +33,8 @@ from sima_runtime.migrations import migrate
 from sima_runtime.server import served
 from sima_runtime.settings import DatabaseSettings
 
+#: Readers are woken; what they look for by themselves is a safety net, and each test leaves readers behind.
+SELDOM = 30.0
 RELATIONS = ("events", "observations", "consents")
 POLICIES = {
     "trusted": TraitPolicy(Survivorship.MOST_TRUSTED_SOURCE, ("crm", "shop")),
@@ -177,7 +179,7 @@ async def database_of(url: str) -> AsyncIterator[Database]:
 def identity_settings(url: str, key_file: Path) -> IdentitySettings:
     """Settings of an identity service on a free port."""
     return IdentitySettings.model_validate(
-        {"database_url": url, "workspace_key_file": key_file, "settle_seconds": 0.05, "feed_poll_seconds": 0.05}
+        {"database_url": url, "workspace_key_file": key_file, "settle_seconds": 0.05, "feed_poll_seconds": SELDOM}
     )
 
 
@@ -187,7 +189,7 @@ def profile_settings(url: str, key_file: Path, identity_address: str) -> Profile
         database_url=url,
         workspace_key_file=key_file,
         identity_address=identity_address,
-        feed_poll_seconds=0.05,
+        feed_poll_seconds=SELDOM,
         workspace_poll_seconds=0.1,
         client_timeout_seconds=60,
         traits=POLICIES,
