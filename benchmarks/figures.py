@@ -3,7 +3,9 @@
 import json
 import math
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 #: Unit of figures between 0 and 1 that should be high.
@@ -69,3 +71,11 @@ def sized(count: int, scale: float, least: int = 1) -> int:
 def tell(text: str) -> None:
     """Tell who waits what is being done."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Tell what was done in the block, and how long it took."""
+    began = time.perf_counter()
+    yield
+    tell(f"  {what}: {time.perf_counter() - began:.1f} s")

@@ -2,16 +2,15 @@
 
 import asyncio
 import tempfile
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import psycopg
 from sima_runtime.context import workspace_secret
 
 from benchmarks import evaluation, live
-from benchmarks.figures import Figure, sized, tell
+from benchmarks.figures import Figure, sized, told
 from benchmarks.loading import WORKSPACE, load
 from benchmarks.stack import Stack, started
 from benchmarks.world import EVENTS, PEOPLE, World, make
@@ -47,14 +46,6 @@ async def loaded(people: int, events: int) -> AsyncIterator[tuple[Stack, World]]
                 with told("worked off by everybody"):
                     await still(stack)
                 yield stack, world
-
-
-@contextmanager
-def told(what: str) -> Iterator[None]:
-    """Tell what was done in the block, and how long it took."""
-    began = time.perf_counter()
-    yield
-    tell(f"  {what}: {time.perf_counter() - began:.1f} s")
 
 
 def secret(stack: Stack) -> bytes:

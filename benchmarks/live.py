@@ -17,7 +17,7 @@ from sima.segment.v1.segment_service_pb2_grpc import SegmentServiceStub
 from sima.type.v1 import fact_pb2
 
 from benchmarks import floors
-from benchmarks.figures import Figure, percentile, sized, tell
+from benchmarks.figures import Figure, percentile, sized, tell, told
 from benchmarks.loading import SOURCE
 from benchmarks.pace import open_loop
 from benchmarks.segments import PROBE, PROBE_TOTAL, rules
@@ -85,11 +85,12 @@ async def live(stack: Stack, world: World, scale: float) -> AsyncIterator[Figure
 async def create_segments(stack: Stack) -> None:
     """Create all segments, with the members that they have at once."""
     stub: Any = SegmentServiceStub(stack.segment.channel)
-    began, sizes = time.perf_counter(), []
-    for name, rule in rules().items():
-        request = pb.CreateSegmentRequest(segment=pb.Segment(name=name, rule=rule))
-        sizes.append((await stack.segment.call(stub.CreateSegment, request, deadline=_DEADLINE)).segment.size)
-    tell(f"  {len(sizes)} segments with {sum(sizes)} members created: {time.perf_counter() - began:.1f} s")
+    sizes = []
+    with told("segments created"):
+        for name, rule in rules().items():
+            request = pb.CreateSegmentRequest(segment=pb.Segment(name=name, rule=rule))
+            sizes.append((await stack.segment.call(stub.CreateSegment, request, deadline=_DEADLINE)).segment.size)
+    tell(f"  {len(sizes)} segments with {sum(sizes)} members, the largest with {max(sizes)}")
 
 
 async def cursor_now(stack: Stack) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 
+from benchmarks.figures import told
 from benchmarks.world import PROPERTIES, TRAITS, World
 
 WORKSPACE = "main"
@@ -68,12 +69,13 @@ def load(world: World, url: str, folder: Path) -> None:
         for schema, queries in (("identity", _identity()), ("profile", _profile(world))):
             connection.execute(f"SET search_path TO {schema}".encode())
             for table, query in queries:
-                _copy(world, connection, table, query, folder / "rows.csv")
+                with told(f"{schema}.{table}"):
+                    _copy(world, connection, table, query, folder / "rows.csv")
         connection.execute("INSERT INTO profile.workspaces (workspace) VALUES (%s)", (WORKSPACE,))
         connection.execute("SELECT setval('identity.founded_seq', %s)", (world.people,))
-        # As an operator would after a bulk load; else PostgreSQL does it by itself while something is measured.
-        connection.execute("VACUUM (ANALYZE)")
-        connection.execute("CHECKPOINT")
+        with told("vacuumed"):  # or PostgreSQL does it by itself, while something is measured
+            connection.execute("VACUUM (ANALYZE)")
+            connection.execute("CHECKPOINT")
 
 
 def _identity() -> Iterator[tuple[str, str]]:

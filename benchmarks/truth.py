@@ -20,8 +20,10 @@ from benchmarks.figures import SHARE, Figure, sized, tell
 from benchmarks.stack import prepared
 
 #: How many people, for seeds 1 to 20.
-PEOPLE = (200, 600, 300, 900, 200, 2_000, 400, 1_200, 300, 5_000, 500, 1_500, 400, 10_000, 700, 800, 500, 1_800, 1_000)
-PEOPLE = (*PEOPLE, 20_000)
+PEOPLE = (
+    *(200, 600, 300, 900, 200, 2_000, 400, 1_200, 300, 5_000),
+    *(500, 1_500, 400, 10_000, 700, 800, 500, 1_800, 1_000, 20_000),
+)
 #: Of four and of five, so that twenty seeds meet every pair of them.
 JUNK = (0.1, 0.0, 0.05, 0.02)
 SHARED_DEVICES = (0.05, 0.02, 0.0, 0.03, 0.01)
