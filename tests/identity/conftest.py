@@ -76,9 +76,11 @@ class Replica:
         response = await self.client.call(self.stub.Lookup, request, workspace=workspace)
         return list(response.results)
 
-    async def changes(self, workspace: str, cursor: str = "") -> list[pb.ProfileChange]:
+    async def changes(
+        self, workspace: str, cursor: str = "", *, standings_only: bool = False
+    ) -> list[pb.ProfileChange]:
         """Everything in the feed behind a cursor."""
-        request = pb.WatchProfileChangesRequest(cursor=cursor, until_now=True)
+        request = pb.WatchProfileChangesRequest(cursor=cursor, until_now=True, standings_only=standings_only)
         pages = self.client.stream(self.stub.WatchProfileChanges, request, workspace=workspace, deadline=60)
         return [change async for page in pages for change in page.changes]
 

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 from uuid import uuid4
@@ -146,6 +146,12 @@ def replayed(changes: Sequence[pb.ProfileChange]) -> dict[tuple[str, bytes], Sta
     return states
 
 
+def standings(changes: Iterable[pb.ProfileChange]) -> dict[bytes, tuple[bool, bool]]:
+    """Which identifiers are shared or blocked after a feed."""
+    last = {change.identifier.key: (change.shared, change.blocked) for change in changes}
+    return {key: flags for key, flags in last.items() if any(flags)}
+
+
 async def assert_settled(
     replica: Replica, database: Database, workspace: str, sightings: Sequence[Sighted], truth: Truth
 ) -> None:
@@ -166,7 +172,9 @@ async def assert_settled(
     assert [answer.owner_key for answer in answers] == [truth.owner(sighted) for sighted in sightings]
     assert [answer.profile_id for answer in answers] == [owners[answer.owner_key] for answer in answers]
     assert not any(answer.pending for answer in answers)
-    feed = replayed(await replica.changes(workspace))
+    changes = await replica.changes(workspace)
+    feed = replayed(changes)
+    assert standings(await replica.changes(workspace, standings_only=True)) == standings(changes)
     assert feed == {(named.kind, truth.key(named)): state for named, state in states.items()}
 
 

@@ -232,6 +232,18 @@ async def test_the_feed_goes_on_while_it_is_watched(identity: Replica, workspace
     await merging
 
 
+async def test_a_reader_of_standings_hears_of_what_is_shared_or_blocked_only(identity: Replica, workspace: str) -> None:
+    """Most identifiers are their owners' alone, and who only decides about owners need not hear of them."""
+    first = [together(mail("a"), device("d"), minute=1), together(Named("email", "test@test.com"), minute=1)]
+    await identity.resolve(workspace, first)
+    await identity.resolve(workspace, [together(mail("b"), device("d"), minute=2)])
+    told = await identity.changes(workspace, standings_only=True)
+    assert [(one.identifier.value, one.shared, one.blocked) for one in told] == [
+        ("test@test.com", False, True),
+        ("d", True, False),
+    ]
+
+
 async def test_nothing_new_writes_nothing(identity: Replica, workspace: str) -> None:
     """What is known already leaves no trace in the feed."""
     sets = [together(mail("a"), device("d"), minute=1), together(mail("b"), device("d"), minute=2)]

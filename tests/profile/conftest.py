@@ -92,7 +92,7 @@ class Stack:
     async def settled(self) -> None:
         """Wait until the owners of facts have followed all that identity changed by now."""
         stub = IdentityServiceStub(self.identity.channel)
-        request = identity_pb.WatchProfileChangesRequest(until_now=True)
+        request = identity_pb.WatchProfileChangesRequest(until_now=True, standings_only=True)
         pages = self.identity.stream(stub.WatchProfileChanges, request, workspace=self.workspace)
         last = [page.cursor async for page in pages][-1]
         query = "SELECT identity_cursor FROM workspaces WHERE workspace = %s"

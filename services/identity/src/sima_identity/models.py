@@ -110,10 +110,21 @@ class Pending(Base, table=True):
 
 
 class ProfileChange(Base, table=True):
-    """An identifier moved, or began or ceased to be shared. Its value stands with the identifier, and nowhere else."""
+    """An identifier moved, or began or ceased to be shared. Its value stands with the identifier, and nowhere else.
+
+    `standing_changed` says that it became or ceased to be shared or blocked.
+    """
 
     __tablename__ = "profile_changes"
     __table_args__: ClassVar[tuple[Any, ...]] = (
+        Index(
+            "profile_changes_of_standing",
+            "workspace",
+            "epoch",
+            "xid",
+            "seq",
+            postgresql_where=text("standing_changed"),
+        ),
         Index("profile_changes_by_key", "key"),
         Index("profile_changes_by_profile", "profile_id"),
         Index(
@@ -134,4 +145,5 @@ class ProfileChange(Base, table=True):
     shared: bool
     blocked: bool
     changed_at: datetime = Field(sa_type=_TIME)
+    standing_changed: bool
     cause: str = Field(sa_type=_BYTEWISE)

@@ -59,6 +59,14 @@ class Plan:
         """Pairs of the batch that have not been looked at."""
         return {(edge.low, edge.high) for edge in self.edges if edge.refusal is Refusal.PENDING}
 
+    def changes_states(self) -> bool:
+        """Whether the log will tell of it."""
+        return bool(self.new) or any(row.state_changed for row in self.changed)
+
+    def changes_standings(self) -> bool:
+        """Whether the log will tell that identifiers became or ceased to be shared or blocked."""
+        return any(row.shared or row.blocked for row in self.new) or any(row.standing_changed for row in self.changed)
+
 
 class Planner:
     """Plans for one workspace."""
@@ -167,6 +175,7 @@ def _changed(row: Stored, state: State, *, founds: bool, hub: bool) -> ChangedId
         state.blocked,
         row.first_seen_at,
         state_changed=(row.profile_id, row.shared) != (state.profile_id, state.shared),
+        standing_changed=row.shared != state.shared,
     )
 
 

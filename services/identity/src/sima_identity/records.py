@@ -54,7 +54,7 @@ class NewIdentifier(NamedTuple):
 
 
 class ChangedIdentifier(NamedTuple):
-    """A row to be rewritten, and what goes into the log if its state changed."""
+    """A row to be rewritten, and what goes into the log if its state changed: its standing, or only its profile."""
 
     key: bytes
     kind: str
@@ -66,6 +66,7 @@ class ChangedIdentifier(NamedTuple):
     blocked: bool
     first_seen_at: int
     state_changed: bool
+    standing_changed: bool
 
 
 class WrittenEdge(NamedTuple):

@@ -24,7 +24,7 @@ from sima_identity.planning import Plan, Planner, Situation
 from sima_identity.policy import Policy
 from sima_identity.records import State, Stored, StoredEdge
 from sima_identity.store import graph
-from sima_identity.store.log import FEED
+from sima_identity.store.log import FEED, STANDINGS
 
 # Groupings of more identifiers than this are computed beside the event loop, so that other calls go on.
 _MANY = 2_000
@@ -196,8 +196,10 @@ async def _write(connection: Driver, workspace: str, plan: Plan) -> None:
         await graph.write_refusals(connection, workspace, plan.refusals)
     if plan.pending:
         await graph.add_pending(connection, workspace, plan.pending)
-    if plan.new or any(row.state_changed for row in plan.changed):
+    if plan.changes_states():
         await notify(connection, FEED, workspace)
+    if plan.changes_standings():
+        await notify(connection, STANDINGS, workspace)
 
 
 def _unknown_part(batch: Batch, known: graph.Reading) -> Batch:

@@ -22,7 +22,7 @@ from sima_identity.policy import Policy
 from sima_identity.resolving import Resolver
 from sima_identity.servicer import IdentityServicer
 from sima_identity.settings import IdentitySettings
-from sima_identity.store.log import FEED
+from sima_identity.store.log import FEEDS
 
 _log = structlog.get_logger()
 
@@ -68,10 +68,10 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
     policy = policy or configured_policy(settings)
     secrets = partial(workspace_secret, settings.master_key())
     database = Database(settings, "identity")
-    wakeups = Wakeups(database, [FEED])
+    wakeups = Wakeups(database, FEEDS)
     resolver = Resolver(database, policy, secrets, settings.neighbourhood_limit)
-    feed = Feed(FEED, database, wakeups, settings)
-    servicer = IdentityServicer(resolver, database, feed, IdentifierKinds(policy.kinds), secrets)
+    feeds = {name: Feed(name, database, wakeups, settings) for name in FEEDS}
+    servicer = IdentityServicer(resolver, database, feeds, IdentifierKinds(policy.kinds), secrets)
     name = pb.DESCRIPTOR.services_by_name["IdentityService"].full_name
     try:
         yield Service(

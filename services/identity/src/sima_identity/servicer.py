@@ -1,6 +1,6 @@
 """The contract `sima.identity.v1`: protobuf ⇄ domain calls."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import lru_cache, partial
 from typing import Any
@@ -37,7 +37,7 @@ class IdentityServicer(IdentityServiceServicer):
         self,
         resolver: Resolver,
         database: Database,
-        feed: Feed,
+        feeds: Mapping[str, Feed],
         kinds: IdentifierKinds,
         secrets: Callable[[str], bytes],
     ) -> None:
@@ -46,11 +46,11 @@ class IdentityServicer(IdentityServiceServicer):
         Args:
             resolver: Records and groups.
             database: The schema `identity`.
-            feed: The feed of changes.
+            feeds: The feed of changes, and that of standings only, by name.
             kinds: The known kinds of identifiers.
             secrets: Gives the secret of a workspace.
         """
-        self._resolver, self._database, self._feed = resolver, database, feed
+        self._resolver, self._database, self._feeds = resolver, database, feeds
         self._strength = {name: -kind.priority for name, kind in kinds.items()}
         self._reader = lru_cache(_WORKSPACES)(lambda workspace: RequestReader(kinds, secrets(workspace)))
 
@@ -91,15 +91,16 @@ class IdentityServicer(IdentityServiceServicer):
     ) -> AsyncIterator[pb.WatchProfileChangesResponse]:
         """Stream the feed."""
         workspace = context.current().workspace
-        read = partial(self._read_page, workspace)
-        pages = self._feed.pages(request.cursor, read, workspace=workspace, until_now=request.until_now)
+        feed = self._feeds[log.STANDINGS if request.standings_only else log.FEED]
+        read = partial(self._read_page, feed.name, workspace)
+        pages = feed.pages(request.cursor, read, workspace=workspace, until_now=request.until_now)
         async with aclosing(pages):
             async for page in pages:
                 yield pb.WatchProfileChangesResponse(changes=map(_change, page.items), cursor=page.cursor)
 
-    async def _read_page(self, workspace: str, after: Cursor, horizon: Horizon) -> Rows[list[log.Change]]:
+    async def _read_page(self, feed: str, workspace: str, after: Cursor, horizon: Horizon) -> Rows[list[log.Change]]:
         async with self._database.statement() as connection:
-            return await log.read_page(connection, workspace, after, horizon, _PAGE_ROWS)
+            return await log.read_page(connection, feed, workspace, after, horizon, limit=_PAGE_ROWS)
 
     def _profile(self, found: lookups.Found | None) -> pb.LookupResult:
         if found is None:

@@ -80,8 +80,8 @@ class Identity:
         return [_person(result) for result in response.results]
 
     async def changes(self, workspace: str, cursor: str, *, until_now: bool = False) -> AsyncIterator[Changes]:
-        """Yield what changes in a workspace behind a cursor."""
-        request = pb.WatchProfileChangesRequest(cursor=cursor, until_now=until_now)
+        """Yield which identifiers became or ceased to be shared or blocked, behind a cursor."""
+        request = pb.WatchProfileChangesRequest(cursor=cursor, until_now=until_now, standings_only=True)
         async for page in self._client.stream(self._stub.WatchProfileChanges, request, workspace=workspace):
             yield Changes({change.identifier.key: _standing(change) for change in page.changes}, page.cursor)
 

@@ -441,19 +441,23 @@ class WatchProfileChangesRequest(_message.Message):
 
     CURSOR_FIELD_NUMBER: _builtins.int
     UNTIL_NOW_FIELD_NUMBER: _builtins.int
+    STANDINGS_ONLY_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """The last cursor that the reader has worked off. Absent: from the beginning."""
     until_now: _builtins.bool
     """Answer what there is and end the stream when it is all delivered, rather than wait for more."""
+    standings_only: _builtins.bool
+    """Only changes by which an identifier became or ceased to be shared or blocked: all that decides who owns facts."""
     def __init__(
         self,
         *,
         cursor: _builtins.str = ...,
         until_now: _builtins.bool = ...,
+        standings_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "until_now", b"until_now"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "standings_only", b"standings_only", "until_now", b"until_now"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -84,14 +84,17 @@ _INSERT = f"""WITH inserted AS (
     ON CONFLICT DO NOTHING
     RETURNING key, kind, profile_id, shared, blocked
 )
-INSERT INTO profile_changes (workspace, key, kind, profile_id, shared, blocked, cause, epoch)
-SELECT %(workspace)s, key, kind, profile_id, shared, blocked, %(cause)s, {CURRENT_EPOCH} FROM inserted"""
+INSERT INTO profile_changes
+    (workspace, key, kind, profile_id, shared, blocked, standing_changed, cause, epoch)
+SELECT %(workspace)s, key, kind, profile_id, shared, blocked, shared OR blocked, %(cause)s, {CURRENT_EPOCH}
+FROM inserted"""
 
 _UPDATE = f"""WITH given AS (
     SELECT * FROM unnest(%(key)s::uuid[], %(kind)s::text[], %(previous)s::uuid[], %(profile_id)s::uuid[],
         %(founds)s::boolean[], %(shared)s::boolean[], %(hub)s::boolean[], %(blocked)s::boolean[],
-        %(seen_at)s::bigint[], %(state_changed)s::boolean[])
-        AS given(key, kind, previous, profile_id, founds, shared, hub, blocked, seen_at, state_changed)
+        %(seen_at)s::bigint[], %(state_changed)s::boolean[], %(standing_changed)s::boolean[])
+        AS given(key, kind, previous, profile_id, founds, shared, hub, blocked, seen_at, state_changed,
+            standing_changed)
 ), written AS (
     UPDATE identifiers SET
         profile_id = nullif(given.profile_id, {_OR_NULL}),
@@ -104,9 +107,10 @@ _UPDATE = f"""WITH given AS (
         changed_xid = CASE WHEN given.state_changed THEN pg_current_xact_id() ELSE changed_xid END
     FROM given WHERE identifiers.workspace = %(workspace)s AND identifiers.key = given.key
 )
-INSERT INTO profile_changes (workspace, key, kind, previous_profile_id, profile_id, shared, blocked, cause, epoch)
+INSERT INTO profile_changes
+    (workspace, key, kind, previous_profile_id, profile_id, shared, blocked, standing_changed, cause, epoch)
 SELECT %(workspace)s, key, kind, nullif(previous, {_OR_NULL}), nullif(profile_id, {_OR_NULL}), shared, blocked,
-    %(cause)s, {CURRENT_EPOCH}
+    standing_changed, %(cause)s, {CURRENT_EPOCH}
 FROM given WHERE state_changed"""
 
 _WRITE_EDGES = f"""INSERT INTO edges (workspace, low, high, evidence, source, message_id, first_at, refusal)
@@ -237,7 +241,7 @@ async def insert_identifiers(connection: Driver, workspace: str, rows: Sequence[
 
 async def update_identifiers(connection: Driver, workspace: str, rows: Sequence[ChangedIdentifier]) -> None:
     """Rewrite identifiers that are locked, and log those whose state changed."""
-    key, kind, previous, profile_id, founds, shared, hub, blocked, first_seen_at, state_changed = _columns(rows)
+    key, kind, previous, profile_id, founds, shared, hub, blocked, first_seen_at, *changed = _columns(rows)
     parameters = {
         "workspace": workspace,
         "key": Keys(key),
@@ -249,7 +253,8 @@ async def update_identifiers(connection: Driver, workspace: str, rows: Sequence[
         "hub": flags(hub),
         "blocked": flags(blocked),
         "seen_at": numbers(first_seen_at),
-        "state_changed": flags(state_changed),
+        "state_changed": flags(changed[0]),
+        "standing_changed": flags(changed[1]),
         "cause": EVIDENCE,
     }
     await execute(connection, _UPDATE, parameters)

@@ -12,6 +12,9 @@ from sima_identity.records import Wanted
 
 #: NOTIFY channel and name of the feed.
 FEED = "identity_changes"
+#: The same of its part that tells how identifiers became or ceased to be shared or blocked.
+STANDINGS = "identity_standings"
+FEEDS = (FEED, STANDINGS)
 #: Cause of a change: new evidence.
 EVIDENCE = "evidence"
 
@@ -23,9 +26,10 @@ _WITH_VALUES = f"""SELECT {FEED_ORDER}, {_CHANGE}
     ) AS known ON true
     ORDER BY {FEED_ORDER}"""
 _PAGE = f"""WITH changes AS (
-        SELECT * FROM profile_changes WHERE workspace = %(workspace)s AND {FEED_RANGE}
+        SELECT * FROM profile_changes WHERE workspace = %(workspace)s AND {FEED_RANGE} {{condition}}
         ORDER BY {FEED_ORDER} LIMIT %(limit)s
     ) {_WITH_VALUES}"""
+_PAGES = {FEED: _PAGE.format(condition=""), STANDINGS: _PAGE.format(condition="AND standing_changed")}
 _AFTER = "(epoch, xid, seq) > (%(epoch)s::integer, %(xid)s::text::xid8, %(seq)s::bigint)"
 
 
@@ -44,11 +48,11 @@ class Change(NamedTuple):
 
 
 async def read_page(
-    connection: Driver, workspace: str, after: Cursor, horizon: Horizon, limit: int
+    connection: Driver, feed: str, workspace: str, after: Cursor, horizon: Horizon, *, limit: int
 ) -> Rows[list[Change]]:
-    """Read a page of the feed."""
+    """Read a page of a feed."""
     parameters = {"workspace": workspace, "limit": limit, **feed_parameters(after, horizon)}
-    changes = _changes(await fetch(connection, _PAGE, parameters))
+    changes = _changes(await fetch(connection, _PAGES[feed], parameters))
     return Rows(changes, changes[-1].place if changes else None, full=len(changes) == limit)
 
 

@@ -58,9 +58,12 @@ TABLES = (
         shared boolean NOT NULL,
         blocked boolean NOT NULL,
         changed_at timestamptz NOT NULL DEFAULT now(),
+        standing_changed boolean NOT NULL,
         cause text COLLATE "C" NOT NULL,
         {FEED_COLUMNS},
         PRIMARY KEY (workspace, epoch, xid, seq))""",
+    """CREATE INDEX profile_changes_of_standing ON profile_changes (workspace, epoch, xid, seq)
+        WHERE standing_changed""",
     "CREATE INDEX profile_changes_by_key ON profile_changes (key)",
     "CREATE INDEX profile_changes_by_profile ON profile_changes (profile_id)",
     """CREATE INDEX profile_changes_by_previous ON profile_changes (previous_profile_id)
