@@ -62,24 +62,31 @@ class Probes:
 async def live(stack: Stack, world: World, scale: float) -> AsyncIterator[Figure]:
     """Create the segments, then send events for a minute and listen who enters."""
     await create_segments(stack)
-    seconds = sized(SECONDS, scale, _FEWEST_SECONDS)
     probes = Probes()
-    listening = asyncio.create_task(listen(stack, await cursor_now(stack), probes))
-    began = time.perf_counter()
-    taken = await send(stack, world, seconds, probes)
-    rate = len(taken) * BATCH / (time.perf_counter() - began)
-    tell(f"  Ingest of {BATCH}: p50 {percentile(taken, 0.5):.1f} ms, p99 {percentile(taken, 0.99):.1f} ms")
+    rate = await heard(stack, world, sized(SECONDS, scale, _FEWEST_SECONDS), probes)
     assert world.knows(probes.accepted), "the loaded identifiers are not those that Ingest finds"
-    await patience(probes)
     waits = probes.waits()
-    tell(f"  {len(probes.delivered)} of {len(waits)} entries delivered")
-    listening.cancel()
     bare = await asyncio.to_thread(floors.notify_ms, stack.database_url, _NOTIFICATIONS)
     for share, bar in ((0.5, None), (0.99, 1_000.0)):
         name, floor = f"live_ms_p{round(share * 100)}", percentile(bare, share)
         floor_is = "a row committed by one connection and read by another, which was notified of it"
         yield Figure(name, percentile(waits, share), "ms", floor, floor_is, bar)
     yield Figure("live_load", rate, "events/s", EVENTS_PER_SECOND, "what was to be sent", 0.95 * EVENTS_PER_SECOND)
+
+
+async def heard(stack: Stack, world: World, seconds: int, probes: Probes) -> float:
+    """Listen while events are sent; fills `probes`, and returns how many events a second were accepted."""
+    listening = asyncio.create_task(listen(stack, await cursor_now(stack), probes))
+    began = time.perf_counter()
+    taken = await send(stack, world, seconds, probes)
+    rate = len(taken) * BATCH / (time.perf_counter() - began)
+    tell(f"  Ingest of {BATCH}: p50 {percentile(taken, 0.5):.1f} ms, p99 {percentile(taken, 0.99):.1f} ms")
+    await patience(probes)
+    tell(f"  {len(probes.delivered)} of {len(probes.accepted)} entries delivered")
+    if listening.done():  # which it is only when the stream broke
+        listening.result()
+    listening.cancel()
+    return rate
 
 
 async def create_segments(stack: Stack) -> None:
