@@ -3,12 +3,12 @@
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from sima.type.v1 import fact_pb2
 from sima_runtime.database import Database
-from sima_runtime.errors import InvalidFieldsError, Violation
-from sima_runtime.feeds import notify
+from sima_runtime.errors import InvalidFieldsError, OverloadedError, Violation
 
 from sima_profile.batch import Arrival, Outcome, outcomes, settle, winners
 from sima_profile.facts import CheckedFact
@@ -19,8 +19,10 @@ from sima_profile.metrics import facts_received
 from sima_profile.rows import Owned, consent_rows, fact_row, observation_rows
 from sima_profile.store import appending, conflicts
 from sima_profile.store.appending import Append
-from sima_profile.store.feed import CHANNEL
 from sima_profile.validation import FactReader, IdentifierReader
+
+# Each beginning anew means that another call stored some of the same messages meanwhile.
+_ATTEMPTS = 50
 
 
 class Result(NamedTuple):
@@ -132,20 +134,25 @@ class Ingestion:
     async def _append(self, workspace: str, arrivals: Sequence[Arrival], now: int) -> list[Outcome]:
         if not self._followed.agrees(workspace, [arrival.belonging for arrival in arrivals]):
             await self._followed.catch_up(workspace)
+        for _ in range(_ATTEMPTS):
+            with suppress(appending.OvertakenError):
+                return outcomes(arrivals, await self._append_once(workspace, arrivals, now))
+        raise OverloadedError("the messages")
+
+    async def _append_once(self, workspace: str, arrivals: Sequence[Arrival], now: int) -> dict[bytes, bytes]:
+        """Append in one transaction; returns the content hashes of what was stored before."""
         best = winners(arrivals)
         async with self._database.fast_transaction() as connection:
-            append = await appending.begin(connection, workspace, now)
+            append, stored = await appending.begin(connection, workspace, now, best)
             standings = await self._followed.non_owners(connection, workspace, append.owners_version)
             owned = {fact: (arrival, standings.owner(arrival.belonging.keys)) for fact, arrival in best.items()}
-            there = await appending.append_facts(append, [fact_row(*pair) for pair in owned.values()])
-            stored = await appending.contents(append, there) if there else {}
             if stored or len(best) < len(arrivals):
                 await _settle(append, arrivals, owned, stored)
-            if owned:
-                await appending.append_observations(append, observation_rows(owned.values()))
-                await appending.append_consents(append, consent_rows(owned.values()))
-                await notify(connection, CHANNEL, workspace)
-        return outcomes(arrivals, stored)
+            new = [fact_row(*pair) for fact, pair in owned.items() if fact not in stored]
+            await appending.append_facts(append, new)
+            await appending.append_observations(append, observation_rows(owned.values()))
+            await appending.append_consents(append, consent_rows(owned.values()))
+        return stored
 
 
 async def _settle(
@@ -157,7 +164,7 @@ async def _settle(
     locked = {**stored, **(await conflicts.lock(append, rivals) if rivals else {})}
     settlement = settle(arrivals, best, locked)
     if settlement.replaced:
-        await conflicts.replace(append, settlement.replaced)
+        await conflicts.replace(append, [owned[fact] for fact in settlement.replaced])
     if settlement.kept:
         await conflicts.keep(append, settlement.kept)
     for fact in stored.keys() - set(settlement.replaced):

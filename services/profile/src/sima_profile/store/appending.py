@@ -4,28 +4,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from psycopg.errors import UniqueViolation
 from sima_runtime.database import Driver, copy_into, execute, fetch
-from sima_runtime.keys import Keys
+from sima_runtime.feeds import notify
+from sima_runtime.keys import Key, Keys
 
+from sima_profile.store.feed import CHANNEL
 from sima_profile.store.times import microseconds_of, to_copy, to_database
 
-_INCOMING = """CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
-    id uuid, occurred_at timestamptz, source text, keys uuid[], owner uuid, contested boolean, name text,
-    properties bytea, content uuid) ON COMMIT DELETE ROWS"""
 _HOLD_OWNERS = "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
 _VERSIONS = "SELECT owners_version, (SELECT epoch FROM feed_epoch) FROM workspaces WHERE workspace = %s"
 _REGISTER = "INSERT INTO workspaces (workspace) VALUES (%s) ON CONFLICT DO NOTHING"
 
-# In the order of ids, so that two calls with the same messages never wait for each other in a circle.
-_APPEND = """WITH appended AS (
-    INSERT INTO facts (workspace, id, occurred_at, received_at, source, keys, owner, contested, name, properties,
-        content, epoch)
-    SELECT %(workspace)s, id, occurred_at, %(received_at)s, source, keys, owner, contested, name, properties,
-        content, %(epoch)s
-    FROM incoming ORDER BY id
-    ON CONFLICT (workspace, id) DO NOTHING RETURNING id)
-SELECT id FROM incoming WHERE id NOT IN (SELECT id FROM appended)"""
-_CONTENTS = "SELECT id, content FROM facts WHERE workspace = %s AND id = ANY(%s)"
+# Ids begin with the time, so first and last one leave out most partitions.
+_STORED_CONTENTS = """SELECT id, content FROM facts
+    WHERE workspace = %(workspace)s AND id = ANY(%(facts)s) AND id BETWEEN %(first)s AND %(last)s"""
 
 _FIRST_SEEN = """INSERT INTO message_times (workspace, message, received_at)
     SELECT %(workspace)s, message, %(now)s FROM unnest(%(messages)s) AS message ORDER BY message
@@ -79,6 +72,10 @@ class ConsentRow(NamedTuple):
     stated_at: int
 
 
+class OvertakenError(Exception):
+    """Another transaction has just stored the same message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Append:
     """What holds while a transaction appends.
@@ -119,25 +116,36 @@ async def register(connection: Driver, workspace: str) -> None:
     await execute(connection, _REGISTER, (workspace,))
 
 
-async def begin(connection: Driver, workspace: str, received_at: int) -> Append:
-    """Begin to append: until the transaction ends, no standing of an identifier changes."""
+async def begin(
+    connection: Driver, workspace: str, received_at: int, facts: Collection[bytes]
+) -> tuple[Append, dict[bytes, bytes]]:
+    """Begin to append: until the transaction ends, no standing of an identifier changes; then readers are woken.
+
+    Returns:
+        What holds, and the content hashes of those of the facts that are stored already.
+    """
+    wanted = {"workspace": workspace, "facts": Keys(facts), "first": Key(min(facts)), "last": Key(max(facts))}
+    stored = connection.cursor(binary=True)
     async with connection.pipeline():  # one round trip; each statement sees what the one before waited for
-        await connection.execute(_INCOMING)
+        await notify(connection, CHANNEL, workspace)
         await connection.execute(_HOLD_OWNERS, (owners_lock(workspace),))
-        cursor = await connection.execute(_VERSIONS, (workspace,))
-    [(owners_version, epoch)] = await cursor.fetchall()
-    return Append(connection, workspace, received_at, owners_version, epoch)
+        versions = await connection.execute(_VERSIONS, (workspace,))
+        await stored.execute(_STORED_CONTENTS, wanted)
+    [(owners_version, epoch)] = await versions.fetchall()
+    return Append(connection, workspace, received_at, owners_version, epoch), dict(await stored.fetchall())
 
 
-async def append_facts(append: Append, rows: Iterable[FactRow]) -> list[bytes]:
-    """Append facts with distinct ids, and return the ids of those that were there before."""
-    await copy_into(append.connection, "incoming", FactRow._fields, _FACT_TYPES, rows)
-    return [fact for (fact,) in await fetch(append.connection, _APPEND, append.parameters())]
+async def append_facts(append: Append, rows: Iterable[FactRow]) -> None:
+    """Append facts that were not stored when the transaction began.
 
-
-async def contents(append: Append, facts: Collection[bytes]) -> dict[bytes, bytes]:
-    """Return the content hashes of stored facts."""
-    return dict(await fetch(append.connection, _CONTENTS, (append.workspace, Keys(facts))))
+    Raises:
+        OvertakenError: One of them is stored by now. The transaction has failed.
+    """
+    try:
+        # In the order of ids, so that two calls with the same messages never wait for each other in a circle.
+        await _append_parts(append, "facts", FactRow._fields, _FACT_TYPES, sorted(rows))
+    except UniqueViolation as error:
+        raise OvertakenError from error
 
 
 async def append_observations(append: Append, rows: Sequence[ObservationRow]) -> None:

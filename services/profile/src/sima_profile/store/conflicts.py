@@ -1,12 +1,14 @@
 """One message with two contents: the smaller hash counts, whichever came first; the other is kept beside."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import orjson
 from sima_runtime.database import execute, fetch
 from sima_runtime.keys import Key, Keys
 
 from sima_profile.batch import Arrival
+from sima_profile.owners import Ownership
+from sima_profile.rows import Owned
 from sima_profile.store.appending import Append
 from sima_profile.store.times import to_database
 
@@ -31,12 +33,11 @@ _REMOVE_PARTS = tuple(
     f"DELETE FROM {table} WHERE workspace = %(workspace)s AND fact_id = ANY(%(facts)s)"
     for table in ("observations", "consents")
 )
-# The new content still lies in the table that it came in by. The row takes a new place in the feed.
-_REPLACE = """UPDATE facts SET occurred_at = new.occurred_at, received_at = %(received_at)s, keys = new.keys,
-        owner = new.owner, contested = new.contested, name = new.name, properties = new.properties,
-        content = new.content, epoch = %(epoch)s, xid = pg_current_xact_id(), seq = nextval('feed_seq')
-    FROM incoming AS new
-    WHERE facts.workspace = %(workspace)s AND facts.id = ANY(%(facts)s) AND new.id = facts.id"""
+# The row takes a new place in the feed.
+_REPLACE = """UPDATE facts SET occurred_at = %(occurred_at)s, received_at = %(received_at)s, keys = %(keys)s,
+        owner = %(owner)s, contested = %(contested)s, name = %(name)s, properties = %(properties)s,
+        content = %(content)s, epoch = %(epoch)s, xid = pg_current_xact_id(), seq = nextval('feed_seq')
+    WHERE workspace = %(workspace)s AND id = %(fact)s"""
 _KEEP = """INSERT INTO conflicts
     (workspace, fact_id, content, occurred_at, received_at, source, keys, name, properties, traits, consents)
     VALUES (%(workspace)s, %(fact)s, %(content)s, %(occurred_at)s, %(received_at)s, %(source)s, %(keys)s, %(name)s,
@@ -49,20 +50,28 @@ async def lock(append: Append, facts: Collection[bytes]) -> dict[bytes, bytes]:
     return dict(await fetch(append.connection, _LOCK, (append.workspace, Keys(facts))))
 
 
-async def replace(append: Append, facts: Collection[bytes]) -> None:
-    """Put the incoming contents of locked facts in the place of the stored ones, which are set aside and retracted.
+async def replace(append: Append, arrivals: Sequence[Owned]) -> None:
+    """Put new contents of locked facts in the place of the stored ones, which are set aside and retracted.
 
     The new parts are the caller's to append.
     """
-    parameters = append.parameters() | {"facts": Keys(facts)}
-    for statement in (_SET_ASIDE, _RETRACT, *_REMOVE_PARTS, _REPLACE):
+    parameters = append.parameters() | {"facts": Keys([arrival.id for arrival, _ in arrivals])}
+    for statement in (_SET_ASIDE, _RETRACT, *_REMOVE_PARTS):
         await execute(append.connection, statement, parameters)
+    rows = [append.parameters() | _row(arrival) | _owner(ownership) for arrival, ownership in arrivals]
+    async with append.connection.cursor() as cursor:
+        await cursor.executemany(_REPLACE, rows)
 
 
 async def keep(append: Append, losers: Iterable[Arrival]) -> None:
     """Keep contents that lost; one that is kept already changes nothing."""
     async with append.connection.cursor() as cursor:
         await cursor.executemany(_KEEP, [append.parameters() | _row(arrival) for arrival in losers])
+
+
+def _owner(ownership: Ownership) -> dict[str, object]:
+    owner, contested = ownership
+    return {"owner": owner and Key(owner), "contested": contested}
 
 
 def _row(arrival: Arrival) -> dict[str, object]:
