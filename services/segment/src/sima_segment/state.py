@@ -10,7 +10,7 @@ same in again, and finds no difference.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -64,14 +64,19 @@ async def opened(
         FixConfigurationError: Another process uses the projection.
     """
     thread = OneThread(f"projection-{workspace}")
+    held = ExitStack()
+
+    def projection() -> Projection:
+        return held.enter_context(closing(Projection(path, configuration)))
+
     try:
-        projection = await thread(Projection, path, configuration)
-        try:
-            yield State(workspace, database, clock, projection, thread)
-        finally:
-            await thread(projection.close)
+        yield State(workspace, database, clock, await thread(projection), thread)
     finally:
-        thread.end()
+        # Also if nobody waited for the opening to end: the thread opens first, and then closes what it opened.
+        try:
+            await thread(held.close)
+        finally:
+            thread.end()
 
 
 class State:
