@@ -4,7 +4,6 @@ It loads the plugins and parses what comes over the socket `FD`, one payload aft
 It has nothing to lose: the collector may kill it at any moment.
 """
 
-import gc
 import resource
 import signal
 import socket
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from sima_runtime.garbage import relieve_collector
 from sima_sdk.errors import FixConfigurationError
 
 from sima_collector.frames import BEGUN, Frame, Stream, encode, read_frame
@@ -22,7 +22,6 @@ from sima_collector.parsing import Parser
 
 # The collector kills a worker at the limit. Only if the collector is dead does the worker live on beyond it.
 _GRACE_SECONDS = 2.0
-_OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 
 def main(descriptor: int) -> int:
@@ -42,7 +41,7 @@ def _serve(stream: Stream) -> NoReturn:
     assignment = read_assignment(read_frame(stream))
     _limit(assignment.memory_bytes)
     parser = Parser(assignment)
-    _relieve_collector()
+    relieve_collector()
     _send(stream, catalogue_frame(parser.catalogue))
     limit = assignment.seconds + _GRACE_SECONDS
     while True:
@@ -88,13 +87,6 @@ def _limit(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory_bytes:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-
-
-def _relieve_collector() -> None:
-    """Keep the garbage collector from walking again and again over facts, which are in no circle."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha import reflection
 
 from sima_runtime.auth import Tokens
 from sima_runtime.errors import FixConfigurationError
+from sima_runtime.garbage import relieve_collector
 from sima_runtime.interceptors import AuthenticationInterceptor, ContextInterceptor, ErrorInterceptor
 from sima_runtime.settings import RunSettings
 from sima_runtime.supervision import Background, supervise
@@ -102,6 +103,7 @@ async def serve(
     async with served(settings, servicers, background=background, on_stop=on_stop) as address:
         _log.info("serving", address=address, services=[servicer.name for servicer in servicers])
         _write_address(settings.address_file, address)
+        relieve_collector()
         await stopping.wait()
         _log.info("draining", seconds=settings.drain_seconds)
     _log.info("stopped")

@@ -1,0 +1,16 @@
+"""Python's garbage collector in processes that work in batches."""
+
+import gc
+
+_OBJECTS_BETWEEN_COLLECTIONS = 100_000
+
+
+def relieve_collector() -> None:
+    """Keep the garbage collector from walking over what stays for ever, which took a seventh of the time of a batch.
+
+    To be called once everything is set up. A batch makes some ten objects a fact, none of them in a circle, so they
+    need no collector to go away.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
