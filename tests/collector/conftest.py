@@ -65,6 +65,7 @@ class MemoryProfile:
         poison: Message ids of facts at which a call fails as a whole.
         failure: A code with which every call fails; None: none does.
         hold: While not set, calls wait.
+        waiting: How many facts wait so.
     """
 
     facts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -74,13 +75,16 @@ class MemoryProfile:
     poison: set[str] = field(default_factory=set)
     failure: grpc.StatusCode | None = None
     hold: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
 
     def __post_init__(self) -> None:
         self.hold.set()
 
     async def ingest(self, request: IngestRequest, context: Any) -> IngestResponse:
         """Store the facts."""
+        self.waiting += len(request.facts)
         await self.hold.wait()
+        self.waiting -= len(request.facts)
         if self.failure is not None:
             await context.abort(self.failure, "")
         if any(fact.message_id in self.poison for fact in request.facts):

@@ -68,7 +68,7 @@ MISCHIEF: dict[str, Callable[[], None]] = {
     "gorge": gorge,
     "fail": fail,
     "leave": leave,
-    "doze": lambda: time.sleep(0.3),
+    "doze": lambda: time.sleep(1.0),
 }
 
 
