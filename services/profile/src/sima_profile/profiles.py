@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sima_runtime.coalescing import Coalescer
 from sima_runtime.database import Database
 from sima_runtime.errors import NotFoundError
 
@@ -53,6 +54,11 @@ class Profiles:
         self._identity = identity
         self._policies = settings.traits
         self._unions = settings.unions()
+        self._readers = Coalescer(self.profiles)
+
+    async def profile(self, workspace: str, wanted: KeyOrProfile) -> Profile | None:
+        """Return the profile behind an identifier or profile id; None if nobody is known so."""
+        return await self._readers.ask(workspace, wanted)
 
     async def profiles(self, workspace: str, wanted: Sequence[KeyOrProfile]) -> list[Profile | None]:
         """Return the profile behind each identifier or profile id; None if nobody is known so."""
@@ -62,7 +68,7 @@ class Profiles:
             return [None] * len(people)
         owners = {identifier.key for person in known.values() for identifier in person.identifiers}
         async with self._database.statement() as connection:
-            material = await reading.material(connection, workspace, owners, len(known), self._unions)
+            material = await reading.material(connection, workspace, owners, self._unions)
         folded = _fold(known, material, self._policies)
         return [folded[person.profile_id] if person else None for person in people]
 

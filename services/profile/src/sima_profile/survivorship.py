@@ -77,6 +77,7 @@ class FoldedTrait:
     contradiction: bool
 
 
+_DEFAULT = TraitPolicy()
 Rank = Callable[[Observation], Any]
 
 
@@ -85,12 +86,14 @@ def fold_traits(
 ) -> tuple[FoldedTrait, ...]:
     """Fold the observations of each trait by its policy; the traits come in the order of their names."""
     return tuple(
-        fold_trait(trait, observations[trait], policies.get(trait, TraitPolicy())) for trait in sorted(observations)
+        fold_trait(trait, observations[trait], policies.get(trait, _DEFAULT)) for trait in sorted(observations)
     )
 
 
 def fold_trait(trait: str, observations: Sequence[Observation], policy: TraitPolicy) -> FoldedTrait:
     """Fold the observations of one trait; there is at least one."""
+    if len(observations) == 1:  # most are seen once, and there is nothing to weigh
+        return FoldedTrait(trait, tuple(observations), (), policy.survivorship, contradiction=False)
     union = policy.survivorship is Survivorship.UNION
     weighed = observations if union else _latest_of_each(observations)
     ranked = _best_of_each_value(weighed, _rank(policy))

@@ -6,7 +6,7 @@ from math import isfinite
 import orjson
 from google.protobuf import timestamp_pb2
 from sima.type.v1 import value_pb2
-from sima_runtime.wire import timestamp_to_micros, value_to_proto
+from sima_runtime.wire import datetime_to_timestamp, timestamp_to_micros
 
 #: Longest text of a trait, in characters.
 MAX_TEXT = 65_536
@@ -46,10 +46,18 @@ def to_json(value: value_pb2.Value) -> tuple[str, str]:
     raise ValueError("required")
 
 
-def from_json(kind: str, text: str) -> value_pb2.Value:
-    """Return the value that `to_json` wrote."""
+def fill_from_json(message: value_pb2.Value, kind: str, text: str) -> None:
+    """Set an empty message to the value that `to_json` wrote."""
     plain = orjson.loads(text)
-    return value_to_proto(datetime.fromisoformat(plain) if kind == "time" else plain)
+    match kind:
+        case "text":
+            message.text = plain
+        case "number":
+            message.number = plain
+        case "boolean":
+            message.boolean = plain
+        case "time":
+            message.time.CopyFrom(datetime_to_timestamp(datetime.fromisoformat(plain)))
 
 
 def _text(text: str) -> str:

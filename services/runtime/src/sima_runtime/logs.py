@@ -4,7 +4,6 @@ Own code logs an event name and fields. What libraries log comes out as their me
 types and places in the code: their texts and arguments may repeat values.
 """
 
-import json
 import logging
 import sys
 import traceback
@@ -12,12 +11,12 @@ from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
+import orjson
 import structlog
 
 EventDict = MutableMapping[str, Any]
 
 _DEEPEST_FRAMES = 12
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode  # made once: json.dumps makes one a line
 
 
 def configure_logs(level: str, service: str) -> None:
@@ -56,7 +55,7 @@ def describe_exception(_: object, __: str, event: EventDict) -> EventDict:
 
 
 def _render(_: object, __: str, event: EventDict) -> str:
-    return _encode(event)
+    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _describe(error: BaseException) -> list[dict[str, Any]]:

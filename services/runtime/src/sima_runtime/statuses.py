@@ -101,7 +101,8 @@ def status_error(error: grpc.RpcError, service: str) -> SimaError:
 
 
 def _plain_error(code: grpc.StatusCode, info: error_details_pb2.ErrorInfo | None, service: str) -> SimaError:
-    if code is grpc.StatusCode.UNAVAILABLE:
+    # A server in which a thousand calls wait to begin, or that stops, cancels calls without a word.
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return DependencyUnavailableError(service)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceededError()

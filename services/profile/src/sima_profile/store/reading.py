@@ -1,5 +1,6 @@
 """What a profile is folded from, and timelines."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,13 +13,14 @@ from sima_profile.store.pipeline import fetch_all
 from sima_profile.store.times import microseconds_of, to_database
 from sima_profile.survivorship import WEIGHED, Observation
 
-#: So many observations per profile are read as they lie; more are read by their index, the latest of each source.
-FEW = 500
+#: So many observations of an identifier are read as they lie; of more, the latest of each source, by their index.
+FEW = 100
 
 _OBSERVED_AT = microseconds_of("observed_at")
 _COLUMNS = f"owner, trait, {_OBSERVED_AT}, confidence, source, method, type, value"
-_ALL = f"""SELECT {_COLUMNS} FROM observations
-    WHERE workspace = %(workspace)s AND owner = ANY(%(owners)s) LIMIT %(limit)s"""
+_ALL = f"""SELECT listed.* FROM unnest(%(owners)s) AS owners (key) CROSS JOIN LATERAL (
+    SELECT {_COLUMNS} FROM observations
+    WHERE workspace = %(workspace)s AND owner = owners.key LIMIT {FEW + 1}) AS listed"""
 # Leaps through the index from one (owner, trait, source, method) to the next, and takes the latest of each; the order
 # is that of `survivorship.Observation`.
 _LATEST = f"""WITH RECURSIVE groups AS (
@@ -102,23 +104,22 @@ class StoredEvent(NamedTuple):
     received_at: int
 
 
-async def material(
-    connection: Driver, workspace: str, owners: Collection[bytes], people: int, unions: Sequence[str]
-) -> Material:
+async def material(connection: Driver, workspace: str, owners: Collection[bytes], unions: Sequence[str]) -> Material:
     """Return all that the profiles of some identifiers are folded from.
 
     Args:
         connection: In autocommit.
         workspace: Whose.
         owners: The identifiers of all the profiles.
-        people: How many profiles these are.
         unions: The traits of which every value counts.
     """
-    parameters = {"workspace": workspace, "owners": Keys(owners), "limit": FEW * people + 1, "unions": list(unions)}
+    parameters = {"workspace": workspace, "owners": Keys(owners), "unions": list(unions)}
     queries = (_ALL, _CONSENTS, _ACTIVITY)
     observations, statements, activities = await fetch_all(connection, queries, parameters)
-    if len(observations) > FEW * people:
-        observations = await fetch(connection, _LATEST, parameters)
+    if len(observations) > FEW:
+        many = {owner for owner, number in Counter(row[0] for row in observations).items() if number > FEW}
+        latest = await fetch(connection, _LATEST, parameters | {"owners": Keys(many)}) if many else []
+        observations = [row for row in observations if row[0] not in many] + latest
     return Material(
         [(owner, trait, Observation(*rest)) for owner, trait, *rest in observations],
         [Statement(*row) for row in statements],

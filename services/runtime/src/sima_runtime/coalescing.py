@@ -1,0 +1,88 @@
+"""One question for many: what is asked while others are being answered is asked together."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context, copy_context
+from typing import Any, Generic, NamedTuple, TypeVar
+
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
+
+class _Waiter(NamedTuple):
+    question: Any
+    answer: asyncio.Future[Any]
+    context: Context
+
+
+class Coalescer(Generic[Question, Answer]):
+    """Gathers questions of calls.
+
+    Who asks while little is going on is answered at once. Who asks while `at_once` rounds are under way waits for one
+    to end, and is then answered together with all who waited, so the work for each becomes less the more there are.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[str, Sequence[Question]], Awaitable[Sequence[Answer]]],
+        *,
+        at_once: int = 1,
+        most: int = 100,
+    ) -> None:
+        """Set up.
+
+        Args:
+            answer: Answers questions of one workspace, in order. If it raises, each question is put to it alone.
+            at_once: How many rounds of a workspace may be under way.
+            most: At most so many questions in a round.
+        """
+        self._answer = answer
+        self._at_once, self._most = at_once, most
+        self._waiting: defaultdict[str, list[_Waiter]] = defaultdict(list)
+        self._rounds: dict[str, set[asyncio.Task[None]]] = {}
+
+    async def ask(self, workspace: str, question: Question) -> Answer:
+        """Return the answer to a question. Raises what answering it raises."""
+        waiter = _Waiter(question, asyncio.get_running_loop().create_future(), copy_context())
+        self._waiting[workspace].append(waiter)
+        self._begin(workspace)
+        answer: Answer = await waiter.answer
+        return answer
+
+    def _begin(self, workspace: str) -> None:
+        """Begin a round with those who wait, unless there are none or enough rounds are under way."""
+        rounds = self._rounds.setdefault(workspace, set())
+        waiters = [each for each in self._waiting.pop(workspace, ()) if not each.answer.done()]
+        if len(rounds) < self._at_once and waiters:
+            begun, waiters = waiters[: self._most], waiters[self._most :]
+            # What the round does counts as done for the first of them: its deadline holds, and its request is logged.
+            task = asyncio.create_task(self._round(workspace, begun), context=begun[0].context)
+            rounds.add(task)
+            task.add_done_callback(lambda done: self._ended(workspace, done))
+        if waiters:
+            self._waiting[workspace] = waiters
+        elif not rounds:
+            del self._rounds[workspace]
+
+    def _ended(self, workspace: str, task: asyncio.Task[None]) -> None:
+        self._rounds[workspace].discard(task)
+        self._begin(workspace)
+
+    async def _round(self, workspace: str, waiters: Sequence[_Waiter]) -> None:
+        try:
+            answers = await self._answer(workspace, [waiter.question for waiter in waiters])
+        except Exception as error:  # noqa: BLE001  # whatever it was, it is handed to who asked
+            await self._one_by_one(workspace, waiters, error)
+            return
+        for waiter, answer in zip(waiters, answers, strict=True):
+            if not waiter.answer.done():
+                waiter.answer.set_result(answer)
+
+    async def _one_by_one(self, workspace: str, waiters: Sequence[_Waiter], error: Exception) -> None:
+        if len(waiters) == 1:
+            if not waiters[0].answer.done():
+                waiters[0].answer.set_exception(error)
+            return
+        for waiter in waiters:
+            await asyncio.create_task(self._round(workspace, [waiter]), context=waiter.context)
