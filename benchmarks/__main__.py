@@ -7,11 +7,12 @@ import argparse
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from benchmarks import ingest, large, profiles, truth
+from benchmarks import ingest, large, profiles, start, truth
 from benchmarks.figures import Figure, tell
 
 #: What each name runs, given a scale. One that stands under two names yields the figures of both.
 BENCHMARKS: Mapping[str, Callable[[float], AsyncIterator[Figure]]] = {
+    "start_s": start.start,
     "ingest": ingest.ingest,
     "collect": ingest.collect,
     "single_event_ms": ingest.single_event,
