@@ -1,13 +1,13 @@
 """What holds for every manifest, whoever edits it next."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import kubernetes_validate
 import pytest
 
-Manifest = dict[str, Any]
-SERVICES = {"identity": "Deployment", "profile": "Deployment", "segment": "StatefulSet", "collector": "StatefulSet"}
+from tests.deploy.manifests import SERVICES, Manifest, container_of, named, of_kind, pod_of, workloads
+from tests.deploy.probing import PROBES
+
 # Who calls whom over gRPC; clients of the platform carry the label instead.
 CALLERS = {
     "identity": {"profile", "segment"},
@@ -26,28 +26,17 @@ def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
     return built
 
 
-def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
-    """The manifests of some kinds."""
-    return [manifest for manifest in manifests if manifest["kind"] in kinds]
-
-
-def named(manifests: list[Manifest], kind: str, name: str) -> Manifest:
-    """The one manifest of a kind and name."""
-    (found,) = (manifest for manifest in of_kind(manifests, kind) if manifest["metadata"]["name"] == name)
-    return found
-
-
 def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
     """Name and pod specification of every workload."""
-    for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job"):
-        yield manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
+    for name in workloads(manifests):
+        yield name, pod_of(manifests, name)
 
 
 def containers(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
     """Name and specification of every container."""
-    for name, pod in pods(manifests):
-        for container in pod["containers"] + pod.get("initContainers", []):
-            yield f"{name}/{container['name']}", container
+    for name, spec in pods(manifests):
+        for one in spec["containers"] + spec.get("initContainers", []):
+            yield f"{name}/{one['name']}", one
 
 
 def peers(rule: Manifest) -> set[str]:
@@ -102,11 +91,10 @@ def test_containers_have_requests_and_limits(manifests: list[Manifest]) -> None:
 
 def test_the_grpc_services_are_probed_by_grpc(base: list[Manifest]) -> None:
     """Start, readiness and life are asked of the health service itself; the collector's are asked over HTTP."""
-    for name, kind in SERVICES.items():
-        (container,) = named(base, kind, name)["spec"]["template"]["spec"]["containers"]
+    for name in SERVICES:
         how = "httpGet" if name == "collector" else "grpc"
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            assert how in container[probe], f"{name} {probe}"
+        for probe in PROBES:
+            assert how in container_of(base, name)[probe], f"{name} {probe}"
 
 
 def test_secrets_come_by_reference_only(base: list[Manifest]) -> None:
@@ -205,10 +193,7 @@ def test_the_single_writer_is_single(base: list[Manifest]) -> None:
 
 def test_selectors_meet_their_pods(manifests: list[Manifest]) -> None:
     """No Service, budget or policy points at nothing."""
-    labels = [
-        manifest["spec"]["template"]["metadata"]["labels"]
-        for manifest in of_kind(manifests, "Deployment", "StatefulSet", "Job")
-    ]
+    labels = [manifest["spec"]["template"]["metadata"]["labels"] for manifest in workloads(manifests).values()]
     selectors = [
         (manifest["metadata"]["name"], manifest["spec"]["selector"]) for manifest in of_kind(manifests, "Service")
     ]

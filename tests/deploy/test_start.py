@@ -7,17 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import grpc
-import httpx
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic_settings import BaseSettings
 
-Manifest = dict[str, Any]
-SERVICES = ("identity", "profile", "segment", "collector")
+from tests.deploy.manifests import SERVICES, Manifest, container_of
+from tests.deploy.probing import PROBES, answers
+
 HEALTHY_SECONDS = 60
 
 
@@ -28,9 +26,9 @@ class Machine:
         self._secrets = secrets
         self._data = data
         self._database_url = database_url
-        self._ports: dict[tuple[str, str], int] = {}
+        self._ports: dict[tuple[str, int], int] = {}
 
-    def port(self, service: str, port: str) -> int:
+    def port(self, service: str, port: int) -> int:
         """The port of this machine that stands for a service's port; the same for all who ask."""
         if (service, port) not in self._ports:
             with socket.socket() as free:
@@ -48,9 +46,9 @@ class Machine:
             return self._database_url
         value: str = variable["value"]
         if listen := re.fullmatch(r"0\.0\.0\.0:(\d+)", value):
-            return f"127.0.0.1:{self.port(service, listen[1])}"
+            return f"127.0.0.1:{self.port(service, int(listen[1]))}"
         if target := re.fullmatch(r"dns:///(\w+):(\d+)", value):
-            return f"dns:///localhost:{self.port(target[1], target[2])}"
+            return f"dns:///localhost:{self.port(target[1], int(target[2]))}"
         if mounted := re.fullmatch(r"/etc/sima/\w+/(.+)", value):
             return str(self._secrets / {"token": "service-token"}.get(mounted[1], mounted[1]))
         if value == "/data":
@@ -76,7 +74,7 @@ def started(dev: list[Manifest], machine: Machine, tmp_path: Path) -> Iterator[d
             processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", f"sima_{service}"],
-                    env={**os.environ, **machine.environment(service, container(dev, service))},
+                    env={**os.environ, **machine.environment(service, container_of(dev, service))},
                     stdout=log,
                     stderr=log,
                 )
@@ -86,34 +84,6 @@ def started(dev: list[Manifest], machine: Machine, tmp_path: Path) -> Iterator[d
         process.terminate()
     for process in processes:
         process.wait(timeout=HEALTHY_SECONDS)
-
-
-def container(manifests: list[Manifest], service: str) -> Manifest:
-    """The one container of a service."""
-    (workload,) = (
-        manifest
-        for manifest in manifests
-        if manifest["kind"] in ("Deployment", "StatefulSet") and manifest["metadata"]["name"] == service
-    )
-    (found,) = workload["spec"]["template"]["spec"]["containers"]
-    return dict(found)
-
-
-def serving(machine: Machine, service: str, probe: Manifest) -> bool:
-    """What the kubelet would find out."""
-    if "httpGet" in probe:
-        url = f"http://127.0.0.1:{machine.port(service, '8080')}{probe['httpGet']['path']}"
-        try:
-            return httpx.get(url, timeout=2).is_success
-        except httpx.TransportError:
-            return False
-    with grpc.insecure_channel(f"127.0.0.1:{machine.port(service, str(probe['grpc']['port']))}") as channel:
-        request = health_pb2.HealthCheckRequest(service=probe["grpc"].get("service", ""))
-        try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=2)
-        except grpc.RpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def test_the_manifests_settings_exist(base: list[Manifest]) -> None:
@@ -131,16 +101,16 @@ def test_the_manifests_settings_exist(base: list[Manifest]) -> None:
     }
     for service, settings in known.items():
         names = {f"SIMA_{service}_{field}".upper() for field in settings.model_fields}
-        assert {variable["name"] for variable in container(base, service)["env"]} <= names, service
+        assert {variable["name"] for variable in container_of(base, service)["env"]} <= names, service
 
 
 @pytest.mark.slow
 def test_every_container_becomes_healthy(dev: list[Manifest], machine: Machine, started: dict[str, Path]) -> None:
     """With TLS, tokens and the workspace key, each answers the probes of its own manifest."""
     for service in SERVICES:
-        own = container(dev, service)
-        for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+        own = container_of(dev, service)
+        for kind in PROBES:
             until = time.monotonic() + HEALTHY_SECONDS
-            while not serving(machine, service, own[kind]):
+            while not answers(own, own[kind], partial(machine.port, service)):
                 assert time.monotonic() < until, f"{service} {kind}:\n{started[service].read_text()[-2000:]}"
                 time.sleep(0.2)
