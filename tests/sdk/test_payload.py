@@ -195,6 +195,8 @@ def test_a_required_field_must_be_there() -> None:
         ("-3", ".", -3),
         ("+3", ".", 3),
         ("12,50", ",", 12.5),
+        ("12", ",", 12),
+        ("١٢٫٥٠", ",", 12.5),
         ("١٢٫٥٠", ".", 12.5),
         (" ۱۲ ", ".", 12),
     ],
@@ -202,6 +204,19 @@ def test_a_required_field_must_be_there() -> None:
 def test_numbers_are_read_in_any_digits(text: str, mark: str, number: float) -> None:
     """A price in Persian digits is the same price."""
     assert parse_number(text, "price", mark) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [
+        *(("1.234", ","), ("1.234,50", ","), ("1,234.50", ","), ("1٬234", ","), ("12٫5٫0", ",")),
+        *(("1,234", "."), ("1,234.50", "."), ("1.234,50", "."), ("1 234", "."), ("12..5", ".")),
+    ],
+)
+def test_a_number_with_another_mark_is_refused(text: str, mark: str) -> None:
+    """Thousands are never taken for decimals: the error shows how a number is to be written."""
+    with pytest.raises(PayloadError, match=rf"^price: expected a decimal number written as 1234\{mark}5$"):
+        parse_number(text, "price", mark)
 
 
 @given(st.datetimes(timezones=st.timezones()))
@@ -231,8 +246,10 @@ def test_a_local_clock_is_read_in_its_zone() -> None:
     assert parse_local_time("۲۰۲۶-۰۷-۰۵", "date", berlin) == datetime(2026, 7, 4, 22, tzinfo=UTC)
     assert parse_local_time("2026-07-05T10:30+00:00", "date", berlin) == datetime(2026, 7, 5, 10, 30, tzinfo=UTC)
     for text in ("", "5 July", "0001-01-01"):
-        with pytest.raises(PayloadError, match=r"^date: expected a time written as"):
+        with pytest.raises(PayloadError, match=r"^date: expected a time written in ISO 8601$"):
             parse_local_time(text, "date", ZoneInfo("Asia/Tehran"))
+    with pytest.raises(PayloadError, match=r"^date: expected a time written as %d\.%m\.%Y$"):
+        parse_local_time("2026-07-05", "date", berlin, "%d.%m.%Y")
 
 
 def test_only_what_is_there_is_said() -> None:

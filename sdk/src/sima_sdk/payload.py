@@ -234,7 +234,9 @@ def parse_local_time(text: str, where: str, zone: tzinfo, pattern: str | None = 
         at = datetime.strptime(plain, pattern) if pattern else datetime.fromisoformat(plain)
         return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise PayloadError(f"{where}: expected a time written as {pattern or 'in ISO 8601'}") from None
+        raise PayloadError(
+            f"{where}: expected a time written {f'as {pattern}' if pattern else 'in ISO 8601'}"
+        ) from None
 
 
 def parse_unix_time(seconds: float, where: str) -> datetime:
@@ -250,14 +252,18 @@ def parse_unix_time(seconds: float, where: str) -> datetime:
 
 
 def parse_number(text: str, where: str, decimal_mark: str = ".") -> float:
-    """Return the number that a decimal text means, in any digits; marks that group thousands are not understood.
+    """Return the number that a decimal text means, in any digits.
+
+    Marks that group thousands are refused, for one file's thousands are another's decimals.
 
     Raises:
-        PayloadError: It is no decimal number.
+        PayloadError: It is no decimal number, or has another mark than `decimal_mark` before its decimals.
     """
-    plain = fold(text).strip().replace("٫", ".").replace(decimal_mark, ".")
+    # The marks change places, so that a point where a comma is expected does not become a decimal point.
+    marks = str.maketrans(f"{decimal_mark}.", f".{decimal_mark}")
+    plain = fold(text).strip().replace("٫", decimal_mark).translate(marks)
     if not (plain.isascii() and _DECIMAL.fullmatch(plain)) or math.isinf(number := float(plain)):
-        raise PayloadError(f"{where}: expected a decimal number")
+        raise PayloadError(f"{where}: expected a decimal number written as 1234{decimal_mark}5")
     return number
 
 

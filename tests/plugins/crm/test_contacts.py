@@ -101,8 +101,8 @@ def test_of_several_columns_the_first_that_says_something_counts(read: Read) -> 
     [
         ("7,true,,", "deleted: expected a contact that still exists"),
         ("7,perhaps,,", "gone: expected true or false"),
-        ("7,,much,", "revenue: expected a decimal number"),
-        ("7,,,tomorrow", "at: expected a time written as in ISO 8601"),
+        ("7,,much,", "revenue: expected a decimal number written as 1234.5"),
+        ("7,,,tomorrow", "at: expected a time written in ISO 8601"),
         (",,,", "id: expected a contact id, or another identifier"),
     ],
 )

@@ -127,11 +127,11 @@ def test_every_column_has_its_meaning(read: Read) -> None:
     ("record", "complaint"),
     [
         (",2026-01-05,1", "customer_id: expected one customer"),
-        ("1,,1", "date: expected a time written as in ISO 8601"),
-        ("1,05.01.2026,1", "date: expected a time written as in ISO 8601"),
-        ("1,2026-01-05,", "amount: expected a decimal number"),
-        ("1,2026-01-05,1e9", "amount: expected a decimal number"),
-        ('1,2026-01-05,"1,50"', "amount: expected a decimal number"),
+        ("1,,1", "date: expected a time written in ISO 8601"),
+        ("1,05.01.2026,1", "date: expected a time written in ISO 8601"),
+        ("1,2026-01-05,", "amount: expected a decimal number written as 1234.5"),
+        ("1,2026-01-05,1e9", "amount: expected a decimal number written as 1234.5"),
+        ('1,2026-01-05,"1,50"', "amount: expected a decimal number written as 1234.5"),
     ],
 )
 def test_a_bad_record_names_the_column(read: Read, record: str, complaint: str) -> None:
