@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sima_sdk.connectors import Page, Source
 from sima_sdk.errors import FixConfigurationError, PayloadError
 from sima_sdk.facts import Fact, Identifier
-from sima_sdk.files import PAGE_SIZE, Record, grouped, in_pages, one_by_one, read_csv, record_message_id, zone_of
+from sima_sdk.files import PAGE_SIZE, Record, grouped, in_pages, one_by_one, read_csv, zone_of
 
 Write = Callable[[bytes], Path]
 
@@ -35,6 +35,11 @@ def source(**options: str) -> Source:
 def records(path: Path, **options: str) -> list[Record]:
     """Read a file."""
     return list(read_csv(path, source(**options)))
+
+
+def message_ids(path: Path) -> list[str]:
+    """Read a file for its message ids."""
+    return [record.message_id for record in records(path)]
 
 
 def test_records_are_read_with_their_columns(write: Write) -> None:
@@ -115,20 +120,20 @@ def test_options_that_make_no_sense_are_refused(write: Write, option: dict[str, 
 def test_identical_records_are_different_messages(write: Write) -> None:
     """Two equal purchases are two, and the same file read again says the same."""
     path = write(b"a,b\n1,2\n1,2\n3,4\n1,2\n1,2,\n1,2,\n")
-    ids = [record.message_id for record in records(path)]
+    ids = message_ids(path)
     assert len(set(ids)) == len(ids) == 6
-    assert ids == [record.message_id for record in records(path)]
-    assert ids[:2] == [record_message_id({"a": "1", "b": "2"}, ordinal) for ordinal in (1, 2)]
+    assert ids == message_ids(path)
 
 
-def test_a_message_id_does_not_depend_on_the_order_of_columns() -> None:
+def test_a_message_id_does_not_depend_on_the_order_of_columns(write: Write) -> None:
     """The same record of an export with other column order is the same message."""
-    assert record_message_id({"a": "1", "b": "2"}, 1) == record_message_id({"b": "2", "a": "1"}, 1)
+    assert message_ids(write(b"a,b\n1,2\n")) == message_ids(write(b"b,a\n2,1\n"))
 
 
-def test_message_ids_never_change() -> None:
+def test_message_ids_never_change(write: Write) -> None:
     """An id computed today is the id stored yesterday."""
-    assert record_message_id({"customer": "17", "amount": "12.50"}, 2) == "f00fab590cf0a9cd63e8d018dc55d600-2"
+    ids = message_ids(write(b"customer,amount\n17,12.50\n17,12.50\n"))
+    assert ids == ["f00fab590cf0a9cd63e8d018dc55d600-1", "f00fab590cf0a9cd63e8d018dc55d600-2"]
 
 
 def test_records_of_one_receipt_are_a_group(write: Write) -> None:
@@ -139,11 +144,54 @@ def test_records_of_one_receipt_are_a_group(write: Write) -> None:
     assert [bool(group[0].fault) for group in groups] == [False, False, False, False, True]
 
 
+BROKEN_A = {
+    "a delimiter too many": b"A,2,x\n",
+    "a delimiter too few": b"A\n",
+    "an open quote": b'"A"x,2\n',
+    "another encoding": b"A,\xff\n",
+    "a name in another encoding": b"A\xff,2\n",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN_A.values(), ids=BROKEN_A)
+@pytest.mark.parametrize(
+    "lines", [b"A,1\n%bA,3\n", b"A,1\n%b", b"%bA,3\n"], ids=["within", "at the end", "at the start"]
+)
+def test_a_receipt_with_a_broken_line_is_refused_whole(write: Write, broken: bytes, lines: bytes) -> None:
+    """However a line is broken and wherever it stands, its receipt never counts with a part of its lines."""
+    path = write(b"a,sku\nZ,0\n,0\n" + lines % broken + b",9\nB,9\n")
+    (page,) = in_pages(grouped(read_csv(path, source()), "a"), fact_of, "")
+    assert [fact.identifiers[0].value for fact in page.facts] == ["Z", "?", "?", "B"]
+    assert b"".join(refusal.raw for refusal in page.refusals) == lines % broken
+    assert all(refusal.reason for refusal in page.refusals)
+
+
+def test_the_lines_of_a_refused_receipt_stay_together(write: Write) -> None:
+    """Whoever mends the receipt finds it in one piece, with the reason of its broken line."""
+    path = write(b"a,sku\nA,1\nA,2,x\nA,3\nB,1\n")
+    (page,) = in_pages(grouped(read_csv(path, source()), "a"), fact_of, "")
+    assert [(refusal.reason, refusal.raw) for refusal in page.refusals] == [
+        ("record 1: expected 2 fields", b"A,1\nA,2,x\nA,3\n")
+    ]
+    assert [fact.identifiers[0].value for fact in page.facts] == ["B"]
+
+
+def test_a_line_of_no_certain_receipt_makes_both_its_neighbours_doubtful(write: Write) -> None:
+    """What stands in a wrong column, or nowhere, may be a part of the receipt before it or of the one behind it."""
+    path = write(b"sku,a\n0,Z\n1,A\nx,2,B\n3,B\n4,B\n5,C\n")
+    (page,) = in_pages(grouped(read_csv(path, source()), "a"), fact_of, "")
+    assert [fact.identifiers[0].value for fact in page.facts] == ["Z", "C"]
+    assert [refusal.reason for refusal in page.refusals] == [
+        "record 2: expected 2 fields",
+        "record 4: a: expected no broken record before it, which may be a part of it",
+    ]
+
+
 def fact_of(group: Sequence[Record]) -> Fact:
     """Return a fact, or refuse."""
     if group[0].values["a"] == "bad":
         raise PayloadError("a: expected something good")
-    return Fact(group[0].message_id, (Identifier("user_id", group[0].values["a"]),))
+    return Fact(group[0].message_id, (Identifier("user_id", group[0].values["a"] or "?"),))
 
 
 def pages(path: Path, checkpoint: str = "") -> list[Page]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import tzinfo
 from hashlib import blake2b
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -33,7 +34,7 @@ class Record:
 
     Attributes:
         number: Its place among the records, from 1.
-        values: By column, trimmed; nothing if the record is broken.
+        values: By column, trimmed; if the record is broken, only those that certainly stand in their column.
         raw: As it stands in the file.
         message_id: The same whenever the file is read, and different for identical records.
         fault: What was expected of the record, if it is broken.
@@ -44,14 +45,6 @@ class Record:
     raw: bytes
     message_id: str
     fault: str = ""
-
-
-def record_message_id(values: Mapping[str, str], ordinal: int) -> str:
-    """Return a message id for a record without one: the hash of what it says, and its place among identical records.
-
-    A purchase that stands twice in a file is two purchases; the same file read twice says the same twice.
-    """
-    return f"{_content_hash(values)}-{ordinal}"
 
 
 def read_csv(file: Path, source: Source, columns: Collection[str] = ()) -> Iterator[Record]:
@@ -71,12 +64,10 @@ def read_csv(file: Path, source: Source, columns: Collection[str] = ()) -> Itera
         lines = _Lines(handle, encoding)
         rows = csv.reader(lines, delimiter=_delimiter(source), strict=True)
         header = _header(rows, lines, columns)
-        ordinals: Counter[str] = Counter()
+        ids = _MessageIds()
         for number, (row, raw, fault) in enumerate(_rows(rows, lines, len(header)), start=1):
-            values = {name: value.strip() for name, value in zip(header, row, strict=False) if name}
-            content = _content_hash(values if not fault else {"": raw.hex()})
-            ordinals[content] += 1
-            yield Record(number, {} if fault else values, raw, f"{content}-{ordinals[content]}", fault)
+            values = _certain(header, row) if fault else _values(header, row)
+            yield Record(number, values, raw, ids.following({"": raw.hex()} if fault else values), fault)
 
 
 def zone_of(source: Source) -> tzinfo:
@@ -101,14 +92,22 @@ def one_by_one(records: Iterable[Record]) -> Iterator[list[Record]]:
 def grouped(records: Iterable[Record], column: str) -> Iterator[list[Record]]:
     """Yield the records that say the same in a column as one group; a record that says nothing there stands alone.
 
-    Records of one group must stand together in the file; what comes later is marked as broken.
+    Records of one group must stand together in the file; what comes later is marked as broken. A broken record of which
+    it is not certain what it says there may be a part of the group before it or of the one behind it: it joins the
+    former, and the latter is marked as broken as well.
     """
     seen: set[str | int] = set()
-    for name, members in groupby(records, lambda record: record.values.get(column) or record.number):
-        group = list(members)
+    torn = False
+    for name, members in groupby(_named(records, column), itemgetter(0)):
+        group = [record for _, record in members]
         if name in seen:
             group[0] = replace(group[0], fault=f"{column}: expected the records that agree in it to stand together")
+        elif torn and isinstance(name, str):
+            group[0] = replace(
+                group[0], fault=f"{column}: expected no broken record before it, which may be a part of it"
+            )
         seen.add(name)
+        torn = bool(group[-1].fault) and column not in group[-1].values
         yield group
 
 
@@ -134,6 +133,23 @@ def in_pages(
             facts, refusals = [], []
     if facts or refusals:
         yield Page(tuple(facts), tuple(refusals), str(last))
+
+
+class _MessageIds:
+    """Ids for records without one: the hash of what a record says, and its place among identical records.
+
+    A purchase that stands twice in a file is two purchases; the same file read twice says the same twice.
+    """
+
+    def __init__(self) -> None:
+        self._ordinals: Counter[str] = Counter()
+
+    def following(self, values: Mapping[str, str]) -> str:
+        """Return the id of the next record of the file."""
+        content = json.dumps(values, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogateescape")
+        digest = blake2b(content, digest_size=16).hexdigest()
+        self._ordinals[digest] += 1
+        return f"{digest}-{self._ordinals[digest]}"
 
 
 class _Lines:
@@ -215,6 +231,29 @@ def _fault(row: list[str], width: int) -> str:
     return "" if all(map(is_storable, row)) else "expected text in the configured encoding"
 
 
+def _values(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
+    return {name: value.strip() for name, value in zip(header, row, strict=False) if name}
+
+
+def _certain(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
+    """Return what a broken record certainly says; nothing of a short one, which may be the end of another."""
+    if len(row) > len(header):  # a delimiter too many has moved what stands behind it
+        header = header[:1]
+    elif len(row) < len(header):
+        header = ()
+    return {name: value for name, value in _values(header, row).items() if is_storable(value)}
+
+
+def _named(records: Iterable[Record], column: str) -> Iterator[tuple[str | int, Record]]:
+    """Yield records, each with the name of its group: what it says in the column, or its number if it stands alone."""
+    name: str | int = 0
+    for record in records:
+        said = record.values.get(column)
+        if column in record.values or not record.fault or isinstance(name, int):
+            name = said or record.number
+        yield name, record
+
+
 def _converted(group: Sequence[Record], convert: Callable[[Sequence[Record]], Fact]) -> Fact | Refusal:
     fault = next((record.fault for record in group if record.fault), "")
     try:
@@ -223,8 +262,3 @@ def _converted(group: Sequence[Record], convert: Callable[[Sequence[Record]], Fa
     except PayloadError as error:
         fault = str(error)
     return Refusal(f"record {group[0].number}: {fault}", b"".join(record.raw for record in group))
-
-
-def _content_hash(values: Mapping[str, str]) -> str:
-    content = json.dumps(values, sort_keys=True, ensure_ascii=False)
-    return blake2b(content.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
