@@ -13,7 +13,9 @@ from sima.type.v1.fact_pb2 import Event, Fact, TraitObservation
 from sima.type.v1.identifier_pb2 import Identifier
 from sima.type.v1.value_pb2 import Value
 from sima_identity.service import configured_policy
+from sima_runtime.database import execute
 from sima_runtime.errors import InvalidFieldsError
+from sima_runtime.keys import Key
 
 from .conftest import (
     Stack,
@@ -162,6 +164,33 @@ async def test_contents_that_contend_at_once_end_as_one_after_the_other(stack: S
         JOIN facts AS fact ON fact.workspace = conflict.workspace AND fact.id = fact_id WHERE fact.workspace = %s"""
     assert await stack.rows(smallest, stack.workspace) == [(True,)]
     assert len(replayed(await stack.watch())["events"]) == 2
+
+
+async def smallest_first(stack: Stack, pages: str) -> list[str]:
+    """Pages in the order of the contents of their views, as views with other message ids show it."""
+    results = await stack.ingest(*[viewed(f"probe-{page}", page) for page in pages])
+    contents = dict(await stack.rows("SELECT id, content FROM facts WHERE workspace = %s", stack.workspace))
+    return [
+        page
+        for _, page in sorted((contents[result.fact_id], page) for result, page in zip(results, pages, strict=True))
+    ]
+
+
+async def test_who_was_overtaken_while_it_waited_is_told_after_who_overtook_it(stack: Stack) -> None:
+    """A content that replaces one which came meanwhile stays with readers, however small their pages are."""
+    small, middle, large = await smallest_first(stack, "abc")
+    names = {(await stack.ingest(viewed(each, large)))[0].fact_id: each for each in ("m1", "m2", "m3")}
+    _, held_up, last = sorted(names)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+    async with stack.database.fast_transaction() as connection:
+        await execute(connection, "SELECT FROM facts WHERE id = %s FOR UPDATE", (Key(held_up),))
+        overtaken = asyncio.create_task(stack.ingest(*[viewed(each, small) for each in names.values()]))
+        while await stack.rows(waiting, connection.info.backend_pid) == [(0,)]:  # noqa: ASYNC110  # PostgreSQL gets there
+            await asyncio.sleep(0.01)
+        await stack.ingest(viewed(names[last], middle))
+    assert outcomes(await overtaken) == [CONFLICT] * 3
+    events = replayed(await stack.watch(page_size=1))["events"]
+    assert {events[fact]["properties"] for fact in names} == {viewed("", small).event.properties}
 
 
 async def test_a_message_without_time_keeps_the_time_of_its_first_arrival(stack: Stack) -> None:

@@ -73,7 +73,7 @@ class ConsentRow(NamedTuple):
 
 
 class OvertakenError(Exception):
-    """Another transaction has just stored the same message."""
+    """Another transaction has just stored the same message, or another content of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,17 @@ from collections.abc import Collection, Iterable, Sequence
 
 import orjson
 from sima_runtime.database import execute, fetch
+from sima_runtime.epochs import CURRENT_EPOCH
 from sima_runtime.keys import Key, Keys
 
 from sima_profile.batch import Arrival
 from sima_profile.owners import Ownership
 from sima_profile.rows import Owned
-from sima_profile.store.appending import Append
+from sima_profile.store.appending import Append, OvertakenError
 from sima_profile.store.times import to_database
 
-_LOCK = "SELECT id, content FROM facts WHERE workspace = %s AND id = ANY(%s) ORDER BY id FOR UPDATE"
+_LOCK = f"""SELECT id, content, (epoch, xid) > ({CURRENT_EPOCH}, pg_current_xact_id())
+    FROM facts WHERE workspace = %s AND id = ANY(%s) ORDER BY id FOR UPDATE"""
 
 _SET_ASIDE = """INSERT INTO conflicts
     SELECT workspace, id, content, occurred_at, received_at, source, keys, name, properties,
@@ -46,8 +48,16 @@ _KEEP = """INSERT INTO conflicts
 
 
 async def lock(append: Append, facts: Collection[bytes]) -> dict[bytes, bytes]:
-    """Return the content hashes of stored facts, which nobody else replaces before the transaction ends."""
-    return dict(await fetch(append.connection, _LOCK, (append.workspace, Keys(facts))))
+    """Return the content hashes of stored facts, which nobody else replaces before the transaction ends.
+
+    Raises:
+        OvertakenError: One was replaced by a transaction that began after this one. The feed would show what this
+            transaction puts in its place before what the other one retracts, so it has to begin again.
+    """
+    rows = await fetch(append.connection, _LOCK, (append.workspace, Keys(facts)))
+    if any(overtaken for *_, overtaken in rows):
+        raise OvertakenError
+    return {fact: content for fact, content, _ in rows}
 
 
 async def replace(append: Append, arrivals: Sequence[Owned]) -> None:
