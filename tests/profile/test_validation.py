@@ -20,7 +20,7 @@ from sima.type.v1.fact_pb2 import (
 from sima.type.v1.identifier_pb2 import Identifier
 from sima.type.v1.value_pb2 import Value
 from sima_profile.facts import CheckedConsent, CheckedFact, CheckedTrait
-from sima_profile.validation import MAX_PROPERTIES, FactReader, IdentifierReader
+from sima_profile.validation import MAX_PROPERTIES, MAX_STATEMENTS, FactReader, IdentifierReader
 from sima_profile.values import MAX_TEXT, fill_from_json, to_json
 from sima_runtime.context import workspace_secret
 from sima_runtime.errors import InvalidFieldsError
@@ -214,6 +214,16 @@ def test_an_unknown_method_or_status_is_refused() -> None:
         consents=[ConsentStatement(purpose="p", status=9)],  # type: ignore[arg-type]
     )
     assert set(violations(message)) == {"traits[0].method", "consents[0].status"}
+
+
+def test_traits_and_consents_of_a_fact_are_at_most_a_thousand() -> None:
+    """More are refused by each field; as many as may be are taken."""
+    traits = [TraitObservation(trait="t", value=Value(number=i)) for i in range(MAX_STATEMENTS + 1)]
+    consents = [ConsentStatement(purpose=f"p{i}", status=CONSENT_STATUS_DENIED) for i in range(MAX_STATEMENTS + 1)]
+    expected = f"expected at most {MAX_STATEMENTS} items"
+    assert violations(fact(traits=traits, consents=consents)) == {"traits": expected, "consents": expected}
+    taken = read(fact(traits=traits[1:], consents=consents[1:]))
+    assert (len(taken.traits), len(taken.consents)) == (MAX_STATEMENTS, MAX_STATEMENTS)
 
 
 VALUES = st.one_of(

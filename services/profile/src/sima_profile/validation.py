@@ -19,6 +19,8 @@ MAX_IDENTIFIERS = 50
 MAX_MESSAGE_ID = 1000
 MAX_NAME = 200
 MAX_PROPERTIES = 256 * 1024
+#: Of traits, and of consents; their places are stored in 16 bits.
+MAX_STATEMENTS = 1000
 #: How far ahead of the server's clock a message may say that it happened, in microseconds: one day.
 MAX_AHEAD = 86_400_000_000
 
@@ -28,6 +30,7 @@ _REGION = re.compile("[A-Za-z]{2}")
 _NAME_EXPECTED = f"expected 1 to {MAX_NAME} characters, no control characters"
 _MESSAGE_ID_EXPECTED = f"expected at most {MAX_MESSAGE_ID} characters"
 _IDENTIFIERS_EXPECTED = f"expected 1 to {MAX_IDENTIFIERS} identifiers"
+_STATEMENTS_EXPECTED = f"expected at most {MAX_STATEMENTS} items"
 _PROPERTIES_EXPECTED = f"expected one JSON object in UTF-8 of at most {MAX_PROPERTIES} bytes"
 
 
@@ -169,6 +172,8 @@ def _event(message: fact_pb2.Fact, found: Violations) -> tuple[str | None, bytes
 
 
 def _traits(message: fact_pb2.Fact, found: Violations) -> tuple[CheckedTrait, ...]:
+    if not found.require(len(message.traits) <= MAX_STATEMENTS, "traits", _STATEMENTS_EXPECTED):
+        return ()
     read = [_trait(trait, f"traits[{i}]", found) for i, trait in enumerate(message.traits)]
     return tuple(sorted({trait for trait in read if trait}))
 
@@ -188,6 +193,8 @@ def _trait(message: fact_pb2.TraitObservation, path: str, found: Violations) -> 
 
 
 def _consents(message: fact_pb2.Fact, found: Violations) -> tuple[CheckedConsent, ...]:
+    if not found.require(len(message.consents) <= MAX_STATEMENTS, "consents", _STATEMENTS_EXPECTED):
+        return ()
     read = [_consent(consent, f"consents[{i}]", found) for i, consent in enumerate(message.consents)]
     return tuple(sorted(set(read)))
 

@@ -219,11 +219,11 @@ class Fact(_message.Message):
 
     @_builtins.property
     def traits(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraitObservation]:
-        """What it says about traits, in any order. Empty: nothing."""
+        """What it says about traits, in any order, at most 1,000. Empty: nothing."""
 
     @_builtins.property
     def consents(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConsentStatement]:
-        """What it says about consents, in any order. Empty: nothing."""
+        """What it says about consents, in any order, at most 1,000. Empty: nothing."""
 
     def __init__(
         self,
