@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sima_sdk.connectors import Page, Source
 from sima_sdk.errors import FixConfigurationError, PayloadError
 from sima_sdk.facts import Fact, Identifier
-from sima_sdk.files import PAGE_SIZE, Record, grouped, in_pages, one_by_one, read_csv, zone_of
+from sima_sdk.files import PAGE_SIZE, Record, decimal_mark_of, grouped, in_pages, one_by_one, read_csv, zone_of
 
 Write = Callable[[bytes], Path]
 
@@ -234,3 +234,11 @@ def test_the_time_zone_is_an_option() -> None:
     for name in ("Asia/Atlantis", "../../etc/passwd", "", "/"):
         with pytest.raises(FixConfigurationError, match="option time_zone: expected"):
             zone_of(source(time_zone=name))
+
+
+def test_the_decimal_mark_is_an_option() -> None:
+    """Numbers are written with a point unless the source says that it is a comma; nothing else is a mark."""
+    assert (decimal_mark_of(source()), decimal_mark_of(source(decimal_mark=","))) == (".", ",")
+    for mark in ("", "1", "..", " "):
+        with pytest.raises(FixConfigurationError, match="option decimal_mark: expected a point or a comma"):
+            decimal_mark_of(source(decimal_mark=mark))

@@ -1,7 +1,8 @@
 """What connectors of files share: reading CSV, ids for records that have none, paging, and going on after a stop.
 
 Options of a source: `delimiter` (one character, or `tab`; default a comma), `encoding` (default UTF-8, with or without
-byte-order mark), and `time_zone` (default UTC), in which the file's clock ran.
+byte-order mark), `time_zone` (default UTC), in which the file's clock ran, and `decimal_mark` (a point or a comma;
+default a point), which stands before the decimals of its numbers.
 """
 
 import csv
@@ -82,6 +83,18 @@ def zone_of(source: Source) -> tzinfo:
         raise FixConfigurationError(
             f"source {source.name}, option time_zone: expected a name such as Asia/Riyadh"
         ) from None
+
+
+def decimal_mark_of(source: Source) -> str:
+    """Return what stands before decimals in the source's files.
+
+    Raises:
+        FixConfigurationError: The source's `decimal_mark` is neither a point nor a comma.
+    """
+    mark = source.options.get("decimal_mark", ".")
+    if mark not in (".", ","):
+        raise FixConfigurationError(f"source {source.name}, option decimal_mark: expected a point or a comma")
+    return mark
 
 
 def one_by_one(records: Iterable[Record]) -> Iterator[list[Record]]:

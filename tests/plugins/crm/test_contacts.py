@@ -50,11 +50,14 @@ def test_any_layout_can_be_described(read: Read) -> None:
     """Columns of another CRM, in its own language, types and time zone."""
     page = read(
         "Nr,Mail,Zweitmail,Karte,Ort,Umsatz,Kunde seit,Newsletter,Stand\n"
-        "7,ada@example.com,ada@work.example.com,S-1,Berlin,12.50,2020-05-01,ja,2026-01-05T10:30\n".replace("ja", "yes"),
+        '7,ada@example.com,ada@work.example.com,S-1,Berlin,"12,50",2020-05-01,ja,2026-01-05T10:30\n'.replace(
+            "ja", "yes"
+        ),
         id="Nr",
         namespace="acme",
         time="Stand",
         time_zone="Europe/Berlin",
+        decimal_mark=",",
         method="acquired",
         **{
             "identifier.email": "Mail, Zweitmail",
@@ -125,6 +128,7 @@ def test_a_column_that_an_option_names_must_be_there(read: Read) -> None:
         ({"identifier.email": " , "}, "option identifier.email: expected columns"),
         ({"method": "guessed"}, "option method: expected declared, observed or acquired"),
         ({"time_zone": "Mars/Olympus"}, "option time_zone: expected"),
+        ({"decimal_mark": "'"}, "option decimal_mark: expected a point or a comma"),
     ],
 )
 def test_options_that_make_no_sense_stop_the_start(options: dict[str, str], complaint: str) -> None:

@@ -110,7 +110,7 @@ def test_every_column_has_its_meaning(read: Read) -> None:
         phone="tel",
         loyalty_card="card",
         currency="SAR",
-        **{"property.cashier": "cashier", "property.pieces": "pieces"},
+        **{"property.cashier": "cashier", "property.pieces": "pieces:number"},
     )
     (fact,) = page.facts
     assert fact.identifiers == (
@@ -147,6 +147,49 @@ def test_a_receipt_of_two_customers_is_refused(read: Read) -> None:
     assert page.refusals[0].raw == b"A,1,2026-01-05,1\nA,2,2026-01-05,1\n"
 
 
+def test_what_is_kept_with_a_purchase_stays_as_it_is_written(read: Read) -> None:
+    """The zeros of a branch and the digits of a barcode are theirs; a number is what the options call one."""
+    (page,) = read(
+        "customer_id;date;amount;branch;barcode;pieces;weight;gift\n"
+        "17;2026-01-05;1234,50;00123;6280001234567890123;3;0,5;yes\n",
+        delimiter=";",
+        decimal_mark=",",
+        **{
+            "property.branch": "branch",
+            "property.barcode": "barcode:text",
+            "property.pieces": "pieces",
+            "property.weight": "weight:number",
+            "property.gift": "gift:boolean",
+        },
+    )
+    assert event(page.facts[0]).properties == {
+        "total": 1234.5,
+        "branch": "00123",
+        "barcode": "6280001234567890123",
+        "pieces": "3",
+        "weight": 0.5,
+        "gift": True,
+    }
+
+
+def test_german_thousands_are_refused(read: Read) -> None:
+    """`1.234` is a thousand and more in a file with decimal commas, never one and a bit."""
+    (page,) = read("customer_id;date;amount\n17;2026-01-05;1.234\n", delimiter=";", decimal_mark=",")
+    assert [refusal.reason for refusal in page.refusals] == [
+        "record 1: amount: expected a decimal number written as 1234,5"
+    ]
+
+
+def test_a_receipt_with_a_broken_line_is_no_purchase(read: Read) -> None:
+    """A part of what somebody paid is never their total."""
+    (page,) = read(
+        "receipt,customer_id,date,amount\nA,1,2026-01-05,10\nA,1,2026-01-05,20,\nA,1,2026-01-05,30\nB,2,2026-01-05,5\n",
+        order="receipt",
+    )
+    assert [fact.message_id for fact in page.facts] == ["order:B"]
+    assert [refusal.reason for refusal in page.refusals] == ["record 1: expected 4 fields"]
+
+
 def test_cents_add_up(read: Read) -> None:
     """Ten times ten cents are one, and not nearly one."""
     (page,) = read("receipt,customer_id,date,amount\n" + "A,1,2026-01-05,0.1\n" * 10, order="receipt")
@@ -165,6 +208,9 @@ def test_a_missing_column_is_missed(read: Read) -> None:
         ({"quantity": "n"}, "expected both options quantity and unit_price"),
         ({"date_format": "%d.%q"}, "option date_format: expected a pattern"),
         ({"time_zone": "Mars/Olympus"}, "option time_zone: expected"),
+        ({"decimal_mark": ""}, "option decimal_mark: expected a point or a comma"),
+        ({"property.size": "size:time"}, r"option property\.size: expected a column, perhaps with :text"),
+        ({"property.size": " "}, r"option property\.size: expected a column"),
     ],
 )
 def test_options_that_make_no_sense_stop_the_start(options: dict[str, str], complaint: str) -> None:

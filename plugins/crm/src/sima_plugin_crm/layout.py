@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 
-from sima_sdk import FixConfigurationError, Method, PayloadError, Source
-from sima_sdk.files import Record, zone_of
-from sima_sdk.payload import parse_local_time, parse_number
+from sima_sdk import FixConfigurationError, Method, Source, TraitValue
+from sima_sdk.columns import TYPES, Column
+from sima_sdk.files import Record, decimal_mark_of, zone_of
 
 #: HubSpot's columns, as its tables are synchronised to warehouses and as its own export names them. Those that a file
 #: has count; an option of the same name replaces them.
@@ -29,18 +29,6 @@ HUBSPOT = {
 }
 MEANINGS = ("id", "merged_ids", "deleted", "time")
 FAMILIES = ("identifier", "trait", "consent")
-TYPES = ("text", "number", "boolean", "time")
-TRUTHS = {"true": True, "yes": True, "y": True, "1": True, "false": False, "no": False, "n": False, "0": False}
-
-Value = str | float | bool | datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column, and as which of TYPES its text is read."""
-
-    name: str
-    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +40,7 @@ class Layout:
         required: Columns that every file must have: those that options name.
         namespace: Put before contact ids, so that the ids of two systems never meet.
         zone: Of times that name none.
+        decimal_mark: Of numbers.
         method: How the CRM came to know what it says.
     """
 
@@ -59,6 +48,7 @@ class Layout:
     required: tuple[str, ...]
     namespace: str
     zone: tzinfo
+    decimal_mark: str
     method: Method
 
     @classmethod
@@ -71,10 +61,16 @@ class Layout:
         options = source.options
         chosen = {name: text for name, text in options.items() if name in MEANINGS or name.split(".")[0] in FAMILIES}
         columns = {name: tuple(_columns(source, name, text)) for name, text in (HUBSPOT | chosen).items()}
-        required = tuple(column.name for name in chosen for column in columns[name])
-        return cls(columns, required, options.get("namespace", "hubspot"), zone_of(source), _method(source))
+        return cls(
+            columns=columns,
+            required=tuple(column.name for name in chosen for column in columns[name]),
+            namespace=options.get("namespace", "hubspot"),
+            zone=zone_of(source),
+            decimal_mark=decimal_mark_of(source),
+            method=_method(source),
+        )
 
-    def values(self, record: Record, meaning: str) -> Iterator[Value]:
+    def values(self, record: Record, meaning: str) -> Iterator[TraitValue]:
         """Yield what a record says in the columns of a meaning, where it says something.
 
         Raises:
@@ -82,27 +78,14 @@ class Layout:
         """
         for column in self.columns.get(meaning, ()):
             if text := record.values.get(column.name, ""):
-                yield _read(text, column, self.zone)
+                yield column.read(text, self.zone, self.decimal_mark)
 
-    def named(self, record: Record, family: str) -> Iterator[tuple[str, Value]]:
+    def named(self, record: Record, family: str) -> Iterator[tuple[str, TraitValue]]:
         """Yield every value of a family (`identifier`, `trait`, `consent`), with its name. Raises as `values` does."""
         for meaning in self.columns:
             if meaning.startswith(f"{family}."):
                 for value in self.values(record, meaning):
                     yield meaning.partition(".")[2], value
-
-
-def _read(text: str, column: Column, zone: tzinfo) -> Value:
-    match column.type:
-        case "number":
-            return parse_number(text, column.name)
-        case "time":
-            return parse_local_time(text, column.name, zone)
-        case "boolean":
-            if text.lower() not in TRUTHS:
-                raise PayloadError(f"{column.name}: expected true or false")
-            return TRUTHS[text.lower()]
-    return text
 
 
 def _type(meaning: str) -> str:
@@ -111,9 +94,8 @@ def _type(meaning: str) -> str:
 
 def _columns(source: Source, meaning: str, text: str) -> Iterator[Column]:
     for part in text.split(","):
-        name, colon, kind = part.strip().rpartition(":")
-        typed = bool(colon) and meaning.startswith("trait.")
-        column = Column(name, kind) if typed else Column(part.strip(), _type(meaning))
+        typed = meaning.startswith("trait.")
+        column = Column.named(part) if typed else Column(part.strip(), _type(meaning))
         if column.type not in TYPES or not column.name:
             raise FixConfigurationError(
                 f"source {source.name}, option {meaning}: expected columns, of traits perhaps with :{'|'.join(TYPES)}"

@@ -6,11 +6,13 @@ Options of a source name the columns and how they are written:
   name of the source. `email`, `phone`, `loyalty_card`: further columns that name the customer; none by default.
 - `date` (default `date`), in `date_format` (of strptime; default ISO 8601), in `time_zone` (default UTC) where the text
   itself names none.
-- `amount` (default `amount`), or `quantity` and `unit_price`; with `decimal_mark` (default a point).
+- `amount` (default `amount`), or `quantity` and `unit_price`.
 - `order`: the records that agree in it are lines of one purchase. By default each record is a purchase.
-- `currency`: the currency of all amounts, for example `SAR`. `property.<name>`: a column to keep with the purchase.
+- `currency`: the currency of all amounts, for example `SAR`.
+- `property.<name>`: a column to keep with the purchase, for example `property.pieces` = `Stück:number`; types are text
+  (the default), number and boolean.
 
-A sum below zero is a refund. See also the options of `sima_sdk.files`.
+A sum below zero is a refund. See also the options of `sima_sdk.files`, among them `decimal_mark`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,12 +23,14 @@ from math import fsum
 from pathlib import Path
 
 from sima_sdk import Event, Fact, FixConfigurationError, Identifier, Page, PayloadError, PullConnector, Source
+from sima_sdk.columns import Column
 from sima_sdk.facts import identifiers
-from sima_sdk.files import Record, grouped, in_pages, one_by_one, read_csv, zone_of
+from sima_sdk.files import Record, decimal_mark_of, grouped, in_pages, one_by_one, read_csv, zone_of
 from sima_sdk.payload import parse_local_time, parse_number, present
 
 NAMES_OF_CUSTOMER = ("email", "phone", "loyalty_card")
 PROPERTY = "property."
+PROPERTY_TYPES = ("text", "number", "boolean")  # those that JSON has
 
 
 class TransactionsConnector(PullConnector):
@@ -60,7 +64,7 @@ class Layout:
     decimal_mark: str
     order: str | None
     currency: str | None
-    properties: tuple[tuple[str, str], ...]
+    properties: tuple[tuple[str, Column], ...]
 
     @classmethod
     def of(cls, source: Source) -> "Layout":
@@ -81,18 +85,18 @@ class Layout:
             date_format=_date_format(source),
             zone=zone_of(source),
             amounts=prices or (options.get("amount", "amount"),),
-            decimal_mark=options.get("decimal_mark", "."),
+            decimal_mark=decimal_mark_of(source),
             order=options.get("order"),
             currency=options.get("currency"),
             properties=tuple(
-                (name.removeprefix(PROPERTY), column) for name, column in options.items() if name.startswith(PROPERTY)
+                (name.removeprefix(PROPERTY), _property(source, name)) for name in options if name.startswith(PROPERTY)
             ),
         )
 
     @property
     def columns(self) -> list[str]:
         """The columns that a file must have."""
-        named = [column for _, column in (*self.names, *self.properties)]
+        named = [*(column for _, column in self.names), *(column.name for _, column in self.properties)]
         return [self.customer, self.date, *self.amounts, *named, *([self.order] if self.order else [])]
 
     def identifiers_of(self, record: Record) -> tuple[Identifier, ...]:
@@ -110,9 +114,13 @@ class Layout:
         factors = [parse_number(record.values[column], column, self.decimal_mark) for column in self.amounts]
         return factors[0] * factors[-1] if len(factors) == 2 else factors[0]
 
-    def properties_of(self, record: Record) -> dict[str, str | float]:
-        """Return the columns that are kept: as numbers where they are decimal numbers, else as text."""
-        return {name: _value(record.values[column]) for name, column in self.properties if record.values[column]}
+    def properties_of(self, record: Record) -> dict[str, object]:
+        """Return the columns that are kept, those that say something."""
+        return {
+            name: column.read(text, self.zone, self.decimal_mark)
+            for name, column in self.properties
+            if (text := record.values[column.name])
+        }
 
 
 def _fact(layout: Layout, lines: Sequence[Record]) -> Fact:
@@ -141,8 +149,10 @@ def _date_format(source: Source) -> str | None:
     return pattern
 
 
-def _value(text: str) -> str | float:
-    try:
-        return parse_number(text, "")
-    except PayloadError:
-        return text
+def _property(source: Source, option: str) -> Column:
+    column = Column.named(source.options[option])
+    if column.type not in PROPERTY_TYPES or not column.name:
+        raise FixConfigurationError(
+            f"source {source.name}, option {option}: expected a column, perhaps with :{'|'.join(PROPERTY_TYPES)}"
+        )
+    return column
