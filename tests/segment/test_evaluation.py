@@ -1,21 +1,41 @@
-"""Rules run together find what they find alone."""
+"""Rules find everybody once, together or alone."""
 
 import uuid
 from datetime import UTC, datetime
 
 import duckdb
-from sima_segment.projection.evaluation import evaluate
+import pytest
+from sima_segment.plan import Plan
+from sima_segment.projection.evaluation import Together, evaluate
 from sima_segment.rules import Catalogue, parse
-from sima_segment.rules.schema import MEMBERS
+from sima_segment.rules.schema import MEMBERS, PEOPLE
+
+NOTHING = Catalogue({}, {})
+PERSONS = sorted(uuid.uuid4() for _ in range(3))
 
 
-def test_segments_with_one_rule_have_the_same_members_once() -> None:
-    """Two rules that refer to one segment each find its members, and none of them twice."""
-    with duckdb.connect() as connection:
-        connection.execute(f"CREATE TABLE {MEMBERS} (segment VARCHAR, person UUID)")
-        people = sorted(uuid.uuid4() for _ in range(3))
-        connection.executemany(f"INSERT INTO {MEMBERS} VALUES ('vip', ?)", [[person] for person in people])
-        rule = parse('segment("vip")', {})
-        evaluate(connection, {"one": rule, "other": rule}, Catalogue({}, {}), datetime.now(UTC))
-        found = connection.execute(f"FROM {MEMBERS} WHERE segment <> 'vip' ORDER BY ALL").fetchall()
-    assert found == [(segment, person) for segment in ("one", "other") for person in people]
+@pytest.fixture
+def connection() -> duckdb.DuckDBPyConnection:
+    """A database in which everybody is affected."""
+    found = duckdb.connect()
+    found.execute(f"CREATE TABLE {MEMBERS} (segment VARCHAR, person UUID); CREATE TABLE {PEOPLE} (person UUID)")
+    found.executemany(f"INSERT INTO {PEOPLE} VALUES (?)", [[person] for person in PERSONS])
+    found.execute(f"CREATE TABLE affected AS FROM {PEOPLE}")
+    return found
+
+
+def test_who_is_in_one_of_two_segments_is_found_once(connection: duckdb.DuckDBPyConnection) -> None:
+    """A rule that reads the table of members does not see what it writes there."""
+    connection.execute(f"INSERT INTO {MEMBERS} SELECT unnest(['vip', 'new']), person FROM {PEOPLE}")
+    evaluate(connection, "one", parse('segment("vip") || segment("new")', {}), NOTHING, datetime.now(UTC))
+    found = connection.execute(f"FROM {MEMBERS} WHERE segment = 'one' ORDER BY ALL").fetchall()
+    assert found == [("one", person) for person in PERSONS]
+
+
+def test_names_that_differ_in_case_alone_are_different_segments(connection: duckdb.DuckDBPyConnection) -> None:
+    """Also where segments are columns, which DuckDB does not tell apart so."""
+    rules = {"vip": "true", "VIP": 'segment("vip") && false', "Vip's": '!segment("VIP")'}
+    plan = Plan({name: parse(text, {}) for name, text in rules.items()})
+    Together().evaluate(connection, plan, NOTHING, datetime.now(UTC))
+    found = connection.execute(f"FROM {MEMBERS} ORDER BY ALL").fetchall()
+    assert found == [(segment, person) for segment in ("Vip's", "vip") for person in PERSONS]

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypedDict
 import duckdb
 import pytest
 from sima_sdk.rules import SegmentFunction
-from sima_segment.rules import Catalogue, ColumnType, compile_rule, parse
+from sima_segment.rules import Catalogue, ColumnType, CompiledRule, compile_rule, compile_together, parse, references
 from sima_segment.rules.schema import DUCKDB_TYPES, event_table, property_column, trait_column
 
 Value: TypeAlias = "str | float | bool | datetime | Sequence[str | float | bool | datetime]"
@@ -37,12 +37,18 @@ class Projection:
     catalogue: Catalogue
 
     def members(self, rule: str, at: datetime = NOW, functions: Functions | None = None) -> set[str]:
-        """Return for whom a rule holds at an instant; nobody may be there twice."""
-        compiled = compile_rule(parse(rule, functions), self.catalogue)
-        rows = self.connection.execute(compiled.sql, compiled.parameters(at)).fetchall()
-        found = [row[0] for row in rows]
+        """Return for whom a rule holds at an instant; nobody may be there twice, together or alone."""
+        parsed = parse(rule, functions)
+        found = self._found(compile_rule(parsed, self.catalogue), at)
+        if not references(parsed).segments:
+            together = compile_together({"asked": parsed}, [["asked"]], self.catalogue, "people")
+            assert sorted(self._found(together, at)) == sorted(found)
         assert len(found) == len(set(found))
         return set(found)
+
+    def _found(self, compiled: CompiledRule, at: datetime) -> list[str]:
+        rows = self.connection.execute(compiled.sql, compiled.parameters(at)).fetchall()
+        return [row[-1] for row in rows]
 
 
 def column_type(value: Value) -> ColumnType:

@@ -1,14 +1,15 @@
 """Runs compiled rules over whatever tables a connection has, and finds what differs from the memberships stored."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 
 import pyarrow as pa
 
-from sima_segment.projection.rows import Connection, registered
-from sima_segment.projection.shapes import literal
+from sima_segment.plan import Plan
+from sima_segment.projection.rows import Connection, keep, registered
 from sima_segment.projection.tables import naive
-from sima_segment.rules import Catalogue, Rule, compile_rule
+from sima_segment.rules import Catalogue, CompiledRule, Rule, compile_rule, compile_together
+from sima_segment.rules.dialect import literal
 from sima_segment.rules.schema import MEMBERS, event_table
 
 _DIFFERENCES = f"""
@@ -18,23 +19,41 @@ SELECT segment, person, false FROM stored ANTI JOIN {MEMBERS} USING (segment, pe
 """
 
 
-def evaluate(connection: Connection, rules: Mapping[str, Rule], catalogue: Catalogue, instant: datetime) -> None:
-    """Add the members of segments that do not refer to each other to the table of members.
+def find(connection: Connection, rule: Rule, catalogue: Catalogue, instant: datetime) -> int:
+    """Leave the people for whom a rule holds in table `found`, and return how many they are."""
+    compiled = compile_rule(rule, catalogue)
+    return keep(connection, "found", compiled.sql, compiled.parameters(instant))
 
-    Rules are run in one statement, because for a few rows planning many statements costs more than running them.
+
+def evaluate(connection: Connection, segment: str, rule: Rule, catalogue: Catalogue, instant: datetime) -> None:
+    """Add the members of a segment to the table of members.
+
+    Never straight into the table: rules read it too, and DuckDB 2.0 doubles rows of a union that is inserted into what
+    it reads.
     """
-    if not rules:
-        return
-    compiled = {segment: compile_rule(rule, catalogue) for segment, rule in rules.items()}
-    queries = (f"SELECT {literal(segment)} AS segment, person FROM ({each.sql})" for segment, each in compiled.items())
-    parameters: dict[str, datetime] = {}
-    for each in compiled.values():
-        parameters |= each.parameters(instant)
-    # Never straight into the table: rules read it too, and DuckDB 2.0 doubles rows of a union that is inserted into
-    # what it reads.
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE found AS {' UNION ALL '.join(queries)}", parameters)
-    connection.execute(f"INSERT INTO {MEMBERS} FROM found")
+    find(connection, rule, catalogue, instant)
+    connection.execute(f"INSERT INTO {MEMBERS} SELECT ?, person FROM found", [segment])
     connection.execute("DROP TABLE found")
+
+
+class Together:
+    """Evaluates all rules for the people in table `affected`."""
+
+    def __init__(self) -> None:
+        self._compiled: tuple[Plan, Catalogue, CompiledRule] | None = None
+
+    def evaluate(self, connection: Connection, plan: Plan, catalogue: Catalogue, instant: datetime) -> None:
+        """Make them the members in the table of members."""
+        forget(connection)
+        if plan.rules:
+            compiled = self._compile(plan, catalogue)
+            connection.execute(f"INSERT INTO {MEMBERS} {compiled.sql}", compiled.parameters(instant))
+
+    def _compile(self, plan: Plan, catalogue: Catalogue) -> CompiledRule:
+        if self._compiled is None or self._compiled[0] is not plan or self._compiled[1] is not catalogue:
+            compiled = compile_together(plan.rules, plan.levels, catalogue, "affected")
+            self._compiled = plan, catalogue, compiled
+        return self._compiled[2]
 
 
 def forget(connection: Connection, segment: str | None = None) -> None:
@@ -61,13 +80,12 @@ def differences(connection: Connection, stored: pa.Table, segments: Iterable[str
         return connection.sql(_DIFFERENCES.format(where=where)).to_arrow_table()
 
 
-def crossed(
-    connection: Connection,
-    flips: Collection[tuple[str, timedelta]],
-    since: datetime,
-    instant: datetime,
-) -> None:
-    """Add to the affected those about whom a rule may change its mind by time alone.
+def find_affected(
+    connection: Connection, flips: Collection[tuple[str, timedelta]], since: datetime, instant: datetime
+) -> pa.Array:
+    """Leave those about whom a rule may have changed its mind in table `affected`, and return them.
+
+    That is who was touched, and who may enter or leave by time alone.
 
     Args:
         connection: The projection.
@@ -75,10 +93,12 @@ def crossed(
         since: The instant of the last evaluation.
         instant: The instant of this one; both ends count, so it does not matter on which side a rule's window is open.
     """
-    queries = (
-        f"""SELECT person FROM "{event_table(event)}"
+    crossed = (
+        f"""UNION ALL SELECT person FROM "{event_table(event)}"
             WHERE occurred_at BETWEEN '{naive(since) - duration}' AND '{naive(instant) - duration}'"""
         for event, duration in sorted(flips)
     )
-    if flips:
-        connection.execute(f"INSERT INTO affected {' UNION ALL '.join(queries)}")
+    keep(
+        connection, "affected", f"SELECT DISTINCT person FROM (FROM touched {' '.join(crossed)}) WHERE person NOT NULL"
+    )
+    return connection.sql("FROM affected").to_arrow_table().column("person").combine_chunks()

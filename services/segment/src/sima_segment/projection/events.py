@@ -9,8 +9,9 @@ from itertools import groupby
 
 from sima_segment.projection.columns import Tables
 from sima_segment.projection.rows import Connection, keep, remove, touch
-from sima_segment.projection.shapes import Property, expression, fits, literal, properties
+from sima_segment.projection.shapes import Property, expression, fits, properties
 from sima_segment.projection.tables import BEYOND
+from sima_segment.rules.dialect import literal
 from sima_segment.rules.schema import ColumnType, event_table, property_column
 
 # A fact may come again, alone or within the page: the last one counts.

@@ -17,7 +17,8 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from sima_segment.projection.pages import for_duckdb
-from sima_segment.projection.rows import Connection, count, keep, registered, touch
+from sima_segment.projection.rows import Connection, keep, registered, touch
+from sima_segment.projection.tables import REFOLD
 from sima_segment.rules.schema import PEOPLE
 
 # A page may say several times where a key belongs: the last time counts. What is known already is no change.
@@ -39,22 +40,24 @@ UPDATE identity SET profile = moved.profile, shared = moved.shared, blocked = mo
 FROM moved WHERE identity.rowid = moved.place
 """
 _INSERT = "INSERT INTO identity SELECT key, profile, shared, blocked FROM moved WHERE place IS NULL"
-# Everybody who goes by an identifier that is not blocked.
+# Everybody who goes by an identifier that is not blocked. (A condition on the rows themselves would keep DuckDB from
+# looking them up in the index.)
 _PEOPLE = f"""
 CREATE OR REPLACE TEMP TABLE standing AS
-SELECT DISTINCT identity.profile AS person FROM identity SEMI JOIN sides ON identity.profile = sides.person
-WHERE NOT identity.blocked;
+SELECT identity.profile AS person FROM identity SEMI JOIN sides ON identity.profile = sides.person
+GROUP BY identity.profile HAVING NOT bool_and(identity.blocked);
 DELETE FROM {PEOPLE} WHERE person IN (SELECT person FROM sides ANTI JOIN standing USING (person));
-INSERT INTO {PEOPLE} SELECT person FROM standing ANTI JOIN {PEOPLE} USING (person);
+INSERT INTO {PEOPLE} SELECT person FROM standing
+ANTI JOIN (FROM {PEOPLE} SEMI JOIN standing USING (person)) USING (person);
 """
 _OF_PREVIOUS = """
-INSERT INTO claims SELECT '{table}', rowid, keys, person, displaced FROM "{table}"
-SEMI JOIN previous USING (person) WHERE NOT displaced
+SELECT '{table}', rowid, keys, person, displaced FROM "{table}" SEMI JOIN previous USING (person)
 """
 _OF_DISPLACED = """
-INSERT INTO claims SELECT '{table}', rowid, keys, person, displaced FROM "{table}" WHERE displaced AND rowid IN (
-    SELECT place FROM (SELECT rowid AS place, person, unnest(keys) AS key FROM "{table}" WHERE displaced)
-    WHERE key IN (SELECT key FROM moved) OR person IN (SELECT person FROM previous))
+SELECT '{table}', rowid, keys, person, displaced FROM "{table}" WHERE displaced
+    AND (person IS NULL OR person NOT IN (SELECT person FROM previous)) AND rowid IN (
+    SELECT place FROM (SELECT rowid AS place, unnest(keys) AS key FROM "{table}" WHERE displaced)
+    WHERE key IN (SELECT key FROM moved))
 """
 # Shared keys rank behind all others; a row has at most some dozens of keys.
 _RANKED = """
@@ -75,6 +78,7 @@ FROM owned JOIN claims USING (relation, ordinal)
 WHERE claims.displaced IS NOT NULL
     AND (owned.person IS DISTINCT FROM claims.person OR owned.displaced <> claims.displaced)
 """
+_BOTH_SIDES = "SELECT unnest([previous, person]) AS person FROM returned"
 _MOVE = """
 UPDATE "{table}" SET person = returned.person, displaced = returned.displaced
 FROM returned WHERE returned.relation = '{table}' AND "{table}".rowid = returned.ordinal
@@ -97,9 +101,8 @@ def learn(connection: Connection, changes: pa.Table) -> bool:
 
 def reclaim(connection: Connection, tables: Iterable[str]) -> None:
     """Claim the rows of fact tables that the changes in `moved` may concern."""
-    for table in tables:
-        connection.execute(_OF_PREVIOUS.format(table=table))
-        connection.execute(_OF_DISPLACED.format(table=table))
+    concerned = (query.format(table=table) for table in tables for query in (_OF_PREVIOUS, _OF_DISPLACED))
+    connection.execute(f"INSERT INTO claims {' UNION ALL '.join(concerned)}")
 
 
 def claim(connection: Connection, relation: str) -> None:
@@ -116,8 +119,15 @@ def decide(connection: Connection) -> None:
         return
     keep(connection, "owned", _OWNED)
     if keep(connection, "returned", _RETURNED):
-        for (table,) in connection.execute("SELECT DISTINCT relation FROM returned").fetchall():
-            count(connection, _MOVE.format(table=table))
-            for side in ("previous", "person"):
-                touch(connection, f"SELECT {side} AS person FROM returned WHERE relation = '{table}'", table)
+        _move(connection)
     connection.execute("TRUNCATE claims")
+
+
+def _move(connection: Connection) -> None:
+    """Give the rows in `returned` to their owners, and note both sides."""
+    relations = [relation for (relation,) in connection.execute("SELECT DISTINCT relation FROM returned").fetchall()]
+    for relation in relations:
+        connection.execute(_MOVE.format(table=relation))
+    touch(connection, _BOTH_SIDES)
+    for relation in REFOLD.keys() & relations:
+        touch(connection, f"{_BOTH_SIDES} WHERE relation = '{relation}'", relation)

@@ -10,11 +10,10 @@ import pyarrow as pa
 from sima_segment.plan import Plan
 from sima_segment.projection import consents, events, exchange, owners, traits
 from sima_segment.projection.columns import Tables
-from sima_segment.projection.evaluation import crossed, differences, evaluate, forget
+from sima_segment.projection.evaluation import Together, differences, evaluate, find, find_affected, forget
 from sima_segment.projection.file import ProjectionFile, Resources
 from sima_segment.projection.pages import ChangePage, FactPage, for_duckdb, joined
 from sima_segment.projection.rows import registered, remove
-from sima_segment.projection.sample import Sample
 from sima_segment.projection.tables import (
     BEYOND,
     OBSERVATIONS,
@@ -26,7 +25,7 @@ from sima_segment.projection.tables import (
     write_position,
 )
 from sima_segment.rules import Catalogue
-from sima_segment.rules.schema import MEMBERS, PEOPLE, event_table
+from sima_segment.rules.schema import PEOPLE, event_table
 from sima_segment.survivorship import TraitPolicy
 
 #: From this share of all people on, looking at everybody costs less than copying.
@@ -62,7 +61,8 @@ class Projection:
         traits.configure(self._connection, configuration.policies)
         self._tables = Tables(self._connection, configuration.limits)
         self._reader = self._connection.cursor()
-        self._sample = Sample()
+        prepare_session(self._reader)
+        self._together = Together()
         self._committed = self._tables.catalogue()
         self._saved = self.position
         self._indexed: frozenset[str] | None = None
@@ -91,28 +91,24 @@ class Projection:
             self._connection.execute("CREATE OR REPLACE TEMP TABLE affected (person UUID)")  # not those of last time
             return exchange.NOBODY
         self._begin()
-        self._connection.execute("CREATE OR REPLACE TEMP TABLE affected AS FROM touched")
-        crossed(self._connection, flips, self.position.instant, instant)
-        people = "SELECT DISTINCT person FROM affected WHERE person IS NOT NULL"
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE affected AS {people}")
-        found = self._connection.sql("SELECT person FROM affected").to_arrow_table()
+        found = find_affected(self._connection, flips, self.position.instant, instant)
         [(everybody,)] = self._connection.execute(f"SELECT count(*) FROM {PEOPLE}").fetchall()
-        return None if found.num_rows > max(_MANY * everybody, 1_000) else found.column("person").combine_chunks()
+        return None if len(found) > max(_MANY * everybody, 1_000) else found
 
     def evaluate_affected(self, plan: Plan, instant: datetime) -> None:
         """Find the segments of those whom `affected` answered."""
-        catalogue = self._tables.catalogue()
-        self._sample.load(self._connection, "affected", plan, catalogue)
-        self._sample.evaluate(plan, catalogue, instant)
+        self._together.evaluate(self._connection, plan, self._tables.catalogue(), instant)
 
     def differences_of_affected(self, stored: pa.Table) -> pa.Table:
         """Compare what `evaluate_affected` found with their memberships stored."""
-        return self._sample.differences(stored)
+        found = differences(self._connection, stored)
+        forget(self._connection)
+        return found
 
     def evaluate(self, plan: Plan, segment: str, instant: datetime) -> None:
         """Find all members of a segment; those to which it refers must have been found before."""
         forget(self._connection, segment)
-        evaluate(self._connection, {segment: plan.rules[segment]}, self._tables.catalogue(), instant)
+        evaluate(self._connection, segment, plan.rules[segment], self._tables.catalogue(), instant)
 
     def differences(self, segment: str, stored: pa.Table) -> pa.Table:
         """Compare what `evaluate` found with the memberships stored of the same segment."""
@@ -160,14 +156,13 @@ class Projection:
 
         May run beside the other methods, in a thread of its own.
         """
-        prepare_session(self._reader)
-        for each in plan.needed([segment]):
-            evaluate(self._reader, {each: plan.rules[each]}, self._committed, instant)
-        where = f"FROM {MEMBERS} WHERE segment = ?"
-        [(size,)] = self._reader.execute(f"SELECT count(*) {where}", [segment]).fetchall()
-        query = f"SELECT person {where} ORDER BY person LIMIT {sample:d}"
-        found = self._reader.sql(query, params=[segment]).to_arrow_table()
+        *others, _ = plan.needed([segment])
         forget(self._reader)
+        for other in others:
+            evaluate(self._reader, other, plan.rules[other], self._committed, instant)
+        size = find(self._reader, plan.rules[segment], self._committed, instant)
+        found = self._reader.sql(f"FROM found ORDER BY person LIMIT {sample:d}").to_arrow_table()
+        self._reader.execute("DROP TABLE found")
         return size, found.column("person").combine_chunks()
 
     @property
@@ -186,7 +181,6 @@ class Projection:
     def close(self) -> None:
         """Close the file."""
         self.rollback()
-        self._sample.close()
         self._reader.close()
         self._connection.close()
         self._file.release()

@@ -1,6 +1,6 @@
 """Small steps that all parts of the projection share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import duckdb
@@ -23,15 +23,10 @@ def registered(connection: Connection, **tables: pa.Table) -> Iterator[None]:
             connection.unregister(name)
 
 
-def count(connection: Connection, statement: str) -> int:
-    """Run a statement that writes or makes a table, and answer how many rows it wrote."""
-    [(rows,)] = connection.execute(statement).fetchall()
-    return int(rows)
-
-
-def keep(connection: Connection, name: str, query: str) -> int:
+def keep(connection: Connection, name: str, query: str, parameters: Mapping[str, object] | None = None) -> int:
     """Keep the answer of a query for the statements that follow, and return how many rows it has."""
-    return count(connection, f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+    [(rows,)] = connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}", parameters).fetchall()
+    return int(rows)
 
 
 def touch(connection: Connection, people: str, relation: str = "") -> None:

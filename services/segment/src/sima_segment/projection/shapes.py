@@ -109,8 +109,3 @@ def _value(text: str, kind: ColumnType) -> str:
         return f"{text} = 'true'"
     number = f"TRY_CAST({text} AS DOUBLE)"
     return f"if(isfinite({number}), {number}, NULL)"
-
-
-def literal(text: str) -> str:
-    """Return a text as it stands in SQL."""
-    return "'" + text.replace("'", "''") + "'"

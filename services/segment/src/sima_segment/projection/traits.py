@@ -25,7 +25,10 @@ _POLICIES = """
 CREATE OR REPLACE TEMP TABLE survivorship (trait VARCHAR, rule VARCHAR);
 CREATE OR REPLACE TEMP TABLE trust (trait VARCHAR, source VARCHAR, place INTEGER);
 """
-_OBSERVED = f"FROM {OBSERVATIONS} SEMI JOIN refold_traits USING (person)"
+_OBSERVED = f"""
+SELECT person, trait, type, value, source, method, observed_at, confidence
+FROM {OBSERVATIONS} SEMI JOIN refold_traits USING (person)
+"""
 # One row per value that counts; `place` is 1 for the best of a trait.
 _FOLDED = f"""
 WITH latest AS (

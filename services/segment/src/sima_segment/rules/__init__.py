@@ -7,6 +7,7 @@ from sima_segment.rules.problems import Position, Problem, RuleError
 from sima_segment.rules.references import References, references
 from sima_segment.rules.schema import ColumnType
 from sima_segment.rules.segments import check_segments, evaluation_order
+from sima_segment.rules.together import compile_together
 from sima_segment.rules.tree import Rule
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "RuleError",
     "check_segments",
     "compile_rule",
+    "compile_together",
     "evaluation_order",
     "parse",
     "references",

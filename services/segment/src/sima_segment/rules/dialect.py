@@ -60,6 +60,18 @@ def share_a_value(left: ir.Value, right: ir.Value) -> ir.Value:
     return ListsShareAValue(left, right).to_expr()
 
 
+def column_sql(table: ir.Table) -> str:
+    """Return the SQL of the only column of an expression over one table, which is `t0` there."""
+    [column] = _COMPILER.to_sqlglot(table).expressions
+    sql: str = column.unalias().sql("duckdb")
+    return sql
+
+
+def literal(text: str) -> str:
+    """Return a text as it stands in SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def to_sql(table: ir.Table) -> tuple[str, bool]:
     """Return the SQL of a table expression, with its tables unqualified, and whether it depends on the instant."""
     tree = _COMPILER.to_sqlglot(table)

@@ -79,6 +79,16 @@ def trait_column(name: str, kind: ColumnType) -> str:
     return f"{_safe(name)}__{kind}"
 
 
+def member_column(segment: str) -> str:
+    """Return the column that says whether a person is in a segment, where that is one of many columns."""
+    return f"_member_{_safe(segment)}"
+
+
+def consent_column(purpose: str) -> str:
+    """Return the column that says whether a person granted a purpose, where that is one of many columns."""
+    return f"_consent_{_safe(purpose)}"
+
+
 @lru_cache(maxsize=65_536)
 def _safe(name: str) -> str:
     """Return a name that no other name shares, also where letter case is ignored, as DuckDB does.

@@ -66,7 +66,7 @@ def people() -> ir.Table:
 def person_table(source: Source, nodes: Sequence[Node], catalogue: Catalogue, prefix: str) -> PersonTable:
     """Return the table of a source with what some nodes need of it; its columns begin with the prefix, or have `__`."""
     if source.table == schema.TRAITS:
-        return PersonTable(_traits(catalogue), {})
+        return PersonTable(traits(catalogue), {})
     if source.table == schema.MEMBERS:
         return _flagged(members(source.what), nodes, prefix)
     if source.table == schema.CONSENTS:
@@ -98,7 +98,8 @@ def happened(sets: Sequence[Events], catalogue: Catalogue) -> ir.Table:
     return chosen.select(PERSON)
 
 
-def _traits(catalogue: Catalogue) -> ir.Table:
+def traits(catalogue: Catalogue) -> ir.Table:
+    """Return the table of traits."""
     return ibis.table({PERSON: _PERSON_TYPE} | _types(catalogue.traits, schema.trait_column), name=schema.TRAITS)
 
 
@@ -155,11 +156,27 @@ def _figure(seen: ir.Table, aggregate: Aggregate, common: Events, catalogue: Cat
     if aggregate.function is Function.EXISTS and events.condition == common.condition:
         return _youngest(seen, events, common)
     where = _all(_conditions(seen, _beyond(events, common), catalogue))
+    return _figure_where(seen, aggregate, where, catalogue)
+
+
+def _figure_where(
+    seen: ir.Table, aggregate: Aggregate, where: ir.Value | None, catalogue: Catalogue
+) -> ir.Value | None:
     if aggregate.function is Function.COUNT:
         return seen.count(where=where)
     if aggregate.function is Function.EXISTS:
         return seen.count(where=where) > 0
     return _of_property(seen, aggregate, where, catalogue)
+
+
+def figure_alone(aggregate: Aggregate, catalogue: Catalogue) -> tuple[ir.Table, ir.Value] | None:
+    """Return a figure over all rows of its table, and that table; None if there are no such events or properties."""
+    if aggregate.events.name not in catalogue.events:
+        return None
+    table = _events(aggregate.events.name, catalogue)
+    where = _all([table[OCCURRED_AT] <= instant(), *_conditions(table, aggregate.events, catalogue)])
+    figure = _figure_where(table, aggregate, where, catalogue)
+    return None if figure is None else (table, figure)
 
 
 def _beyond(events: Events, common: Events) -> Events:
