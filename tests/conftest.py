@@ -17,11 +17,21 @@ from psycopg import sql
 from sima_cli.postgres import start_postgres
 from sima_runtime.clients import ServiceClient
 from sima_runtime.database import Database
+from sima_runtime.logs import configure_logs
 from sima_runtime.migrations import migrate
 from sima_runtime.settings import ClientSettings, DatabaseSettings
 
+# As the services do; unconfigured, structlog draws each exception with all its locals, which takes seconds.
+configure_logs("warning", "tests")
+
 ADDRESS_VARIABLE = "SIMA_TEST_DATABASE_URL"
 CONTAINER_IMAGE = "postgres:18"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no worker waits for another one's last test."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")

@@ -297,9 +297,9 @@ async def test_a_transaction_does_not_tell_its_changes_before_what_they_build_up
     database = open_database("identity")
     [answer] = await identity.resolve(workspace, [together(mail("a"))])
     key = answer.keys[0]
-    async with database.fast_transaction() as connection:
+    async with database.transaction() as connection:
         assert (await graph.lock_identifiers(connection, workspace, [key]))[1] is False
-    async with database.fast_transaction() as connection:
+    async with database.transaction() as connection:
         await execute(connection, "SELECT pg_current_xact_id()")
         await identity.resolve(workspace, [together(mail("a"), mail("b")), together(mail("b"), user("u"))])
         keys = [

@@ -87,7 +87,7 @@ async def test_kill_between_resolve_and_insert_loses_nothing_acknowledged(
 
 async def killed_before_insert(caller: Stack, process: Process) -> BaseException:
     """Hold a call up where it begins to append, kill the process there, and return what the caller hears."""
-    async with caller.database.fast_transaction() as connection:
+    async with caller.database.transaction() as connection:
         hold = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
         await execute(connection, hold, (owners_lock(caller.workspace),))
         call = asyncio.create_task(caller.ingest(fact(2)))

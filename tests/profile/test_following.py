@@ -99,7 +99,7 @@ async def test_owners_follow_every_change_of_standing_there_and_back(
         "SELECT keys FROM facts WHERE workspace = %s AND cardinality(keys) = 3", stack.workspace
     )
     for version, step in enumerate(steps, 1000):
-        async with stack.database.fast_transaction() as connection:
+        async with stack.database.transaction() as connection:
             standings = {bytes(keys[place]): standing for place, standing in step.items()}
             await owning.rewrite_owners(connection, stack.workspace, standings, version)
         assert await consistent(stack)
@@ -120,7 +120,7 @@ async def test_following_goes_on_from_the_start_when_the_place_is_lost(stack: St
     """A place of before a restore costs a second reading, and nothing else."""
     await stack.ingest(*[clicked(i, TABLET, email(f"p{i}")) for i in range(25)], clicked(99, TABLET))
     await stack.settled()
-    async with stack.database.fast_transaction() as connection:
+    async with stack.database.transaction() as connection:
         place = await owning.place(connection, stack.workspace)
         lost = place._replace(identity_cursor=token(START, epoch=99))
         await owning.move(connection, stack.workspace, lost)

@@ -182,7 +182,7 @@ async def test_who_was_overtaken_while_it_waited_is_told_after_who_overtook_it(s
     names = {(await stack.ingest(viewed(each, large)))[0].fact_id: each for each in ("m1", "m2", "m3")}
     _, held_up, last = sorted(names)
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
-    async with stack.database.fast_transaction() as connection:
+    async with stack.database.transaction() as connection:
         await execute(connection, "SELECT FROM facts WHERE id = %s FOR UPDATE", (Key(held_up),))
         overtaken = asyncio.create_task(stack.ingest(*[viewed(each, small) for each in names.values()]))
         while await stack.rows(waiting, connection.info.backend_pid) == [(0,)]:  # noqa: ASYNC110  # PostgreSQL gets there

@@ -3,7 +3,8 @@
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sima_profile.models import Base, Xid8
+from sima_profile.models import Base
+from sima_runtime.columns import Xid8
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
@@ -33,5 +34,5 @@ def known_types(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("known_types")
 async def test_migrations_make_what_the_models_say(stack: Stack) -> None:
     """No table, column, type or index is only here or only there."""
-    async with stack.database.connect() as connection:
+    async with stack.database.engine.connect() as connection:
         assert await connection.run_sync(compare) == []

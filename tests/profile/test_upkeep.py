@@ -63,7 +63,7 @@ async def test_times_of_messages_are_forgotten_after_their_days(stack: Stack) ->
     maintenance = Maintenance(stack.database, StorageSettings(message_time_days=1))
     await maintenance.round()
     assert await stack.rows(count, stack.workspace) == [(1,)]
-    async with stack.database.fast_transaction() as connection:
+    async with stack.database.transaction() as connection:
         aged = "UPDATE message_times SET received_at = received_at - interval '25 hours' WHERE workspace = %s"
         await execute(connection, aged, (stack.workspace,))
     await maintenance.round()

@@ -29,9 +29,9 @@ async def next_rows(pages: AsyncIterator[FeedPage[list[int]]]) -> list[int]:
 
 async def test_interleaved_transactions_lose_no_row(numbers: Numbers, workspace: str) -> None:
     """A row whose transaction is older but whose sequence number is younger, and that commits last, still arrives."""
-    async with numbers.database.fast_transaction() as first:
+    async with numbers.database.transaction() as first:
         await execute(first, "SELECT pg_current_xact_id()")  # the smaller xid ...
-        async with numbers.database.fast_transaction() as second:
+        async with numbers.database.transaction() as second:
             await numbers.write(second, workspace, 2)  # ... but the larger one has the smaller seq, and commits first
         pages = numbers.feed.pages("", numbers.read(workspace), workspace=workspace)
         page = await anext(pages)
@@ -47,10 +47,10 @@ async def test_interleaved_transactions_lose_no_row(numbers: Numbers, workspace:
 async def test_old_transaction_delays_and_loses_nothing(numbers: Numbers, workspace: str) -> None:
     """While a writer of before is open, later rows wait; once it ends without a row, they all arrive, in order."""
     async with aclosing(numbers.feed.pages("", numbers.read(workspace), workspace=workspace)) as pages:
-        async with numbers.database.fast_transaction() as old:
+        async with numbers.database.transaction() as old:
             await execute(old, "SELECT pg_current_xact_id()")
             for number in range(5):
-                async with numbers.database.fast_transaction() as connection:
+                async with numbers.database.transaction() as connection:
                     await numbers.write(connection, workspace, number)
             assert (await anext(pages)).items == []
             await old.rollback()
@@ -59,10 +59,10 @@ async def test_old_transaction_delays_and_loses_nothing(numbers: Numbers, worksp
 
 async def test_long_reader_holds_nothing_back(numbers: Numbers, workspace: str) -> None:
     """A transaction that only reads, however long, neither delays nor hides rows."""
-    async with numbers.database.fast_transaction() as reader:
+    async with numbers.database.transaction() as reader:
         await execute(reader, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         await fetch(reader, "SELECT count(*) FROM numbers")
-        async with numbers.database.fast_transaction() as connection:
+        async with numbers.database.transaction() as connection:
             await numbers.write(connection, workspace, 1, 2)
         assert (await numbers.until_now(workspace))[0] == [1, 2]
         assert await fetch(reader, "SELECT count(*) FROM numbers") == [(0,)]
@@ -76,10 +76,10 @@ STEPS = st.tuples(st.integers(0, 2), st.sampled_from(["write", "write", "commit"
 async def test_any_interleaving_delivers_each_row_once(numbers: Numbers, script: list[tuple[int, str]]) -> None:
     """Readers that come back with their cursor at any moment get each committed row exactly once."""
     workspace, committed, delivered, cursor = "w", set[int](), list[int](), ""
-    async with numbers.database.fast_transaction() as connection:
+    async with numbers.database.transaction() as connection:
         await execute(connection, "TRUNCATE numbers")
     async with AsyncExitStack() as stack:
-        writers = [await stack.enter_async_context(numbers.database.fast_transaction()) for _ in range(3)]
+        writers = [await stack.enter_async_context(numbers.database.transaction()) for _ in range(3)]
         open_rows: list[set[int]] = [set() for _ in writers]
         for number, (index, step) in enumerate(script):
             if step == "write":
@@ -106,7 +106,7 @@ async def test_any_interleaving_delivers_each_row_once(numbers: Numbers, script:
 async def test_pages_are_bounded_and_resumable(numbers: Numbers, workspace: str) -> None:
     """A reader gets pages of the query's size and goes on behind any of them."""
     numbers.page_size = 3
-    async with numbers.database.fast_transaction() as connection:
+    async with numbers.database.transaction() as connection:
         await numbers.write(connection, workspace, *range(8))
     pages = numbers.feed.pages("", numbers.read(workspace), workspace=workspace, until_now=True)
     seen = [page async for page in pages]
@@ -119,9 +119,9 @@ async def test_pages_are_bounded_and_resumable(numbers: Numbers, workspace: str)
 
 async def test_until_now_ends_with_all_that_was_committed(numbers: Numbers, workspace: str) -> None:
     """A reader who asks for what there is waits for rows that are committed but hidden by an older transaction."""
-    async with numbers.database.fast_transaction() as old:
+    async with numbers.database.transaction() as old:
         await execute(old, "SELECT pg_current_xact_id()")
-        async with numbers.database.fast_transaction() as connection:
+        async with numbers.database.transaction() as connection:
             await numbers.write(connection, workspace, 1)
         reading = asyncio.create_task(numbers.until_now(workspace))
         await asyncio.sleep(0.2)
@@ -131,7 +131,7 @@ async def test_until_now_ends_with_all_that_was_committed(numbers: Numbers, work
 
 async def test_workspaces_do_not_see_each_other(numbers: Numbers, workspace: str) -> None:
     """A feed shows the rows of one workspace."""
-    async with numbers.database.fast_transaction() as connection:
+    async with numbers.database.transaction() as connection:
         await numbers.write(connection, workspace, 1)
         await numbers.write(connection, "other", 2)
     assert (await numbers.until_now(workspace))[0] == [1]
@@ -146,7 +146,7 @@ async def test_notify_wakes_before_the_poll(numbers: Numbers, workspace: str) ->
             assert (await anext(pages)).caught_up
             waiting = asyncio.create_task(next_rows(pages))
             await asyncio.sleep(0.5)
-            async with numbers.database.fast_transaction() as connection:
+            async with numbers.database.transaction() as connection:
                 await numbers.write(connection, workspace, 7)
             assert await waiting == [7]
 
@@ -162,9 +162,9 @@ async def test_rows_held_back_arrive_without_another_notice(numbers: Numbers, wo
             for _ in range(15):
                 await asyncio.sleep(0.02)
                 await execute(other, "SELECT pg_notify('numbers', %s)", (workspace,))
-            async with numbers.database.fast_transaction() as old:
+            async with numbers.database.transaction() as old:
                 await execute(old, "SELECT pg_current_xact_id()")
-                async with numbers.database.fast_transaction() as connection:
+                async with numbers.database.transaction() as connection:
                     await numbers.write(connection, workspace, 7)
                 await asyncio.sleep(0.2)
             assert await waiting == [7]
@@ -183,7 +183,7 @@ async def test_lost_listener_is_replaced(numbers: Numbers, workspace: str) -> No
         await eventually(somebody_new_listens)
         pids = await fetch(connection, listening, (f"sima-{numbers.database.schema}",))
         await execute(connection, "SELECT pg_terminate_backend(%s)", pids[0])
-        async with numbers.database.fast_transaction() as writer:
+        async with numbers.database.transaction() as writer:
             await numbers.write(writer, workspace, 1)
         assert (await numbers.until_now(workspace))[0] == [1]
         await eventually(somebody_new_listens)
@@ -192,7 +192,7 @@ async def test_lost_listener_is_replaced(numbers: Numbers, workspace: str) -> No
 async def test_slow_reader_is_not_read_ahead_for(numbers: Numbers, workspace: str) -> None:
     """No page is fetched before the reader takes it."""
     numbers.page_size = 1
-    async with numbers.database.fast_transaction() as connection:
+    async with numbers.database.transaction() as connection:
         await numbers.write(connection, workspace, 1, 2, 3)
     fetched = []
     read = numbers.read(workspace)
@@ -219,14 +219,14 @@ async def test_heartbeats_tell_an_idle_reader_that_it_has_caught_up(numbers: Num
 
 async def restore(numbers: Numbers) -> None:
     """Make the database look like one that was restored elsewhere."""
-    async with numbers.database.fast_transaction() as connection:
+    async with numbers.database.transaction() as connection:
         await execute(connection, "UPDATE feed_epoch SET system_identifier = 'another'")
     await begin_epoch(numbers.database)
 
 
 async def test_new_epoch_expires_cursors(numbers: Numbers, workspace: str) -> None:
     """After a restore an old cursor is refused, and reading from the start gives every row and a cursor that holds."""
-    async with numbers.database.fast_transaction() as connection:
+    async with numbers.database.transaction() as connection:
         await numbers.write(connection, workspace, 1)
     _, old = await numbers.until_now(workspace)
     await restore(numbers)
@@ -235,7 +235,7 @@ async def test_new_epoch_expires_cursors(numbers: Numbers, workspace: str) -> No
     assert caught.value.feed == "numbers"
     rows, fresh = await numbers.until_now(workspace)
     assert rows == [1]
-    async with numbers.database.fast_transaction() as connection:
+    async with numbers.database.transaction() as connection:
         await numbers.write(connection, workspace, 2)
     assert (await numbers.until_now(workspace, fresh))[0] == [2]
 
@@ -258,7 +258,7 @@ async def test_same_database_keeps_its_epoch(numbers: Numbers, workspace: str) -
 
 async def test_replicas_begin_one_epoch_together(numbers: Numbers, workspace: str) -> None:
     """Replicas that start at once after a restore agree on one new epoch and do not block each other."""
-    async with numbers.database.fast_transaction() as connection:
+    async with numbers.database.transaction() as connection:
         await execute(connection, "UPDATE feed_epoch SET timeline = 'another'")
     async with asyncio.timeout(LONG):
         await asyncio.gather(*(begin_epoch(numbers.database) for _ in range(8)))
@@ -268,7 +268,7 @@ async def test_replicas_begin_one_epoch_together(numbers: Numbers, workspace: st
 
 async def test_new_epoch_waits_for_writers_of_the_old_one(numbers: Numbers, workspace: str) -> None:
     """No row of the old epoch can appear once the new one has begun."""
-    async with numbers.database.fast_transaction() as writer:
+    async with numbers.database.transaction() as writer:
         await numbers.write(writer, workspace, 1)
         beginning = asyncio.create_task(restore(numbers))
         await asyncio.sleep(0.2)

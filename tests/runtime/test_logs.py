@@ -1,5 +1,7 @@
 """Logs are JSON lines that tell what happened and repeat no value."""
 
+import asyncio
+import gc
 import logging
 
 import psycopg
@@ -100,6 +102,22 @@ def test_libraries_log_templates_only(log_lines: LogLines) -> None:
     [line] = log_lines()
     assert (line["event"], line["logger"], line["level"]) == ("cannot parse %s", "some.library", "error")
     assert line["exception"][0]["type"] == "ValueError"
+    assert SECRET not in str(line)
+
+
+async def test_an_exception_that_nobody_awaited_keeps_its_text(log_lines: LogLines) -> None:
+    """What asyncio tells of it names the task's place, not the values in the exception's text."""
+
+    async def failing() -> None:
+        fail()
+
+    task = asyncio.create_task(failing())
+    await asyncio.sleep(0.01)
+    del task
+    gc.collect()
+    await asyncio.sleep(0)
+    [line] = log_lines()
+    assert (line["logger"], line["exception"][0]["type"]) == ("asyncio", "ValueError")
     assert SECRET not in str(line)
 
 

@@ -19,7 +19,7 @@ async def test_lag_grows_while_a_reader_does_not_read(numbers: Numbers, workspac
     assert lag(numbers) is None
     async with aclosing(numbers.feed.pages("", numbers.read(workspace), workspace=workspace)) as pages:
         await anext(pages)
-        async with numbers.database.fast_transaction() as connection:
+        async with numbers.database.transaction() as connection:
             await numbers.write(connection, workspace, 1)
         await asyncio.sleep(1.0)
         behind = lag(numbers)
@@ -45,7 +45,7 @@ async def read_on(pages: object) -> None:
 
 async def test_lag_counts_rows_that_wait_for_an_old_transaction(numbers: Numbers, workspace: str) -> None:
     """Rows that a forgotten transaction holds back are lag too, though the reader reads all the time."""
-    async with numbers.database.fast_transaction() as old:
+    async with numbers.database.transaction() as old:
         await execute(old, "SELECT pg_current_xact_id()")
         pages = numbers.feed.pages("", numbers.read(workspace), workspace=workspace)
         reading = asyncio.create_task(read_on(pages))

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sima_runtime.columns import Xid8
 from sima_runtime.database import Database
-from sima_segment.models import Base, Xid8
+from sima_segment.models import Base
 from sqlalchemy import Connection, inspect
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
@@ -38,7 +39,7 @@ def known_types(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("known_types")
 async def test_migrations_make_what_the_models_say(open_database: Callable[[str], Database]) -> None:
     """No table, column, type, key or index is only here or only there."""
-    async with open_database("segment").connect() as connection:
+    async with open_database("segment").engine.connect() as connection:
         assert await connection.run_sync(compare) == []
         expected = {name: [column.name for column in table.primary_key] for name, table in Base.metadata.tables.items()}
         assert await connection.run_sync(primary_keys) == expected

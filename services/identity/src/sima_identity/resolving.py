@@ -108,7 +108,7 @@ class Resolver:
     async def _record_in_turn(self, workspace: str, batch: Batch, stored: list[bytes]) -> Plan:
         for attempt in range(_ATTEMPTS):
             try:
-                async with self._database.fast_transaction() as connection:
+                async with self._database.transaction() as connection:
                     await graph.begin(connection)
                     if attempt:  # one at a time, or they would go on overtaking each other
                         await graph.take_turn(connection, workspace)
@@ -166,7 +166,7 @@ class Resolver:
     async def settle_one(self) -> bool:
         """Group one neighbourhood that was too large for a call; False if there is none."""
         try:
-            async with self._database.fast_transaction() as connection:
+            async with self._database.transaction() as connection:
                 await graph.begin(connection)
                 task = await graph.next_pending(connection)
                 if task is not None:

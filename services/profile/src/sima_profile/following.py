@@ -109,7 +109,7 @@ class OwnerFollower:
 
     async def _take(self, workspace: str, cursor: str, changes: Changes) -> bool:
         """Work off one page that follows `cursor`; false if the stored place is another one."""
-        async with self._database.fast_transaction() as connection:
+        async with self._database.transaction() as connection:
             place = await owning.place(connection, workspace, lock=True)
             if place.identity_cursor != cursor:
                 return place.identity_cursor == changes.cursor
@@ -123,6 +123,6 @@ class OwnerFollower:
 
     async def _start_again(self, workspace: str) -> None:
         # Read from the start, every identifier comes by with its standing of today, so nothing needs to be cleared.
-        async with self._database.fast_transaction() as connection:
+        async with self._database.transaction() as connection:
             place = await owning.place(connection, workspace, lock=True)
             await owning.move(connection, workspace, place._replace(identity_cursor=""))

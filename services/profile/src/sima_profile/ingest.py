@@ -127,7 +127,7 @@ class Ingestion:
         timeless = {fact.message for fact in facts if fact.stated_at is None}
         if not timeless:
             return [fact.stated_at or 0 for fact in facts]
-        async with self._database.fast_transaction() as connection:
+        async with self._database.transaction() as connection:
             first = await appending.first_times(connection, workspace, timeless, now)
         return [first.get(fact.message, now) if fact.stated_at is None else fact.stated_at for fact in facts]
 
@@ -142,7 +142,7 @@ class Ingestion:
     async def _append_once(self, workspace: str, arrivals: Sequence[Arrival], now: int) -> dict[bytes, bytes]:
         """Append in one transaction; returns the content hashes of what was stored before."""
         best = winners(arrivals)
-        async with self._database.fast_transaction() as connection:
+        async with self._database.transaction() as connection:
             append, stored = await appending.begin(connection, workspace, now, best)
             standings = await self._followed.non_owners(connection, workspace, append.owners_version)
             owned = {fact: (arrival, standings.owner(arrival.belonging.keys)) for fact, arrival in best.items()}

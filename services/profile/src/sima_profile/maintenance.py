@@ -43,7 +43,7 @@ class Maintenance:
     async def make_partitions(self) -> None:
         """Make the partitions that are missing; several replicas may do so at once."""
         settings = self._settings
-        async with self._database.fast_transaction() as connection:
+        async with self._database.transaction() as connection:
             missing = missing_partitions(
                 await upkeep.partitions(connection),
                 datetime.now(UTC).date(),

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
+from sima_runtime.columns import Xid8
 from sqlalchemy import BigInteger, Float, Index, LargeBinary, SmallInteger, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import UUID as UUID_TYPE
 from sqlalchemy.orm import registry
-from sqlalchemy.types import UserDefinedType
 from sqlmodel import Field, SQLModel
 
 Arguments = tuple[Any, ...]
@@ -21,16 +21,6 @@ Arguments = tuple[Any, ...]
 _BYTEWISE = Text(collation="C")
 _KEYS = ARRAY(UUID_TYPE())
 _TIME = TIMESTAMP(timezone=True)
-
-
-class Xid8(UserDefinedType[int]):
-    """A transaction id that never wraps around."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:  # noqa: ANN401  # as in the base class
-        """Return the name of the type."""
-        return "xid8"
 
 
 def _gin(name: str, **options: Any) -> Index:  # noqa: ANN401  # what SQLAlchemy's dialect takes

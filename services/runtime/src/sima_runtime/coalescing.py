@@ -4,7 +4,11 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
+from math import inf
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from sima_runtime.context import current_or_none
+from sima_runtime.errors import RetryLaterError
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -14,6 +18,11 @@ class _Waiter(NamedTuple):
     question: Any
     answer: asyncio.Future[Any]
     context: Context
+
+    def deadline(self) -> float:
+        """When the caller stops waiting."""
+        call = self.context.run(current_or_none)
+        return inf if call is None or call.deadline is None else call.deadline
 
 
 class Coalescer(Generic[Question, Answer]):
@@ -33,7 +42,8 @@ class Coalescer(Generic[Question, Answer]):
         """Set up.
 
         Args:
-            answer: Answers questions of one workspace, in order. If it raises, each question is put to it alone.
+            answer: Answers questions of one workspace, in order. If it raises, each question is put to it alone, for it
+                may be one of them that fails all; only a `RetryLaterError` is nobody's fault and holds for all.
             at_once: How many rounds of a workspace may be under way.
             most: At most so many questions in a round.
         """
@@ -56,8 +66,9 @@ class Coalescer(Generic[Question, Answer]):
         waiters = [each for each in self._waiting.pop(workspace, ()) if not each.answer.done()]
         if len(rounds) < self._at_once and waiters:
             begun, waiters = waiters[: self._most], waiters[self._most :]
-            # What the round does counts as done for the first of them: its deadline holds, and its request is logged.
-            task = asyncio.create_task(self._round(workspace, begun), context=begun[0].context)
+            # What the round does counts as done for the one who waits longest (among equals the first): when that
+            # deadline passes, no other is left.
+            task = asyncio.create_task(self._round(workspace, begun), context=max(begun, key=_Waiter.deadline).context)
             rounds.add(task)
             task.add_done_callback(lambda done: self._ended(workspace, done))
         if waiters:
@@ -73,16 +84,22 @@ class Coalescer(Generic[Question, Answer]):
         try:
             answers = await self._answer(workspace, [waiter.question for waiter in waiters])
         except Exception as error:  # noqa: BLE001  # whatever it was, it is handed to who asked
-            await self._one_by_one(workspace, waiters, error)
+            if len(waiters) == 1 or isinstance(error, RetryLaterError):
+                _fail(waiters, error)
+            else:
+                await self._one_by_one(workspace, waiters)
             return
         for waiter, answer in zip(waiters, answers, strict=True):
             if not waiter.answer.done():
                 waiter.answer.set_result(answer)
 
-    async def _one_by_one(self, workspace: str, waiters: Sequence[_Waiter], error: Exception) -> None:
-        if len(waiters) == 1:
-            if not waiters[0].answer.done():
-                waiters[0].answer.set_exception(error)
-            return
+    async def _one_by_one(self, workspace: str, waiters: Sequence[_Waiter]) -> None:
         for waiter in waiters:
-            await asyncio.create_task(self._round(workspace, [waiter]), context=waiter.context)
+            if not waiter.answer.done():
+                await asyncio.create_task(self._round(workspace, [waiter]), context=waiter.context)
+
+
+def _fail(waiters: Sequence[_Waiter], error: Exception) -> None:
+    for waiter in waiters:
+        if not waiter.answer.done():
+            waiter.answer.set_exception(error)

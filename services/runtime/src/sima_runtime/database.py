@@ -1,8 +1,7 @@
 """Connections to a service's schema in PostgreSQL: async SQLAlchemy over psycopg 3, and COPY for the hot paths.
 
-Two doors lead to the same pool. `transaction()` gives a SQLAlchemy connection. `fast_transaction()` and
-`statement()` give psycopg's own connection, which costs less per statement and prepares what is repeated;
-`fetch`, `execute` and `copy_into` work on it. Keys are bytes there, see keys.py.
+The pool is SQLAlchemy's; what it gives is psycopg's own connection, which costs less per statement and prepares what is
+repeated. `fetch`, `execute` and `copy_into` work on it. Keys are bytes there, see keys.py.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -27,9 +26,13 @@ _log = structlog.get_logger()
 Driver = psycopg.AsyncConnection[tuple[Any, ...]]
 Parameters = Sequence[Any] | Mapping[str, Any]
 
-# SQLSTATE of "no connection" rather than "bad statement": connection exceptions, shutdown and crash of the server, too
-# many connections, a transaction ended because it was idle.
-_LOST = {"08000", "08001", "08003", "08004", "08006", "53300", "25P03"} | {f"57P0{digit}" for digit in range(1, 6)}
+# SQLSTATE of "this database cannot" rather than "bad statement": connection exceptions, shutdown and crash of the
+# server, too many connections, disk or memory full, no longer the primary, a transaction ended because it was idle.
+_LOST = {"08000", "08001", "08003", "08004", "08006", "53100", "53200", "53300", "25006", "25P03"} | {
+    f"57P0{digit}" for digit in range(1, 6)
+}
+# SQLSTATE of "not now": statement timeout, deadlock, serialization failure, lock not available.
+_BUSY = {"57014", "40P01", "40001", "55P03"}
 
 
 class Database:
@@ -39,28 +42,10 @@ class Database:
         self.settings = settings
         self.schema = schema
         self.engine = _engine(settings, schema)
-        self._sessions = self.engine.execution_options(isolation_level="READ COMMITTED")
 
     @asynccontextmanager
-    async def connect(self) -> AsyncIterator[AsyncConnection]:
-        """Give a SQLAlchemy connection; what is not committed explicitly is rolled back.
-
-        Raises:
-            OverloadedError: All connections stayed in use.
-            DependencyUnavailableError: The database does not answer.
-        """
-        async with self._translated(), self._sessions.connect() as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """Give a SQLAlchemy connection and commit at the end; an exception rolls back. Raises as `connect` does."""
-        async with self._translated(), self._sessions.begin() as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def fast_transaction(self) -> AsyncIterator[Driver]:
-        """Give psycopg's connection and commit at the end; an exception rolls back. Raises as `connect` does."""
+    async def transaction(self) -> AsyncIterator[Driver]:
+        """Give psycopg's connection in a transaction; an exception rolls back. Raises as `statement` does."""
         async with self.statement() as own:
             await own.execute("BEGIN", prepare=False)
             yield own
@@ -70,9 +55,14 @@ class Database:
 
     @asynccontextmanager
     async def statement(self) -> AsyncIterator[Driver]:
-        """Give psycopg's connection in autocommit: one round trip for a single statement. Raises as `connect` does."""
+        """Give psycopg's connection in autocommit: one round trip for a single statement.
+
+        Raises:
+            OverloadedError: All connections stayed in use, or the database cannot do it now.
+            DependencyUnavailableError: The database does not answer.
+        """
         async with self._translated(), self.engine.connect() as connection:
-            own = await driver(connection)
+            own = _driver(connection)
             try:
                 yield own
             except BaseException:
@@ -95,6 +85,8 @@ class Database:
         except PoolTimeoutError:
             raise OverloadedError("database connections") from None
         except (DBAPIError, psycopg.Error) as error:
+            if _cause(error).sqlstate in _BUSY:
+                raise OverloadedError("the database") from error
             if not _is_lost(error):
                 raise
             _log.warning("database_unavailable", schema=self.schema, exc_info=error)
@@ -103,8 +95,7 @@ class Database:
             raise DependencyUnavailableError("database") from error
 
 
-async def driver(connection: AsyncConnection) -> Driver:
-    """Return psycopg's connection below a SQLAlchemy connection; both are in the same transaction."""
+def _driver(connection: AsyncConnection) -> Driver:
     below = cast(Connection, connection.sync_connection).connection
     return cast(Driver, below.driver_connection)
 
@@ -186,12 +177,15 @@ def _session(settings: DatabaseSettings, schema: str) -> dict[str, Any]:
     options = [f"-c {name}={int(seconds * 1000)}" for name, seconds in milliseconds.items()]
     return {
         "application_name": f"sima-{schema}",
-        "options": " ".join([f"-c search_path={schema}", *_SHORT_STATEMENTS, *options]),
+        # Instants of the year 1 cannot be read in a time zone west of UTC.
+        "options": " ".join([f"-c search_path={schema} -c timezone=UTC", *_SHORT_STATEMENTS, *options]),
     }
 
 
+def _cause(error: DBAPIError | psycopg.Error) -> psycopg.Error:
+    return cast(psycopg.Error, error.orig) if isinstance(error, DBAPIError) else error
+
+
 def _is_lost(error: DBAPIError | psycopg.Error) -> bool:
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    if not isinstance(cause, psycopg.Error):
-        return False
+    cause = _cause(error)
     return cause.sqlstate in _LOST or (cause.sqlstate is None and isinstance(cause, psycopg.OperationalError))

@@ -23,12 +23,12 @@ _ADVANCE = """UPDATE feed_epoch SET system_identifier = %(system)s, timeline = %
 
 async def begin_epoch(database: Database) -> None:
     """Begin a new epoch if the database is another one than it was. Called whenever a service (re)connects."""
-    async with database.fast_transaction() as connection:
+    async with database.transaction() as connection:
         [server] = await fetch(connection, _SERVER)
         [stored] = await fetch(connection, "SELECT system_identifier, timeline FROM feed_epoch")
     if stored != server:
         # In a transaction of its own: two replicas that held what they have just read would wait for each other.
-        async with database.fast_transaction() as connection:
+        async with database.transaction() as connection:
             await _advance(connection, *server)
 
 

@@ -109,6 +109,6 @@ class _LibraryHandler(logging.Handler):
     """Hands on what libraries log, without the arguments of the message."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = structlog.get_logger()
-        template = record.msg if isinstance(record.msg, str) else type(record.msg).__qualname__
-        log.log(record.levelno, template, logger=record.name, exc_info=record.exc_info)
+        # Without arguments a text may have been put together before, with values in it (asyncio does so).
+        template = record.msg if record.args and isinstance(record.msg, str) else f"{record.module}.{record.funcName}"
+        structlog.get_logger().log(record.levelno, template, logger=record.name, exc_info=record.exc_info)

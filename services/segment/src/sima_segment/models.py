@@ -8,25 +8,15 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
+from sima_runtime.columns import Xid8
 from sqlalchemy import BigInteger, Index, Text
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import registry
-from sqlalchemy.types import UserDefinedType
 from sqlmodel import Field, SQLModel
 
 # By bytes, so that the order of texts is the same in the database and in Python.
 _BYTEWISE = Text(collation="C")
 _TIME = TIMESTAMP(timezone=True)
-
-
-class Xid8(UserDefinedType[int]):
-    """A transaction id that never wraps around."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:  # noqa: ANN401  # as in the base class
-        """Return the name of the type."""
-        return "xid8"
 
 
 class Base(SQLModel, registry=registry()):

@@ -213,7 +213,7 @@ class State:
         """Store a new state in PostgreSQL, then in the projection."""
         position = self.position
         step = store.Advance(self._tick, position.lineage, position.facts, position.changes, instant)
-        async with self._database.fast_transaction() as connection:
+        async with self._database.transaction() as connection:
             await store.advance(connection, self.workspace, step)
             for write in writes:
                 await write(connection)
