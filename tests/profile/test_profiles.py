@@ -184,13 +184,15 @@ async def test_who_is_not_known_is_not_found(stack: Stack) -> None:
 
 async def test_every_bad_key_of_a_request_is_named(stack: Stack) -> None:
     """All of them at once, each by its path."""
-    bad = [pb.ProfileKey(), by(Identifier(kind="email", value="?")), by(Identifier(kind="shoe_size", value="42")), ADA]
+    mail, size = by(Identifier(kind="email", value="?")), by(Identifier(kind="shoe_size", value="42"))
+    bad = [pb.ProfileKey(), mail, size, ADA, pb.ProfileKey(profile_id="A" * 32)]
     with pytest.raises(InvalidFieldsError) as error:
         await stack.profiles(*bad)
     assert [violation.field for violation in error.value.violations] == [
         "keys[0]",
         "keys[1].identifier.value",
         "keys[2].identifier.kind",
+        "keys[4].profile_id",
     ]
     with pytest.raises(InvalidFieldsError, match=r"key\.identifier\.value"):
         await stack.profile(bad[1])

@@ -6,6 +6,8 @@ from contextvars import ContextVar
 
 import pytest
 from sima_runtime.coalescing import Coalescer
+from sima_runtime.context import CallContext, current, enter
+from sima_runtime.errors import DeadlineExceededError, DependencyUnavailableError, OverloadedError, RetryLaterError
 
 CALLER: ContextVar[str] = ContextVar("caller")
 
@@ -100,3 +102,53 @@ async def test_a_round_belongs_to_the_first_who_waits() -> None:
 
     await asyncio.gather(ask("ada"), ask("ben"), ask("cleo"))
     assert seen == ["ada", "ben"]
+
+
+@pytest.mark.parametrize(
+    "error", [DependencyUnavailableError("identity"), OverloadedError("connections"), DeadlineExceededError()]
+)
+async def test_what_is_nobodys_fault_is_told_to_all_at_once(error: RetryLaterError) -> None:
+    """Nobody is asked for alone while all is down, and who comes next does not wait for it."""
+    rounds: list[int] = []
+
+    async def answer(_: str, questions: Sequence[int]) -> Sequence[int]:
+        rounds.append(len(questions))
+        await asyncio.sleep(0)
+        raise error
+
+    tasks = await asked(Coalescer(answer), *range(5))
+    assert await asyncio.gather(*tasks, return_exceptions=True) == [error] * 5
+    assert rounds == [1, 4]
+
+
+async def test_who_gives_up_while_each_is_asked_alone_is_skipped() -> None:
+    """A question that nobody waits for any more costs nothing."""
+    oracle = Oracle()
+    tasks = await asked(Coalescer(oracle.answer), 1, -2, 3, 4)
+    oracle.may_answer.set()
+    with pytest.raises(ValueError, match="-2"):
+        await tasks[1]
+    tasks[3].cancel()
+    assert await tasks[2] == 6
+    await asyncio.gather(tasks[3], return_exceptions=True)
+    assert [questions for _, questions in oracle.rounds] == [[1], [-2, 3, 4], [-2], [3]]
+
+
+async def test_a_round_lasts_as_long_as_one_of_its_callers_waits() -> None:
+    """Who has little time left takes none from the others."""
+    seen: list[float | None] = []
+
+    async def answer(_: str, questions: Sequence[int]) -> Sequence[int]:
+        seen.append(current().deadline)
+        await asyncio.sleep(0)
+        return questions
+
+    coalescer: Coalescer[int, int] = Coalescer(answer)
+
+    async def ask(deadline: float | None) -> None:
+        enter(CallContext("w", "request", deadline=deadline))
+        await coalescer.ask("w", 1)
+
+    await asyncio.gather(*[ask(deadline) for deadline in (5, 1, 9, 2)])
+    await asyncio.gather(*[ask(deadline) for deadline in (5, 1, None, 2)])
+    assert seen == [5, 9, 5, None]
