@@ -63,6 +63,8 @@ class MemoryProfile:
         calls: How many facts each call brought.
         refuse: Message ids of facts to refuse.
         poison: Message ids of facts at which a call fails as a whole.
+        stuck: Message ids of facts at which a call never ends.
+        most: Calls with more facts than these fail as too large; None: none does.
         failure: A code with which every call fails; None: none does.
         hold: While not set, calls wait.
         waiting: How many facts wait so.
@@ -73,6 +75,8 @@ class MemoryProfile:
     calls: list[int] = field(default_factory=list)
     refuse: set[str] = field(default_factory=set)
     poison: set[str] = field(default_factory=set)
+    stuck: set[str] = field(default_factory=set)
+    most: int | None = None
     failure: grpc.StatusCode | None = None
     hold: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: int = 0
@@ -89,6 +93,10 @@ class MemoryProfile:
             await context.abort(self.failure, "")
         if any(fact.message_id in self.poison for fact in request.facts):
             await context.abort(grpc.StatusCode.INTERNAL, "")
+        if any(fact.message_id in self.stuck for fact in request.facts):
+            await asyncio.Event().wait()
+        if self.most is not None and len(request.facts) > self.most:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "")
         workspace = dict(context.invocation_metadata())["sima-workspace"]
         self.calls.append(len(request.facts))
         return IngestResponse(results=[self._store(workspace, fact) for fact in request.facts])

@@ -134,6 +134,30 @@ async def test_a_fact_at_which_calls_fail_holds_up_nobody(door: Door, profile: M
     assert all(one["reason"].startswith("the profile service failed at this fact") for one in stored)
 
 
+async def test_facts_that_are_too_many_for_a_call_arrive_in_smaller_ones(door: Door, profile: MemoryProfile) -> None:
+    """A batch that can never go through as a whole is halved until its parts do, and nothing is refused."""
+    profile.most = 3
+    assert (await door.send("\n".join(map(str, range(20))))).headers["sima-buffered"] == "20"
+    await eventually(lambda: not door.collector.store.spool.room.used)
+    assert profile.ids() == [f"m{n}" for n in range(20)]
+    assert await door.refusals() == []
+
+
+async def test_a_fact_at_which_calls_never_end_holds_up_nobody(
+    settings: MakeSettings, open_door: OpenDoor, profile: MemoryProfile
+) -> None:
+    """It is refused because those around it get through, and the workspace is no longer blocked."""
+    door = await open_door(settings(ingest_seconds=0.3))
+    profile.stuck.add("m3")
+    await door.send("\n".join(map(str, range(6))))
+    await eventually(lambda: not door.collector.store.spool.room.used)
+    assert sorted(profile.ids()) == ["m0", "m1", "m2", "m4", "m5"]
+    (stored,) = await door.refusals()
+    assert stored["message_id"] == "m3"
+    assert stored["reason"].startswith("the profile service failed at this fact: the deadline passed")
+    assert (await door.send("7")).headers["sima-accepted"] == "1"
+
+
 async def test_facts_that_fail_alone_wait_for_a_sign_of_life(door: Door, profile: MemoryProfile) -> None:
     """While nothing at all goes well it is not their fault; the first success shows that it is."""
     profile.poison |= {"m1", "m2", "m3", "m4"}

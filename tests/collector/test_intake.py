@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from sima.type.v1.fact_pb2 import Fact
+from sima_collector.facts import MOST_BYTES
 from sima_collector.settings import CollectorSettings
 
 from tests.collector.conftest import Door, MemoryProfile, OpenDoor, eventually
@@ -107,6 +108,18 @@ async def test_text_that_is_no_unicode_costs_only_its_own_fact(door: Door, profi
     answer = await door.send('{"id": "\\ud800", "identifiers": [["user_id", "u"]]}\n2')
     assert (answer.status_code, profile.ids()) == (200, ["m2"])
     assert len(await door.refusals()) == 1
+
+
+async def test_a_fact_that_no_call_could_carry_is_refused_and_stored(
+    settings: Callable[..., CollectorSettings], open_door: OpenDoor, profile: MemoryProfile
+) -> None:
+    """It would fail again and again; those beside it go on."""
+    door = await open_door(settings(body_bytes=20 << 20))
+    answer = await door.send("\n".join(["1", line("m2", ("user_id", "u2"), text="x" * MOST_BYTES), "3"]))
+    assert (answer.headers["sima-accepted"], answer.headers["sima-refused"]) == ("2", "1")
+    assert profile.ids() == ["m1", "m3"]
+    (stored,) = await door.refusals()
+    assert (stored["message_id"], stored["reason"]) == ("m2", f"expected a fact of at most {MOST_BYTES} bytes")
 
 
 async def test_what_is_no_fact_is_stored_with_its_bytes(door: Door, profile: MemoryProfile) -> None:

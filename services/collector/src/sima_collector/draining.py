@@ -20,7 +20,7 @@ from sima_collector.metrics import drain_failures
 from sima_collector.store import Spool, Spooled
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-# After so many failures in a row that may be a fact's fault, look for that fact.
+# After so many failures of the same facts, send them in smaller calls and look for one that is to blame.
 _PATIENCE = 2
 
 _log = structlog.get_logger(__name__)
@@ -85,7 +85,7 @@ class Drainer:
         return []
 
     async def _settle(self, workspace: str, rows: Sequence[Spooled], since: int | None) -> None:
-        """Send facts on; with `since`, look for facts that are to blame if the call fails."""
+        """Send facts on; with `since`, in ever smaller calls if one fails, for whatever reason."""
         reports = await self._send(workspace, [row.chunk for row in rows], since)
         self._blocked.discard(workspace)
         await self._spool.settle(rows, [refused for report in reports for refused in report.refused])
@@ -96,7 +96,6 @@ class Drainer:
         except SimaError as error:
             if not may_be_a_facts_fault(error):
                 self._blocked.add(workspace)
-                raise
             if since is None:
                 raise
             return [await send_apart(self._ingest, workspace, chunks, since)]

@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from google.protobuf.json_format import MessageToJson
+from sima.profile.v1.profile_service_pb2 import IngestRequest
+from sima.type.v1.fact_pb2 import Fact
 from sima_sdk.connectors import Source
 
 #: Most facts in one chunk and in one call of the profile service.
 MOST_FACTS = 1_000
-#: Most bytes in one call of the profile service, far below what a gRPC message may have.
+#: Most bytes in one call of the profile service, far below what a gRPC message may have; no fact may have more.
 MOST_BYTES = 8 << 20
 
 
@@ -101,3 +104,18 @@ class Report:
 def joined(chunks: Iterable[Chunk]) -> bytes:
     """The request that holds the facts of all chunks, in their order."""
     return b"".join(chunk.data for chunk in chunks)
+
+
+def refused_fact(chunk: Chunk, place: int, reason: str) -> Refused:
+    """The fact at a place of a chunk as a refusal; protected values are not in it, only their keys."""
+    fact: Fact = IngestRequest.FromString(chunk.data).facts[place]
+    raw = MessageToJson(fact, preserving_proto_field_name=True, indent=None, ensure_ascii=False).encode()
+    return Refused(chunk.workspace, chunk.source, reason, raw, fact.message_id)
+
+
+def single_facts(chunk: Chunk) -> list[Chunk]:
+    """The facts of a chunk as chunks of one fact each."""
+    return [
+        Chunk(chunk.workspace, chunk.source, 1, IngestRequest(facts=[fact]).SerializeToString())
+        for fact in IngestRequest.FromString(chunk.data).facts
+    ]

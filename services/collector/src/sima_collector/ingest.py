@@ -4,21 +4,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from google.protobuf.json_format import MessageToJson
 from sima.profile.v1.profile_service_pb2 import (
     INGEST_OUTCOME_ACCEPTED,
     INGEST_OUTCOME_CONFLICT,
     INGEST_OUTCOME_DUPLICATE,
     INGEST_OUTCOME_REFUSED,
-    IngestRequest,
     IngestResponse,
     IngestResult,
 )
-from sima.type.v1.fact_pb2 import Fact
 from sima_runtime.clients import ServiceClient
 from sima_runtime.errors import InvalidFieldsError, RemoteError, SimaError
 
-from sima_collector.facts import Chunk, Refused, Report, joined
+from sima_collector.facts import Chunk, Report, joined, refused_fact
 from sima_collector.metrics import count_facts
 
 _METHOD = "/sima.profile.v1.ProfileService/Ingest"
@@ -83,21 +80,6 @@ class ProfileIngest:
 def may_be_a_facts_fault(error: SimaError) -> bool:
     """Whether a call may have failed because of what it carried, rather than because of where it went."""
     return isinstance(error, InvalidFieldsError) or (isinstance(error, RemoteError) and error.code in _FAULTS)
-
-
-def refused_fact(chunk: Chunk, place: int, reason: str) -> Refused:
-    """The fact at a place of a chunk as a refusal; protected values are not in it, only their keys."""
-    fact: Fact = IngestRequest.FromString(chunk.data).facts[place]
-    raw = MessageToJson(fact, preserving_proto_field_name=True, indent=None, ensure_ascii=False).encode()
-    return Refused(chunk.workspace, chunk.source, reason, raw, fact.message_id)
-
-
-def single_facts(chunk: Chunk) -> list[Chunk]:
-    """The facts of a chunk as chunks of one fact each."""
-    return [
-        Chunk(chunk.workspace, chunk.source, 1, IngestRequest(facts=[fact]).SerializeToString())
-        for fact in IngestRequest.FromString(chunk.data).facts
-    ]
 
 
 def _report(chunk: Chunk, results: Sequence[IngestResult]) -> Report:

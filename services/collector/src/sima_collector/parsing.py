@@ -20,12 +20,13 @@ from sima_sdk.facts import Fact, Identifier
 from sima_sdk.plugins import connectors, identifier_kinds, loaded, plugin_manager
 
 from sima_collector.errors import Verdict
-from sima_collector.facts import MOST_BYTES, MOST_FACTS, Chunk, ConfiguredSource, Refused
+from sima_collector.facts import MOST_BYTES, MOST_FACTS, Chunk, ConfiguredSource, Refused, refused_fact
 from sima_collector.messages import Assignment, Catalogue, ConnectorInfo, Parsed, Rejected
 
 T = TypeVar("T")
 
 _LONGEST_REASON = 2_000
+_TOO_LARGE = f"expected a fact of at most {MOST_BYTES} bytes"
 _IDENTIFIER_FIELD = re.compile(r"identifiers\[(\d+)\]\.value")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -106,7 +107,10 @@ class Parser:
                 messages.append(message)
         # A fact that was taken without one of its identifiers stands on both sides.
         trimmed = len(messages) + len(refused) - before - len(facts)
-        return Parsed(_chunks(messages, configured), tuple(refused), trimmed)
+        chunks = _chunks(messages, configured)
+        fitting = tuple(chunk for chunk in chunks if len(chunk.data) <= MOST_BYTES)
+        refused += [refused_fact(chunk, 0, _TOO_LARGE) for chunk in chunks if len(chunk.data) > MOST_BYTES]
+        return Parsed(fitting, tuple(refused), trimmed)
 
     def _message(self, fact: Fact, configured: ConfiguredSource, refused: list[Refused]) -> fact_pb2.Fact | None:
         """Return a fact as it travels on; what cannot is added to `refused`."""
@@ -216,7 +220,7 @@ def _reason(error: InvalidFieldsError, taken: bool) -> str:
 
 
 def _chunks(messages: Sequence[fact_pb2.Fact], configured: ConfiguredSource) -> tuple[Chunk, ...]:
-    """Serialize facts in chunks that fit into one call, halving what is too large."""
+    """Serialize facts in chunks that fit into one call, halving what is too large, down to single facts."""
     if not messages:
         return ()
     if len(messages) <= MOST_FACTS:
