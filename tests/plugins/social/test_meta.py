@@ -150,18 +150,48 @@ def test_a_message_names_its_sender(notify: Notify, network: str, shape: str) ->
     assert fact.occurred_at == datetime(2026, 1, 5, 8, 0, 0, 123_000, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("shape", ["messaging", "standby", "changes"])
+def test_a_message_taken_back_is_another_event(notify: Notify, shape: str) -> None:
+    """It is told apart from the message itself, says which one it was, and happened when it was taken back."""
+    removal = {"sender": {"id": "9001"}, "timestamp": 1_767_600_060_000, "message": {"mid": "m_1", "is_deleted": True}}
+    entry = changes("messages", MESSAGE, removal) if shape == "changes" else {shape: [MESSAGE, removal]}
+    message, removed = notify(envelope("instagram", entry)).facts
+    assert (message.message_id, removed.message_id) == ("message:m_1", "message:m_1:removed")
+    assert said(removed) == ("message_removed", {"network": "instagram", "account": ACCOUNT, "message_id": "m_1"})
+    assert names(removed) == names(message)
+    assert removed.occurred_at == datetime(2026, 1, 5, 8, 1, tzinfo=UTC)
+
+
+def test_a_message_that_meta_does_not_pass_on_says_so(notify: Notify) -> None:
+    """Somebody wrote, and why there is no text is no riddle."""
+    sticker = {**MESSAGE, "message": {"mid": "m_3", "is_unsupported": True}}
+    (fact,) = notify(envelope("instagram", {"messaging": [sticker]})).facts
+    assert fact.message_id == "message:m_3"
+    assert said(fact) == ("message_received", {"network": "instagram", "account": ACCOUNT, "unsupported": True})
+
+
 @pytest.mark.parametrize(
     "entry",
     [
         changes("feed", {**FEED, "from": {"id": ACCOUNT, "name": "The shop"}}),
         {"messaging": [{**MESSAGE, "message": {"mid": "m_2", "is_echo": True}}]},
+        {"messaging": [{**MESSAGE, "message": {"mid": "m_2", "is_echo": True, "is_deleted": True}}]},
         {"messaging": [{"sender": {"id": "9001"}, "read": {"watermark": 1}}]},
         changes("feed", {"item": "reaction", "verb": "add", "from": {"id": "7"}}),
         changes("feed", {**FEED, "verb": "hide"}),
         changes("ratings", {}),
         {"changed_fields": ["feed"]},
     ],
-    ids=["own comment", "own message", "receipt", "reaction", "hidden", "other field", "fields without values"],
+    ids=[
+        "own comment",
+        "own message",
+        "own message removed",
+        "receipt",
+        "reaction",
+        "hidden",
+        "other field",
+        "fields without values",
+    ],
 )
 def test_what_no_customer_wrote_is_kept_as_refused(notify: Notify, entry: dict[str, Any]) -> None:
     """The account's own words and what we do not know become no facts, and what stands beside them does."""

@@ -30,12 +30,15 @@ MESSAGE = {
     "timestamp": 1767600000123,
     "message": {"mid": "m_19ab", "text": "Hello", "attachments": [{"type": "image"}]},
 }
+REMOVED = {**MESSAGE, "message": {"mid": "m_19ab", "is_deleted": True}}
+STICKER = {**MESSAGE, "message": {"mid": "m_19ac", "is_unsupported": True}}
 INSTAGRAM = {
     "object": "instagram",
     "entry": [
         {"id": "17841406338772941", "time": 1767600000, "changes": [{"field": "comments", "value": COMMENT}]},
         {"id": "17841406338772941", "time": 1767600001, "field": "live_comments", "value": {**COMMENT, "id": "2"}},
         {"id": "17841406338772941", "time": 1767600002, "changes": [{"field": "mentions", "value": {"media_id": "1"}}]},
+        {"id": "17841406338772941", "time": 1767600003000, "messaging": [MESSAGE, REMOVED, STICKER]},
     ],
 }
 PAGE = {
@@ -67,7 +70,7 @@ class TestMeta(PushConnectorContract):
             source=account,
             samples=(
                 Sample("handshake", Request("GET", "", query=HANDSHAKE), facts=0),
-                Sample("instagram", Request("POST", "", body=json.dumps(INSTAGRAM).encode()), facts=2, refusals=1),
+                Sample("instagram", Request("POST", "", body=json.dumps(INSTAGRAM).encode()), facts=5, refusals=1),
                 Sample("page", Request("POST", "", body=json.dumps([PAGE]).encode()), facts=3, refusals=1),
             ),
             sign=sign,

@@ -129,21 +129,30 @@ def _by_author(network: str, entry: Fields, value: Fields, fact: Fact) -> Fact:
 
 
 def _message(network: str, entry: Fields, value: Fields) -> Fact:
+    """Read a message to the account, or that it was taken back, which is another event at another time."""
     message = value.object("message")
-    if "mid" not in message or message.flag("is_echo"):
+    number = message.reference("mid")
+    if number is None or message.flag("is_echo"):
         raise PayloadError(f"{value.where('message')}: expected a message that somebody wrote to the account")
     sender = value.object("sender")
-    properties = present(
-        network=network,
-        account=entry.reference("id"),
-        text=message.text("text"),
-        attachments=len(message.objects("attachments")) or None,
-    )
+    about = present(network=network, account=entry.reference("id"))
+    message_id, event = f"message:{number}", Event("message_received", about | _contents(message))
+    if message.flag("is_deleted"):
+        message_id, event = f"{message_id}:removed", Event("message_removed", about | {"message_id": number})
     return Fact(
-        f"message:{message.require(message.reference, 'mid')}",
+        message_id,
         identifiers(("user_id", f"{network}:{sender.require(sender.reference, 'id')}")),
         _time(value, "timestamp") or _time(entry, "time"),
-        Event("message_received", properties),
+        event,
+    )
+
+
+def _contents(message: Fields) -> dict[str, object]:
+    """Return what a message holds; of some kinds, such as stickers, Meta says only that it does not pass them on."""
+    return present(
+        text=message.text("text"),
+        attachments=len(message.objects("attachments")) or None,
+        unsupported=message.flag("is_unsupported") or None,
     )
 
 
