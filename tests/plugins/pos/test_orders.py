@@ -125,9 +125,29 @@ def test_a_refund_on_its_own_names_no_customer(send: Send, recorded: Recorded) -
     """It is kept as refused, with a good answer; the clerk who made it is nobody's customer."""
     reception = send("refunds/create", recorded("refund"))
     assert reception.facts == ()
-    assert reception.refusals[0].reason.startswith("customer: expected")
+    assert reception.refusals[0].reason == (
+        "customer: expected one, whom a refund does not name; it comes with its order in orders/updated"
+    )
     assert json.loads(reception.refusals[0].raw) == recorded("refund")
     assert reception.response.status == 200
+
+
+def test_an_edit_names_no_customer(send: Send) -> None:
+    """It is kept as refused, with a good answer and the true reason: the edited order is reported as well."""
+    edit = {"id": 78912328793, "order_id": 450789469, "created_at": "2026-02-01T11:00:00-05:00", "line_items": {}}
+    reception = send("orders/edited", {"order_edit": edit})
+    assert reception.facts == ()
+    assert [refusal.reason for refusal in reception.refusals] == [
+        "customer: expected one, whom an edit does not name; the edited order comes in orders/updated"
+    ]
+    assert json.loads(reception.refusals[0].raw) == {"order_edit": edit}
+    assert reception.response.status == 200
+
+
+def test_an_edit_that_is_none_names_the_field(send: Send) -> None:
+    """A reason that speaks of an edit is given to edits only."""
+    with pytest.raises(PayloadError, match=r"^order_edit\.id: expected a value$"):
+        send("orders/edited", {"order": {"id": 1}})
 
 
 def test_a_recorded_checkout_is_a_beginning(send: Send, recorded: Recorded) -> None:

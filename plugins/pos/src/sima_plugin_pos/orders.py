@@ -26,12 +26,7 @@ def created(order: Fields, shop: str, _change: str) -> Iterator[Fact]:
 
 
 def updated(order: Fields, shop: str, change: str) -> Iterator[Fact]:
-    """Read a later state of an order, with the refunds that it lists.
-
-    (The body of `orders/edited` is the edit and not the order: it names nobody, and `orders/updated` comes as well.)
-    """
-    if "order_edit" in order:
-        return
+    """Read a later state of an order, with the refunds that it lists."""
     at = order.require(order.time, "updated_at")
     status = present(
         change=change,
@@ -45,6 +40,15 @@ def updated(order: Fields, shop: str, change: str) -> Iterator[Fact]:
         Event("order_updated", _order(order, shop) | status),
     )
     yield from _refunds(order)
+
+
+def edited(change: Fields, _shop: str, _change: str) -> Iterator[Fact]:
+    """Read `orders/edited`, which is the edit and not the order, and names no customer.
+
+    It is checked and then refused for that; the edited order comes in `orders/updated`.
+    """
+    edit = change.object("order_edit")
+    yield Fact(f"edit:{edit.require(edit.reference, 'id')}", ())
 
 
 def cancelled(order: Fields, shop: str, _change: str) -> Iterator[Fact]:

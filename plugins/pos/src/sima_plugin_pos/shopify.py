@@ -13,7 +13,7 @@ from sima_plugin_pos import customers, orders
 TOPICS: dict[str, Callable[[Fields, str, str], Iterable[Fact]]] = {
     "orders/create": orders.created,
     "orders/updated": orders.updated,
-    "orders/edited": orders.updated,
+    "orders/edited": orders.edited,
     "orders/paid": orders.updated,
     "orders/fulfilled": orders.updated,
     "orders/partially_fulfilled": orders.updated,
@@ -23,6 +23,13 @@ TOPICS: dict[str, Callable[[Fields, str, str], Iterable[Fact]]] = {
     "checkouts/update": orders.checkout_updated,
     "customers/create": customers.stated,
     "customers/update": customers.stated,
+}
+#: Why what names nobody is refused.
+NOBODY = "customer: expected an account, e-mail address or phone number"
+#: Why a topic that never names a customer is refused: where what it says is taken from instead.
+TOLD_ELSEWHERE = {
+    "orders/edited": "customer: expected one, whom an edit does not name; the edited order comes in orders/updated",
+    "refunds/create": "customer: expected one, whom a refund does not name; it comes with its order in orders/updated",
 }
 SIGNATURE = "x-shopify-hmac-sha256"
 
@@ -51,7 +58,7 @@ class ShopifyConnector(PushConnector):
         shop = request.headers.get("x-shopify-shop-domain", "")
         facts = tuple(TOPICS[topic](parse_object(request.body), shop, topic.partition("/")[2]))
         if not any(fact.identifiers for fact in facts):
-            return _refused(request, "customer: expected an account, e-mail address or phone number")
+            return _refused(request, TOLD_ELSEWHERE.get(topic, NOBODY))
         return Reception(facts)
 
 
