@@ -1,6 +1,7 @@
 """The pixel's script in a real browser, against the connector behind a real HTTP server."""
 
 import subprocess
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -206,6 +207,57 @@ async def test_who_says_who_they_are_is_known_by_it_from_then_on(site: Site, bro
         kinds = {name.kind for fact in site.facts if fact.traits for name in fact.identifiers}
         assert kinds == {"user_id", "email", "anonymous_id"}
         assert {name.kind for name in site.named("wish_added")[0].identifiers} == {"user_id", "anonymous_id"}
+
+
+async def test_only_two_cookies_are_stored_and_both_expire(site: Site, browser: Browser) -> None:
+    """A random id, and after an identify call the user id, each for a year; nothing stands in another store."""
+    async with visitor(browser) as context:
+        page = await context.new_page()
+        await page.goto(site.url)
+        await page.evaluate("sima.consent('ads', false)")
+        assert [cookie["name"] for cookie in await context.cookies()] == ["sima_id"]
+        await page.evaluate("sima.identify({user_id: '42'})")
+        cookies = {cookie["name"]: cookie for cookie in await context.cookies()}
+        assert set(cookies) == {"sima_id", "sima_user"}
+        for cookie in cookies.values():
+            assert cookie["expires"] - time.time() == pytest.approx(365 * 24 * 3600, abs=60)
+        assert await page.evaluate("localStorage.length + sessionStorage.length") == 0
+
+
+async def test_who_deletes_the_cookies_is_forgotten(site: Site, browser: Browser) -> None:
+    """No copy brings a visitor's ids back."""
+    async with visitor(browser) as context:
+        page = await context.new_page()
+        await page.goto(site.url)
+        await page.evaluate("sima.identify({user_id: '42'})")
+        await until(lambda: len(site.facts) == 2, context)
+        before = {anonymous(fact) for fact in site.facts}
+        await context.clear_cookies()
+        await page.evaluate("sima.track('wish_added', {})")
+        await page.close()
+        await until(lambda: site.named("wish_added"), context)
+        (wish,) = site.named("wish_added")
+        assert [name.kind for name in wish.identifiers] == ["anonymous_id"]
+        assert anonymous(wish) not in before
+
+
+async def test_who_signs_out_takes_their_page_view_along(site: Site, browser: Browser) -> None:
+    """What was looked at before belongs to who signed out, what is looked at afterwards to nobody known."""
+    async with visitor(browser) as context:
+        page = await context.new_page()
+        await page.goto(site.url)
+        await page.evaluate("sima.identify({user_id: '42'})")
+        await page.wait_for_timeout(300)
+        await page.evaluate("sima.reset()")
+        await page.close()
+        await until(lambda: len(site.named("page_viewed")) == 2, context)
+        before, after = site.named("page_viewed")
+        assert {name.kind for name in before.identifiers} == {"user_id", "anonymous_id"}
+        assert [name.kind for name in after.identifiers] == ["anonymous_id"]
+        assert anonymous(before) != anonymous(after)
+        assert before.event is not None
+        assert before.event.properties["duration_s"] > 0.2
+        assert len({anonymous(fact) for fact in site.facts}) == 2
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@
  * Attributes of the script: data-key (the source's write key), data-cookie-domain (to know a visitor on all subdomains),
  * data-manual (no page view by itself). <meta name="sima:category" content="running"> gives a page view a property.
  *
- * It loads nothing, sets one first-party cookie, and does nothing at all for visitors who ask not to be tracked
- * (Do Not Track, Global Privacy Control).
+ * It loads nothing, and stores nothing but two first-party cookies that last a year: sima_id, a random id that each visit
+ * renews, and after `identify` sima_user, the user_id. `reset` deletes both. For visitors who ask not to be tracked (Do Not
+ * Track, Global Privacy Control) it sends nothing, and deletes what it stored before they asked.
  */
 (function (window, document, navigator) {
   "use strict";
@@ -39,25 +40,15 @@
 
   function readStored(name) {
     var found = document.cookie.match(new RegExp("(?:^|; )" + name + "=([^;]*)"));
-    if (found) return decodeURIComponent(found[1]);
-    try {
-      return window.localStorage.getItem(name);
-    } catch (error) {
-      return null; // storage is switched off
-    }
+    return found ? decodeURIComponent(found[1]) : null;
   }
 
+  // Cookies only: they expire, and who deletes them has deleted all.
   function store(name, value) {
     var domain = script.getAttribute("data-cookie-domain");
     document.cookie =
       name + "=" + encodeURIComponent(value || "") + "; path=/; max-age=" + (value ? YEAR_S : 0) + "; samesite=lax" +
       (domain ? "; domain=" + domain : "") + (window.location.protocol === "https:" ? "; secure" : "");
-    try {
-      if (value) window.localStorage.setItem(name, value);
-      else window.localStorage.removeItem(name);
-    } catch (error) {
-      // then the cookie must do
-    }
   }
 
   function newId() {
@@ -167,9 +158,11 @@
       flush();
     },
     reset: function () {
+      end(); // what was looked at until now belongs to who signs out
       flush();
       store(USER, null);
       store(ID, null);
+      if (view) begin("page_viewed", view.properties);
     },
   };
 
