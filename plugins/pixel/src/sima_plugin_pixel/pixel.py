@@ -2,6 +2,10 @@
 
 Options of a source: `write_key`, which script and pictures must then repeat (it stands in public pages and is no
 secret), and `origins`, with commas between them: the sites whose pages may send events; by default any site.
+
+In the browser of a visitor the script stores two first-party cookies and nothing else, each for a year: `sima_id`, a
+random id, and `sima_user`, the user id that a page told it. For visitors who ask not to be tracked it stores and sends
+nothing.
 """
 
 import json
@@ -14,6 +18,7 @@ from sima_sdk import (
     PushConnector,
     Reception,
     Refusal,
+    RefuseRequestError,
     Request,
     Response,
     Route,
@@ -47,10 +52,7 @@ class PixelConnector(PushConnector):
             return Reception(response=_script())
         if request.method == "OPTIONS":
             return Reception(response=_accepted(request))
-        _check_key(request, source)
-        if request.path == "/pixel.gif":
-            return _picture(request)
-        return _events(request, source)
+        return _picture(request, source) if request.path == "/pixel.gif" else _events(request, source)
 
 
 def _script() -> Response:
@@ -58,19 +60,21 @@ def _script() -> Response:
     return Response(body=SCRIPT, content_type="text/javascript; charset=utf-8", headers=caching)
 
 
-def _picture(request: Request) -> Reception:
+def _picture(request: Request, source: Source) -> Reception:
     """Count an opened e-mail; the picture is shown in any case, for the reader is not to blame."""
     response = Response(body=PICTURE, content_type="image/gif", headers={"cache-control": "no-store"})
     if _refuses_tracking(request):
         return Reception(response=response)
     try:
+        _check_key(request, source)
         return Reception((read_picture(request.query),), response=response)
-    except PayloadError as error:
+    except RefuseRequestError as error:
         raw = json.dumps(dict(request.query)).encode()
         return Reception(refusals=(Refusal(str(error), raw),), response=response)
 
 
 def _events(request: Request, source: Source) -> Reception:
+    _check_key(request, source)
     _check_origin(request, source)
     if _refuses_tracking(request):  # also for those whose script is older than their wish; nothing of it is kept
         return Reception(response=_accepted(request))
