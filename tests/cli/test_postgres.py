@@ -1,17 +1,20 @@
 """PostgreSQL from the wheel: durable, shared by those who hold it, and gone when nobody does."""
 
+import hashlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from sima_cli.errors import CommandError
 from sima_cli.postgres import start_postgres
 
 
@@ -100,6 +103,85 @@ def test_forgotten_server_ends_with_its_process(data_dir: Path) -> None:
     while (data_dir / "postmaster.pid").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def mode(path: Path) -> int:
+    """What owner, group and others may do with a file, or with a link itself."""
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def test_nobody_else_reaches_the_server(data_dir: Path) -> None:
+    """It trusts whoever connects, so its folder is closed, and the one above is never opened for listing."""
+    data_dir.parent.chmod(0o700)
+    start_postgres(data_dir).stop()
+    assert mode(data_dir) == 0o700
+    assert mode(data_dir.parent) in {0o700, 0o711}  # the latter if root started it: PostgreSQL's user must pass
+
+
+def test_who_hides_all_files_can_start_it_too(data_dir: Path) -> None:
+    """PostgreSQL's user can read its configuration also where root's files are private by default."""
+    habit = os.umask(0o077)
+    try:
+        start_postgres(data_dir.parent / "habit").stop()
+    finally:
+        os.umask(habit)
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for temporary files with a short name, in which everybody may make some."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o1777)
+        monkeypatch.setattr(tempfile, "tempdir", name)
+        yield Path(name)
+
+
+LONG = "y" * 120
+
+
+def test_a_socket_elsewhere_is_private_too(data_dir: Path, temporary: Path) -> None:
+    """Where the socket has to be among everybody's temporary files, its folder is closed."""
+    handle = start_postgres(data_dir.parent / LONG)
+    (sockets,) = (path for path in temporary.iterdir() if path.name.startswith("sima-"))
+    with psycopg.connect(handle.url) as connection:
+        assert connection.execute("SHOW unix_socket_directories").fetchall() == [(str(sockets),)]
+    handle.stop()
+    assert mode(sockets) == 0o700
+    assert sockets.stat().st_uid == (data_dir.parent / LONG).stat().st_uid
+
+
+def open_to_all(place: Path) -> None:
+    """Make a folder in which everybody may put a socket."""
+    place.mkdir()
+    place.chmod(0o777)
+
+
+def linked(place: Path) -> None:
+    """Make a link to another folder."""
+    elsewhere = place.with_name("elsewhere")
+    elsewhere.mkdir(mode=0o700)
+    place.symlink_to(elsewhere)
+
+
+def strange(place: Path) -> None:
+    """Make a private folder of somebody else, which only root can."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a folder of somebody else")
+    place.mkdir(mode=0o700)
+    os.chown(place, 65534, -1)
+
+
+@pytest.mark.parametrize("occupy", [open_to_all, linked, strange])
+def test_a_socket_folder_that_others_made_is_refused(
+    data_dir: Path, temporary: Path, occupy: Callable[[Path], None]
+) -> None:
+    """Whoever guesses its name and is there first gets no connection of ours; the error says what to remove."""
+    long = (data_dir.parent / LONG).resolve()
+    place = temporary / f"sima-{hashlib.sha256(os.fsencode(long)).hexdigest()[:16]}"
+    occupy(place)
+    with pytest.raises(CommandError, match=place.name):
+        start_postgres(long)
+    assert not (long / "postmaster.pid").exists()
 
 
 @pytest.mark.parametrize("name", ["my 'data' (1) ü", "x" * 120])

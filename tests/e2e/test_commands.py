@@ -172,6 +172,13 @@ def test_a_second_up_in_the_same_folder_is_refused(stack: Stack) -> None:
     assert "running" in result.stderr
 
 
+def test_nobody_else_reads_what_is_in_the_data_directory(stack: Stack) -> None:
+    """Folders with data are closed while everything runs; nobody else can list the one above them."""
+    open_to_others = {path.name: path.stat().st_mode & 0o077 for path in stack.data_dir.iterdir() if path.is_dir()}
+    assert open_to_others == dict.fromkeys(("collector", "logs", "postgres", "segment"), 0)
+    assert stack.data_dir.stat().st_mode & 0o066 == 0
+
+
 def test_plugins_are_listed_with_what_they_bring() -> None:
     """Connectors with their entrances, functions with what they say."""
     result = CliRunner().invoke(app, ["plugins", "--json"])

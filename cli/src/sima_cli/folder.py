@@ -11,6 +11,8 @@ from secrets import token_hex
 from sima_cli.errors import CommandError
 from sima_cli.guard import is_alive
 
+_PRIVATE = 0o700
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -64,9 +66,12 @@ class Folder:
         return self.root / "workspace.key"
 
     def prepare(self) -> None:
-        """Make the folder, readable for its owner alone, and its master key, unless they exist."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        self.logs.mkdir(exist_ok=True)
+        """Make the folder and its master key, readable for their owner alone, unless they exist.
+
+        A folder that exists already stays as open as somebody made it; what Sima puts into it is private all the same.
+        """
+        self.root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        make_private(self.logs)
         if not self.workspace_key.exists():
             write_private(self.workspace_key, token_hex(32))
 
@@ -92,6 +97,12 @@ class Folder:
                 f"Sima is running in {self.root} already (process {running.pid}). Stop it with Ctrl-C where it was "
                 "started, or give another folder with --data-dir."
             )
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner can enter; one that others could enter is closed."""
+    folder.mkdir(mode=_PRIVATE, exist_ok=True)
+    folder.chmod(_PRIVATE)
 
 
 def write_private(path: Path, text: str) -> None:

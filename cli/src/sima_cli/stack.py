@@ -13,7 +13,7 @@ from sima_collector.sources import IMPORT_TOKEN, read_sources
 from sima_runtime.migrations import migrate
 
 from sima_cli import health
-from sima_cli.folder import Folder, Running, write_private
+from sima_cli.folder import Folder, Running, make_private, write_private
 from sima_cli.guard import born
 from sima_cli.postgres import start_postgres
 from sima_cli.processes import HOST, Nursery, nursery, reserved_addresses
@@ -75,6 +75,7 @@ async def _start(ours: Nursery, setup: Setup, tell: Tell) -> Running:
     database_url = await asyncio.to_thread(_start_database, ours, setup.data / "postgres")
     tell("Creating the tables")
     await asyncio.to_thread(_migrate, database_url)
+    make_private(_projections(setup))  # the files that segment makes there are as readable as any other
     tell("Starting identity, profile, segment and collector")
     with reserved_addresses(len(SERVICES)) as addresses:
         listening = dict(zip(SERVICES, addresses, strict=True))
@@ -111,7 +112,7 @@ def _settings(setup: Setup, database_url: str, listening: Mapping[str, str]) -> 
         "PROFILE_ADDRESS": listening["profile"],
     }
     services = {name: {"DATABASE_URL": database_url, "LISTEN_ADDRESS": listening[name]} for name in SERVICES}
-    services["segment"] |= {"DATA_DIR": str(setup.data / "segment"), "CATCH_UP_SECONDS": _CATCH_UP_SECONDS}
+    services["segment"] |= {"DATA_DIR": str(_projections(setup)), "CATCH_UP_SECONDS": _CATCH_UP_SECONDS}
     collector = {
         "LISTEN_ADDRESS": f"{HOST}:0",
         "ADDRESS_FILE": str(address_file),
@@ -119,6 +120,10 @@ def _settings(setup: Setup, database_url: str, listening: Mapping[str, str]) -> 
         "SOURCES_FILE": str(setup.sources),
     }
     return {name: {**common, **own} for name, own in {**services, "collector": collector}.items()}
+
+
+def _projections(setup: Setup) -> Path:
+    return setup.data / "segment"
 
 
 def _collector_address(setup: Setup) -> Path:

@@ -1,0 +1,27 @@
+"""The data directory keeps what is in it to its owner."""
+
+import stat
+from pathlib import Path
+
+from sima_cli.folder import Folder
+
+
+def mode(path: Path) -> int:
+    """What owner, group and others may do."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_data_directory_is_closed_to_others(tmp_path: Path) -> None:
+    """Nobody else can enter it, and nobody else can read the master key."""
+    folder = Folder(tmp_path / "deep" / ".sima")
+    folder.prepare()
+    assert [mode(folder.root), mode(folder.logs), mode(folder.workspace_key)] == [0o700, 0o700, 0o600]
+
+
+def test_what_lies_in_an_open_folder_is_closed(tmp_path: Path) -> None:
+    """A folder that somebody made, or an older Sima, stays as it is; what it holds does not stay open."""
+    folder = Folder(tmp_path)
+    folder.root.chmod(0o755)
+    folder.logs.mkdir(mode=0o755)
+    folder.prepare()
+    assert [mode(folder.root), mode(folder.logs), mode(folder.workspace_key)] == [0o755, 0o700, 0o600]
