@@ -179,6 +179,35 @@ def test_nobody_else_reads_what_is_in_the_data_directory(stack: Stack) -> None:
     assert stack.data_dir.stat().st_mode & 0o066 == 0
 
 
+def install(folder: Path, distribution: str, hook: str) -> None:
+    """Leave in a folder what pip leaves of a plugin `made-up` that has one hook."""
+    (folder / f"{distribution}.py").write_text(f"from sima_sdk import hookimpl\n@hookimpl\ndef {hook}(): return []\n")
+    info = folder / f"{distribution}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[sima]\nmade-up = {distribution}\n")
+
+
+@pytest.mark.parametrize(
+    ("plugins", "named"),
+    [
+        ({"made_up": "register_conectors"}, "register_conectors"),
+        ({"made_up_a": "register_connectors", "made_up_b": "register_connectors"}, "two plugins are called made-up"),
+    ],
+    ids=["a misspelt hook", "two of one name"],
+)
+def test_a_broken_plugin_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plugins: dict[str, str], named: str
+) -> None:
+    """Exit code 1 and what is wrong with which plugin, not a traceback."""
+    for distribution, hook in plugins.items():
+        install(tmp_path, distribution, hook)
+    monkeypatch.syspath_prepend(tmp_path)
+    result = CliRunner().invoke(app, ["plugins"])
+    assert result.exit_code == 1
+    assert named in " ".join(result.stderr.lower().split())
+
+
 def test_plugins_are_listed_with_what_they_bring() -> None:
     """Connectors with their entrances, functions with what they say."""
     result = CliRunner().invoke(app, ["plugins", "--json"])

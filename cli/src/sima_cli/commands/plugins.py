@@ -6,12 +6,14 @@ from sima_sdk.connectors import PushConnector
 from sima_sdk.plugins import connectors, loaded, plugin_manager, segment_functions
 
 from sima_cli.commands.options import Json
+from sima_cli.failures import runs
 from sima_cli.output import out, print_json, table
 
 EXAMPLE = "Example: [cyan]sima plugins --json[/]"
 
 
-def plugins(as_json: Json = False) -> None:
+@runs
+async def plugins(as_json: Json = False) -> None:
     """List the installed plugins with their versions, and the connectors and rule functions that they bring."""
     found = _found()
     if as_json:
