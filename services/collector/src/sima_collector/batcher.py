@@ -38,6 +38,14 @@ class _Item:
     chunk: Chunk
     future: asyncio.Future[Report]
 
+    def answer(self, outcome: Report | Exception) -> None:
+        if self.future.done():  # nobody waits any more
+            return
+        if isinstance(outcome, Report):
+            self.future.set_result(outcome)
+        else:
+            self.future.set_exception(outcome)
+
 
 class Batcher:
     """Takes chunks of facts and returns when they are durable."""
@@ -66,7 +74,7 @@ class Batcher:
     async def flush(self) -> None:
         """Wait until nothing is on the way any more."""
         while running := [task for lane in self._lanes.values() for task in lane.running]:
-            await asyncio.gather(*running)
+            await asyncio.wait(running)
 
     def _lane(self, workspace: str) -> "_Lane":
         if workspace not in self._lanes:
@@ -74,37 +82,39 @@ class Batcher:
         return self._lanes[workspace]
 
     async def send(self, workspace: str, items: Sequence[_Item]) -> None:
-        """Send one call's worth of facts, or buffer them; every item is answered afterwards."""
-        if self._drainer.blocked(workspace):
-            await self._buffer(workspace, items)
-            return
+        """Send one call's worth of facts, or buffer them; every item is answered afterwards, whatever happens."""
+        try:
+            if self._drainer.blocked(workspace) or not await self._sent(workspace, items):
+                await self._buffer(workspace, items)
+        finally:
+            for item in items:
+                item.answer(OverloadedError("delivery"))
+
+    async def _sent(self, workspace: str, items: Sequence[_Item]) -> bool:
         try:
             reports = await self._ingest.send(workspace, [item.chunk for item in items])
         except SimaError as error:
             _log.warning("ingest_failed", workspace=workspace, error=str(error))
-            await self._buffer(workspace, items)
-            return
+            return False
+        except Exception:  # noqa: BLE001 - whatever it was, nothing is known to be stored
+            _log.exception("ingest_crashed", workspace=workspace)
+            return False
         for item, report in zip(items, reports, strict=True):
-            if not item.future.done():
-                item.future.set_result(report)
+            item.answer(report)
+        return True
 
     async def _buffer(self, workspace: str, items: Sequence[_Item]) -> None:
         await asyncio.gather(*(self._put(item) for item in items))
         self._drainer.wake(workspace)
 
     async def _put(self, item: _Item) -> None:
-        outcome: Report | OverloadedError = Report(buffered=item.chunk.facts)
         try:
             await self._spool.put([item.chunk])
-            count_facts(item.chunk, "buffered", item.chunk.facts)
-        except OverloadedError as error:
-            outcome = error
-        if item.future.done():  # nobody waits any more
-            return
-        if isinstance(outcome, Report):
-            item.future.set_result(outcome)
+        except Exception as error:  # noqa: BLE001 - its own caller gets it
+            item.answer(error)
         else:
-            item.future.set_exception(outcome)
+            count_facts(item.chunk, "buffered", item.chunk.facts)
+            item.answer(Report(buffered=item.chunk.facts))
 
 
 class _Lane:
@@ -139,6 +149,8 @@ class _Lane:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.running.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("delivery_crashed", workspace=self.workspace, exc_info=error)
         self._start_calls()
 
     def _take(self) -> list[_Item]:

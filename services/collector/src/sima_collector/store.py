@@ -124,7 +124,11 @@ class Store:
         loop = asyncio.get_running_loop()
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            results = await loop.run_in_executor(self._thread, self._transact, batch)
+            try:
+                results = await loop.run_in_executor(self._thread, self._transact, batch)
+            except Exception:  # noqa: BLE001 - whatever it was, nobody may wait for ever
+                _log.exception("store_crashed")
+                results = [OverloadedError("disk")] * len(batch)
             for work, result in zip(batch, results, strict=True):
                 _resolve(work.future, result)
 
@@ -133,14 +137,20 @@ class Store:
             self._db.execute("BEGIN IMMEDIATE")
             results = [self._attempt(work) for work in batch]
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
-            _log.error("store_failed", error=str(error))
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+        except Exception as error:  # noqa: BLE001 - whatever it was, each caller must hear of it
+            _log.error("store_failed", error=str(error) if isinstance(error, sqlite3.Error) else type(error).__name__)
+            self._roll_back()
             for work in batch:
                 work.undo()
             return [OverloadedError("disk")] * len(batch)
         return results
+
+    def _roll_back(self) -> None:
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error as error:  # then the next transaction cannot begin, and tries again
+            _log.error("rollback_failed", error=str(error))
 
     def _attempt(self, work: _Work) -> object:
         """Run one caller's work so that its failure undoes nothing of the others'."""

@@ -1,0 +1,133 @@
+"""The batcher on its own: whoever hands facts over is answered, and what waits for a call is bounded."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sima.profile.v1.profile_service_pb2 import IngestRequest
+from sima.type.v1.fact_pb2 import Fact
+from sima_collector.batcher import Batcher, BatchLimits
+from sima_collector.draining import Drainer
+from sima_collector.facts import Chunk, Report
+from sima_collector.store import Store
+from sima_runtime.errors import DependencyUnavailableError, OverloadedError
+
+
+@dataclass
+class MemoryIngest:
+    """Stores facts in memory, once it is free to; or fails with an error."""
+
+    failure: Exception | None = None
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+    chunks: list[Chunk] = field(default_factory=list)
+
+    async def send(self, workspace: str, chunks: Sequence[Chunk]) -> list[Report]:
+        """Store facts, or fail."""
+        if self.failure is not None:
+            raise self.failure
+        await self.free.wait()
+        self.chunks += chunks
+        return [Report(accepted=chunk.facts) for chunk in chunks]
+
+    def succeeded(self, workspace: str) -> int:
+        """How many facts were stored."""
+        return len(self.chunks)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """A store with room for a buffer."""
+    opened = Store(tmp_path, spool_bytes=1_000_000, refusal_bytes=1_000)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def ingest() -> MemoryIngest:
+    """The profile service."""
+    return MemoryIngest()
+
+
+@pytest.fixture
+async def batcher(store: Store, ingest: MemoryIngest) -> AsyncIterator[Batcher]:
+    """A batcher with one call at a time."""
+    drainer = Drainer(ingest, store.spool)
+    yield Batcher(ingest, store.spool, drainer, BatchLimits(calls=1))
+    await drainer.stop()
+
+
+def chunk(name: str) -> Chunk:
+    """A chunk of one fact."""
+    return Chunk("main", "web", 1, IngestRequest(facts=[Fact(message_id=name)]).SerializeToString())
+
+
+async def test_a_surprise_at_sending_leaves_the_facts_in_the_buffer(batcher: Batcher, ingest: MemoryIngest) -> None:
+    """Nobody knows what went wrong, so the facts are kept and their caller is answered."""
+    ingest.failure = KeyError("nobody foresaw this")
+    async with asyncio.timeout(10):
+        assert (await batcher.deliver([chunk("a")])).buffered == 1
+
+
+async def test_a_surprise_at_buffering_is_told_to_who_waits(
+    batcher: Batcher, ingest: MemoryIngest, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could be kept nowhere is not acknowledged, and its caller does not wait for ever."""
+
+    async def put(_: object) -> None:
+        raise KeyError("nobody foresaw this")
+
+    ingest.failure = DependencyUnavailableError("profile")
+    monkeypatch.setattr(store.spool, "put", put)
+    async with asyncio.timeout(10):
+        with pytest.raises(KeyError):
+            await batcher.deliver([chunk("a"), chunk("b")])
+
+
+async def test_a_surprise_in_the_lane_itself_answers_all_and_costs_nothing_later(
+    batcher: Batcher, ingest: MemoryIngest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callers are told to come again, and what comes then is stored."""
+    ingest.free.set()
+    with monkeypatch.context() as patched:
+        patched.setattr(Drainer, "blocked", lambda *_: 1 / 0)
+        async with asyncio.timeout(10):
+            with pytest.raises(OverloadedError):
+                await batcher.deliver([chunk("a")])
+    assert (await batcher.deliver([chunk("a")])).accepted == 1
+
+
+class BrokenConnection:
+    """A connection to SQLite at which some statements fail."""
+
+    def __init__(self, connection: sqlite3.Connection, *failing: str) -> None:
+        self._connection, self.failing = connection, failing
+
+    def execute(self, statement: str, *parameters: Any) -> sqlite3.Cursor:
+        """Fail, or do it."""
+        if statement in self.failing:
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._connection.execute(statement, *parameters)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+
+async def test_a_transaction_that_cannot_even_be_rolled_back_answers_all(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every caller is told to come again, and once the disk is sound the store works as before."""
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_db", BrokenConnection(store._db, "COMMIT", "ROLLBACK"))
+        async with asyncio.timeout(10):
+            both = [store.spool.put([chunk("a")]), store.spool.put([chunk("b")])]
+            told = await asyncio.gather(*both, return_exceptions=True)
+    assert [type(one) for one in told] == [OverloadedError, OverloadedError]
+    with pytest.raises(OverloadedError):  # this one finds the transaction still open, and ends it
+        await store.spool.put([chunk("c")])
+    await store.spool.put([chunk("d")])
+    assert [row.chunk for row in await store.spool.head("main")] == [chunk("d")]
+    assert store.spool.room.used == len(chunk("d").data)
