@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -12,9 +11,6 @@ from sima_sdk.payload import check_json, is_storable
 
 #: A value that mutations put into payloads; a text for people that repeats it would repeat a customer's data as well.
 CANARY = "canary.7f3a@example.com"
-
-_LONGEST_NAME = 200
-_KIND = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def assert_sound(facts: Iterable[Fact]) -> None:
