@@ -7,6 +7,7 @@ from sima.type.v1.identifier_pb2 import Identifier
 from sima_profile.owners import NonOwners, Standing
 from sima_profile.store import owning
 from sima_runtime.cursors import START, token
+from sima_runtime.database import execute
 
 from .conftest import Stack, at, by, email
 
@@ -130,3 +131,29 @@ async def test_following_goes_on_from_the_start_when_the_place_is_lost(stack: St
     assert await owned(stack, TABLET) == 1
     shared = "SELECT count(*) FROM non_owners WHERE workspace = %s AND shared"
     assert await stack.rows(shared, stack.workspace) == [(2,)]
+
+
+async def test_a_workspace_that_a_restore_forgot_is_taken_up_again(stack: Stack) -> None:
+    """A process that knew it before goes on as if it were new."""
+    await stack.ingest(clicked(1, TABLET))
+    async with stack.database.statement() as connection:
+        await execute(connection, "DELETE FROM workspaces WHERE workspace = %s", (stack.workspace,))
+    [result] = await stack.ingest(clicked(2, TABLET))
+    assert result.outcome == pb.INGEST_OUTCOME_ACCEPTED
+    await stack.settled()
+
+
+async def test_standings_that_a_restore_forgot_are_followed_again(stack: Stack) -> None:
+    """What a process knew before counts no more, though the versions of standings are given out a second time."""
+    await stack.ingest(*[clicked(i, TABLET, email(f"p{i}")) for i in range(25)], clicked(99, TABLET))
+    await stack.settled()
+    async with stack.database.transaction() as connection:
+        forget = "UPDATE workspaces SET identity_cursor = '', owners_version = 0 WHERE workspace = %s"
+        for statement in (forget, "DELETE FROM non_owners WHERE workspace = %s"):
+            await execute(connection, statement, (stack.workspace,))
+        await execute(connection, "UPDATE feed_epoch SET epoch = epoch + 1")
+    await stack.ingest(*[clicked(200 + i, Identifier(kind="device_id", value="t2"), email(f"q{i}")) for i in range(25)])
+    await stack.settled()
+    shared = "SELECT count(*) FROM non_owners WHERE workspace = %s AND shared"
+    assert await stack.rows(shared, stack.workspace) == [(2,)]
+    assert await consistent(stack)

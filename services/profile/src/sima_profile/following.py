@@ -12,8 +12,7 @@ from sima_runtime.supervision import supervise
 
 from sima_profile.identity import Belonging, Changes, Identity
 from sima_profile.owners import NonOwners
-from sima_profile.store import appending, owning
-from sima_profile.store.owning import Place
+from sima_profile.store import owning
 
 #: How long an `Ingest` waits for identity's changes, in seconds, before it goes on with the owners known here.
 CATCH_UP_SECONDS = 1.0
@@ -40,33 +39,30 @@ class OwnerFollower:
         self._identity = identity
         self._poll_seconds = poll_seconds
         self._known: dict[str, NonOwners] = {}
-        self._registered: set[str] = set()
+        self._following: set[str] = set()
         self._new_workspace = asyncio.Event()
 
     async def run(self) -> None:
         """Follow all workspaces, also those that appear later, until cancelled. A background task of the service."""
-        following: set[str] = set()
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._new_workspace.clear()
-                for workspace in await self._workspaces() - following:
-                    following.add(workspace)
+                for workspace in await self._workspaces() - self._following:
+                    self._following.add(workspace)
                     tasks.create_task(supervise(partial(self._keep_following, workspace)))
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._new_workspace.wait(), self._poll_seconds)
 
-    async def register(self, workspace: str) -> None:
-        """Make a workspace known, so that it is followed from its first fact on."""
-        if workspace in self._registered:
-            return
-        async with self._database.statement() as connection:
-            await appending.register(connection, workspace)
-        self._registered.add(workspace)
-        self._new_workspace.set()
+    def follow(self, workspace: str) -> None:
+        """Make it known that a workspace has facts, so that it is followed from the first one on."""
+        if workspace not in self._following:
+            self._new_workspace.set()
 
-    async def non_owners(self, connection: Driver, workspace: str, version: int) -> NonOwners:
+    async def non_owners(self, connection: Driver, workspace: str, epoch: int, version: int) -> NonOwners:
         """Return the identifiers that do not own facts, as of `version`, which the running transaction holds."""
-        known = self._known.setdefault(workspace, NonOwners())
+        known = self._known.get(workspace)
+        if known is None or known.epoch != epoch:
+            known = self._known[workspace] = NonOwners(epoch)
         if known.version < version:
             news = await owning.news(connection, workspace, known.version)
             if known.version < version:  # nobody else was faster
@@ -113,12 +109,12 @@ class OwnerFollower:
             place = await owning.place(connection, workspace, lock=True)
             if place.identity_cursor != cursor:
                 return place.identity_cursor == changes.cursor
-            known = await self.non_owners(connection, workspace, place.version)
+            known = await self.non_owners(connection, workspace, place.epoch, place.version)
             news = known.differences(changes.standings)
             version = place.version + bool(news)
             if news:
                 await owning.rewrite_owners(connection, workspace, news, version)
-            await owning.move(connection, workspace, Place(changes.cursor, version))
+            await owning.move(connection, workspace, place._replace(identity_cursor=changes.cursor, version=version))
             return True
 
     async def _start_again(self, workspace: str) -> None:

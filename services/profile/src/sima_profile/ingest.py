@@ -92,7 +92,6 @@ class Ingestion:
         return refused, facts
 
     async def _accept(self, workspace: str, facts: dict[int, CheckedFact], now: int) -> dict[int, Result]:
-        await self._followed.register(workspace)
         times = await self._times(workspace, facts.values(), now)
         try:
             belongings = await self._identity.resolve(facts.values(), times)
@@ -103,6 +102,7 @@ class Ingestion:
             for fact, at, belonging in zip(facts.values(), times, belongings, strict=True)
         ]
         became = await self._append(workspace, arrivals, now)
+        self._followed.follow(workspace)
         return {
             place: Result(outcome, arrival.id, arrival.belonging.profile_id)
             for place, outcome, arrival in zip(facts, became, arrivals, strict=True)
@@ -144,7 +144,7 @@ class Ingestion:
         best = winners(arrivals)
         async with self._database.transaction() as connection:
             append, stored = await appending.begin(connection, workspace, now, best)
-            standings = await self._followed.non_owners(connection, workspace, append.owners_version)
+            standings = await self._followed.non_owners(connection, workspace, append.epoch, append.owners_version)
             owned = {fact: (arrival, standings.owner(arrival.belonging.keys)) for fact, arrival in best.items()}
             if stored or len(best) < len(arrivals):
                 await _settle(append, arrivals, owned, stored)

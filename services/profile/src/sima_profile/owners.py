@@ -37,10 +37,12 @@ class NonOwners:
     """The identifiers of one workspace that do not own facts as others do.
 
     Attributes:
+        epoch: Epoch of the feed that the versions are of: after a restore they are given out a second time.
         version: Number of the last change that is contained.
         standings: By key; who is absent is plain.
     """
 
+    epoch: int = 0
     version: int = 0
     standings: dict[bytes, Standing] = field(default_factory=dict)
 

@@ -14,7 +14,10 @@ from sima_profile.store.times import microseconds_of, to_copy, to_database
 
 _HOLD_OWNERS = "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
 _VERSIONS = "SELECT owners_version, (SELECT epoch FROM feed_epoch) FROM workspaces WHERE workspace = %s"
-_REGISTER = "INSERT INTO workspaces (workspace) VALUES (%s) ON CONFLICT DO NOTHING"
+# Asked for first: to insert a row that is there would wait for who changes it.
+_REGISTER = """INSERT INTO workspaces (workspace)
+    SELECT %(workspace)s WHERE NOT EXISTS (SELECT FROM workspaces WHERE workspace = %(workspace)s)
+    ON CONFLICT DO NOTHING"""
 
 # Ids begin with the time, so first and last one leave out most partitions.
 _STORED_CONTENTS = """SELECT id, content FROM facts
@@ -112,8 +115,11 @@ def owners_lock(workspace: str) -> str:
 
 
 async def register(connection: Driver, workspace: str) -> None:
-    """Note that a workspace exists, so that its owners are followed."""
-    await execute(connection, _REGISTER, (workspace,))
+    """Note that a workspace exists, so that its owners are followed.
+
+    Never remembered, for a restore of the database may have taken the row.
+    """
+    await connection.execute(_REGISTER, {"workspace": workspace})
 
 
 async def begin(
@@ -129,6 +135,7 @@ async def begin(
     async with connection.pipeline():  # one round trip; each statement sees what the one before waited for
         await notify(connection, CHANNEL, workspace)
         await connection.execute(_HOLD_OWNERS, (owners_lock(workspace),))
+        await register(connection, workspace)
         versions = await connection.execute(_VERSIONS, (workspace,))
         await stored.execute(_STORED_CONTENTS, wanted)
     [(owners_version, epoch)] = await versions.fetchall()

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sima_runtime.database import Driver, execute, fetch
+from sima_runtime.epochs import CURRENT_EPOCH
 from sima_runtime.keys import Keys
 
 from sima_profile.owners import Standing
-from sima_profile.store.appending import owners_lock
+from sima_profile.store.appending import owners_lock, register
 
 _WORKSPACES = "SELECT workspace FROM workspaces"
-_PLACE = "SELECT identity_cursor, owners_version FROM workspaces WHERE workspace = %s"
+_PLACE = f"SELECT identity_cursor, owners_version, {CURRENT_EPOCH} FROM workspaces WHERE workspace = %s"
 _MOVE = "UPDATE workspaces SET identity_cursor = %s, owners_version = %s WHERE workspace = %s"
 _NEWS = "SELECT key, shared, blocked FROM non_owners WHERE workspace = %s AND version > %s"
 _STAND = """INSERT INTO non_owners (workspace, key, shared, blocked, version)
@@ -52,10 +53,12 @@ class Place(NamedTuple):
     Attributes:
         identity_cursor: Behind which change of identity it goes on.
         version: Number of the last change of a standing.
+        epoch: Epoch of the feed, in which the version counts.
     """
 
     identity_cursor: str
     version: int
+    epoch: int
 
 
 async def workspaces(connection: Driver) -> list[str]:
@@ -65,13 +68,14 @@ async def workspaces(connection: Driver) -> list[str]:
 
 async def place(connection: Driver, workspace: str, *, lock: bool = False) -> Place:
     """Return how far a workspace follows identity; with `lock` nobody else moves it before the transaction ends."""
+    await register(connection, workspace)
     query = f"{_PLACE} FOR UPDATE" if lock else _PLACE
     return Place(*(await fetch(connection, query, (workspace,)))[0])
 
 
 async def move(connection: Driver, workspace: str, to: Place) -> None:
     """Note how far a workspace follows identity now."""
-    await execute(connection, _MOVE, (*to, workspace))
+    await execute(connection, _MOVE, (to.identity_cursor, to.version, workspace))
 
 
 async def news(connection: Driver, workspace: str, version: int) -> list[tuple[bytes, Standing]]:
