@@ -16,6 +16,8 @@ from sima_collector.facts import Chunk, Report
 from sima_collector.store import Store
 from sima_runtime.errors import DependencyUnavailableError, OverloadedError
 
+from tests.collector.conftest import eventually
+
 
 @dataclass
 class MemoryIngest:
@@ -98,6 +100,40 @@ async def test_a_surprise_in_the_lane_itself_answers_all_and_costs_nothing_later
             with pytest.raises(OverloadedError):
                 await batcher.deliver([chunk("a")])
     assert (await batcher.deliver([chunk("a")])).accepted == 1
+
+
+async def test_facts_whose_caller_has_gone_are_not_sent(batcher: Batcher, ingest: MemoryIngest) -> None:
+    """Their sender was told to come again; what others sent beside them goes on."""
+    first = asyncio.create_task(batcher.deliver([chunk("a")]))
+    await eventually(lambda: bool(batcher._lanes) and bool(batcher._lanes["main"].running))
+    gone = asyncio.create_task(batcher.deliver([chunk("b")]))
+    last = asyncio.create_task(batcher.deliver([chunk("c")]))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    ingest.free.set()
+    assert [(await one).accepted for one in (first, last)] == [1, 1]
+    assert ingest.chunks == [chunk("a"), chunk("c")]
+
+
+async def test_no_more_waits_for_a_call_than_has_room(store: Store, ingest: MemoryIngest) -> None:
+    """Who comes then is told to come again; room comes back with each caller that goes, and with each call."""
+    limits = BatchLimits(calls=1, waiting_bytes=2 * len(chunk("a").data))
+    batcher = Batcher(ingest, store.spool, Drainer(ingest, store.spool), limits)
+    waiting = [asyncio.create_task(batcher.deliver([chunk("a")]))]
+    await eventually(lambda: bool(batcher._lanes) and bool(batcher._lanes["main"].running))
+    waiting += [asyncio.create_task(batcher.deliver([chunk(name)])) for name in "bc"]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError):
+        await batcher.deliver([chunk("d")])
+    waiting.pop().cancel()
+    await asyncio.sleep(0)
+    waiting.append(asyncio.create_task(batcher.deliver([chunk("e")])))
+    await asyncio.sleep(0)
+    ingest.free.set()
+    assert [(await one).accepted for one in waiting] == [1, 1, 1]
+    assert (await batcher.deliver([chunk("f")])).accepted == 1
+    assert ingest.chunks == [chunk(name) for name in "abef"]
 
 
 class BrokenConnection:

@@ -63,6 +63,20 @@ async def test_more_payloads_than_may_wait_are_503(
     assert (await door.send("1")).status_code == 200
 
 
+async def test_a_payload_whose_caller_has_gone_waits_no_longer(
+    settings: Callable[..., CollectorSettings], open_door: OpenDoor, profile: MemoryProfile
+) -> None:
+    """Its room was given to others, so it must not stay in memory; it is not parsed either."""
+    door = await open_door(settings(workers=1, answer_seconds=0.3))
+    hanging = asyncio.create_task(door.send("loop\n1"))
+    await asyncio.sleep(0.1)
+    answers = await asyncio.gather(*(door.send(f"{n}") for n in range(2, 6)))
+    assert {answer.status_code for answer in answers} == {503}
+    assert door.collector.pool.waiting == 0
+    assert (await hanging).status_code == 503
+    assert profile.ids() == []
+
+
 async def test_workers_that_died_while_idle_are_replaced(door: Door) -> None:
     """The next payload costs nobody anything, and without any payload they are replaced as well."""
     for pid in door.collector.pool.pids:

@@ -27,10 +27,12 @@ class BatchLimits:
     Attributes:
         calls: Most calls of one workspace that are under way at once.
         linger_seconds: How long facts wait for company while another call is under way.
+        waiting_bytes: How many bytes of one workspace may wait for a call; beyond them no further payload is taken.
     """
 
     calls: int = 4
     linger_seconds: float = 0.005
+    waiting_bytes: int = 64 << 20
 
 
 @dataclass(eq=False, slots=True)
@@ -58,10 +60,13 @@ class Batcher:
         """Make facts durable and say what became of them.
 
         Raises:
-            OverloadedError: The profile service cannot be reached and the buffer is full; some facts may be durable.
+            OverloadedError: Too many facts wait already; or the profile service cannot be reached and the buffer is
+                full: some facts may be durable then.
         """
         loop = asyncio.get_running_loop()
         items = [_Item(chunk, loop.create_future()) for chunk in chunks]
+        for workspace in {chunk.workspace for chunk in chunks}:
+            self._lane(workspace).require_room()
         for item in items:
             self._lane(item.chunk.workspace).add(item)
         report = Report()
@@ -124,13 +129,24 @@ class _Lane:
         self.workspace, self._batcher = workspace, batcher
         self.running: set[asyncio.Task[None]] = set()
         self._waiting: deque[_Item] = deque()
-        self._facts = 0
+        self._facts = self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+
+    def require_room(self) -> None:
+        """Complain if too much waits already; a payload that is let in may be of any size.
+
+        Raises:
+            OverloadedError: It does.
+        """
+        if self._bytes >= self._batcher.limits.waiting_bytes:
+            self._forget_gone()
+        if self._bytes >= self._batcher.limits.waiting_bytes:
+            raise OverloadedError("memory for facts")
 
     def add(self, item: _Item) -> None:
         """Let a chunk wait for the next call."""
         self._waiting.append(item)
-        self._facts += item.chunk.facts
+        self._count(item.chunk, 1)
         if self._facts >= MOST_FACTS:
             self._start_calls()
         elif self._timer is None:
@@ -142,8 +158,8 @@ class _Lane:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._waiting and len(self.running) < self._batcher.limits.calls:
-            task = asyncio.create_task(self._batcher.send(self.workspace, self._take()))
+        while len(self.running) < self._batcher.limits.calls and (items := self._take()):
+            task = asyncio.create_task(self._batcher.send(self.workspace, items))
             self.running.add(task)
             task.add_done_callback(self._ended)
 
@@ -154,6 +170,7 @@ class _Lane:
         self._start_calls()
 
     def _take(self) -> list[_Item]:
+        self._forget_gone()
         taken: list[_Item] = []
         facts = size = 0
         while self._waiting:
@@ -162,5 +179,16 @@ class _Lane:
             if taken and (facts > MOST_FACTS or size > MOST_BYTES):
                 break
             taken.append(self._waiting.popleft())
-        self._facts -= sum(item.chunk.facts for item in taken)
+            self._count(chunk, -1)
         return taken
+
+    def _forget_gone(self) -> None:
+        """Drop what nobody waits for any more: its sender was told to come again."""
+        for item in self._waiting:
+            if item.future.done():
+                self._count(item.chunk, -1)
+        self._waiting = deque(item for item in self._waiting if not item.future.done())
+
+    def _count(self, chunk: Chunk, sign: int) -> None:
+        self._facts += sign * chunk.facts
+        self._bytes += sign * len(chunk.data)

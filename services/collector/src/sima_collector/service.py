@@ -75,9 +75,8 @@ async def running_collector(settings: CollectorSettings) -> AsyncIterator[Collec
         ingest = ProfileIngest(client, settings.ingest_seconds)
         drainer = Drainer(ingest, store.spool)
         stack.push_async_callback(drainer.stop)
-        batcher = Batcher(
-            ingest, store.spool, drainer, BatchLimits(settings.ingest_calls, settings.ingest_linger_seconds)
-        )
+        limits = BatchLimits(settings.ingest_calls, settings.ingest_linger_seconds, settings.ingest_waiting_bytes)
+        batcher = Batcher(ingest, store.spool, drainer, limits)
         pool = WorkerPool(assignment, PoolLimits(settings.workers, settings.payload_seconds, settings.waiting_payloads))
         stack.push_async_callback(pool.stop)
         await pool.start()

@@ -75,6 +75,9 @@ class DeliverySettings(BaseSettings):
     ingest_linger_seconds: float = Field(
         default=0.005, ge=0, description="How long facts wait for company while a call is under way."
     )
+    ingest_waiting_bytes: int = Field(
+        default=64 << 20, gt=0, description="Most bytes of one workspace that wait for a call; more requests get 503."
+    )
     data_dir: Path = Field(
         default=Path(".sima/collector"), description="Directory of the buffer; of this process alone."
     )

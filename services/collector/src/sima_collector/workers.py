@@ -128,7 +128,12 @@ class WorkerPool:
         job = _Job(source, request_frame(source, request), asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self._arrived.set()
-        return await job.future
+        try:
+            return await job.future
+        except asyncio.CancelledError:  # its body must not stay in memory longer than its caller
+            with suppress(ValueError):
+                self._jobs.remove(job)
+            raise
 
     async def _keep_working(self) -> None:
         """Serve with one worker after the other, for ever."""
