@@ -7,7 +7,8 @@ from datetime import UTC
 import pytest
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.type.v1.identifier_pb2 import Identifier
-from sima_identity.store import graph
+from sima_identity.records import Wanted
+from sima_identity.store import graph, lookups
 from sima_runtime.database import Database, execute, fetch
 from sima_runtime.errors import InvalidFieldsError, PageTokenError
 from sima_sdk.identifiers import identifier_key
@@ -439,6 +440,19 @@ async def test_an_answer_that_would_be_too_large_is_refused(identity: Replica, w
     assert len((await identity.lookup(workspace, [mail("a")]))[0].identifiers) == 148
     with pytest.raises(InvalidFieldsError, match="keys"):
         await identity.lookup(workspace, [mail("a")] * 1_000)
+
+
+async def test_of_an_answer_that_would_be_too_large_no_more_is_read_than_shows_it(
+    identity: Replica, open_database: Callable[[str], Database], workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the service nor its database hold all of it before it is refused."""
+    monkeypatch.setattr(lookups, "MOST_MEMBERS", 20)
+    [answer] = await identity.resolve(workspace, [together(*(cookie(f"c{i}") for i in range(50)))])
+    async with open_database("identity").statement() as connection:
+        found = await lookups.lookup(connection, workspace, [Wanted(answer.keys[0], None)])
+    assert len(found[0].members) == 21
+    with pytest.raises(InvalidFieldsError, match="at most 20 identifiers"):
+        await identity.lookup(workspace, [answer.profile_id])
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from sima.profile.v1 import profile_service_pb2 as pb
 from sima.type.v1.fact_pb2 import CONSENT_STATUS_GRANTED, Event, Fact
 from sima.type.v1.identifier_pb2 import Identifier
 from sima.type.v1.value_pb2 import Value
+from sima_profile.store.feed import PAGE_BYTES
+from sima_profile.validation import MAX_PROPERTIES
 from sima_runtime.errors import InvalidFieldsError
 
-from .conftest import RELATIONS, Stack, at, email, records, replayed
+from .conftest import RELATIONS, Stack, at, by, email, records, replayed
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -27,6 +29,13 @@ def said(number: int) -> Fact:
     fact.traits.add(trait="n", value=Value(number=number), confidence=0.5)
     fact.consents.add(purpose="news", status=CONSENT_STATUS_GRANTED)
     return fact
+
+
+def large(number: int) -> Fact:
+    """An event of Ada with properties as large as may be."""
+    properties = b'{"n":"%d%s"}' % (number, b"x" * (MAX_PROPERTIES - 10))
+    event = Event(name="e", properties=properties)
+    return Fact(source="web", message_id=f"l{number}", identifiers=[email("ada")], occurred_at=at(number), event=event)
 
 
 async def test_the_feed_replays_to_what_is_stored(stack: Stack) -> None:
@@ -120,3 +129,16 @@ async def test_a_cursor_that_is_none_is_refused(stack: Stack) -> None:
         await stack.watch("nonsense")
     with pytest.raises(InvalidFieldsError, match="page_size"):
         await stack.watch(page_size=-1)
+
+
+async def test_pages_of_large_events_end_before_they_are_too_large_for_a_message(stack: Stack) -> None:
+    """However many rows are asked for; each page has at least one, and none is left out."""
+    for start in range(0, 90, 30):
+        await stack.ingest(*[large(number) for number in range(start, start + 30)])
+    pages = await stack.watch(page_size=100_000)
+    assert max(page.ByteSize() for page in pages) < 1.1 * PAGE_BYTES
+    assert len(replayed(pages)["events"]) == 90
+    first = await stack.events(by(email("ada")), page_size=1_000)
+    rest = await stack.events(by(email("ada")), page_size=1_000, page_token=first.next_page_token)
+    assert first.ByteSize() < 1.1 * PAGE_BYTES
+    assert (len(first.events) + len(rest.events), rest.next_page_token) == (90, "")

@@ -24,8 +24,6 @@ from sima_identity.store import log, lookups
 
 _WORKSPACES = 1024
 _PAGE_ROWS = 2_000
-# One answer may hold so many identifiers: more would not fit into a message.
-_MOST_ANSWERED = 100_000
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -110,8 +108,8 @@ class IdentityServicer(IdentityServiceServicer):
 
 
 def _check_size(found: Iterable[lookups.Found]) -> None:
-    if sum(len(profile.members) for profile in found) > _MOST_ANSWERED:
-        expected = f"expected profiles that have at most {_MOST_ANSWERED} identifiers together"
+    if sum(len(profile.members) for profile in found) > lookups.MOST_MEMBERS:
+        expected = f"expected profiles that have at most {lookups.MOST_MEMBERS} identifiers together"
         raise InvalidFieldsError([Violation("keys", expected)])
 
 

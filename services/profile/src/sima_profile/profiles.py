@@ -12,7 +12,7 @@ from sima_profile.consent import Statement, fold_consents
 from sima_profile.identity import Identity, KeyOrProfile, Person
 from sima_profile.settings import FoldSettings
 from sima_profile.store import reading
-from sima_profile.store.reading import Material, StoredEvent
+from sima_profile.store.reading import Material, Timeline
 from sima_profile.survivorship import FoldedTrait, Observation, TraitPolicy, fold_traits
 
 Place = tuple[int, bytes]
@@ -74,7 +74,7 @@ class Profiles:
 
     async def timeline(
         self, workspace: str, wanted: KeyOrProfile, names: Sequence[str], before: Place | None, limit: int
-    ) -> list[StoredEvent]:
+    ) -> Timeline:
         """Return a page of somebody's events, newest first.
 
         Args:
@@ -82,7 +82,7 @@ class Profiles:
             wanted: Who.
             names: Only events of these names; empty for all.
             before: Time and id of the last event of the page before.
-            limit: At most so many events.
+            limit: At most so many events; fewer, but at least one, if they are large.
 
         Raises:
             NotFoundError: Nobody is known so.

@@ -98,10 +98,10 @@ class ProfileServicer(ProfileServiceServicer):
         position = page_position(request)
         before = (position[0], bytes.fromhex(position[1])) if position else None
         with _renamed("keys[0]", "key"):
-            events = await self._profiles.timeline(current().workspace, wanted, request.names, before, limit + 1)
-        response = pb.ListEventsResponse(events=[_event(event) for event in events[:limit]])
-        if len(events) > limit:
-            last = events[limit - 1]
+            page = await self._profiles.timeline(current().workspace, wanted, request.names, before, limit)
+        response = pb.ListEventsResponse(events=map(_event, page.events))
+        if page.more:
+            last = page.events[-1]
             response.next_page_token = next_page_token((last.occurred_at, last.id.hex()), request)
         return response
 

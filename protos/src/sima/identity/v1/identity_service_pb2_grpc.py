@@ -70,7 +70,8 @@ class IdentityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Lookup(self, request, context):
-        """Finds the profile of identifiers or of profile ids, also of ids that were merged into another since.
+        """Finds the profile of identifiers or of profile ids, also of ids that were merged into another since. Profiles that
+        have more than 100,000 identifiers together are refused as INVALID_FIELDS; ask for fewer at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

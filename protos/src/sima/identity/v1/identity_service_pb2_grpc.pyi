@@ -38,7 +38,9 @@ class IdentityServiceStub:
     any order, any batches and any number of times lead to the same people.
     """
     Lookup: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.LookupRequest, _identity_service_pb2.LookupResponse]
-    """Finds the profile of identifiers or of profile ids, also of ids that were merged into another since."""
+    """Finds the profile of identifiers or of profile ids, also of ids that were merged into another since. Profiles that
+    have more than 100,000 identifiers together are refused as INVALID_FIELDS; ask for fewer at once.
+    """
     ListProfileChanges: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListProfileChangesRequest, _identity_service_pb2.ListProfileChangesResponse]
     """Lists what changed in the grouping around a profile or an identifier, oldest first."""
     WatchProfileChanges: _grpc.UnaryStreamMultiCallable[_identity_service_pb2.WatchProfileChangesRequest, _identity_service_pb2.WatchProfileChangesResponse]
@@ -54,7 +56,9 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     any order, any batches and any number of times lead to the same people.
     """
     Lookup: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LookupRequest, _identity_service_pb2.LookupResponse]  # type: ignore[assignment]
-    """Finds the profile of identifiers or of profile ids, also of ids that were merged into another since."""
+    """Finds the profile of identifiers or of profile ids, also of ids that were merged into another since. Profiles that
+    have more than 100,000 identifiers together are refused as INVALID_FIELDS; ask for fewer at once.
+    """
     ListProfileChanges: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListProfileChangesRequest, _identity_service_pb2.ListProfileChangesResponse]  # type: ignore[assignment]
     """Lists what changed in the grouping around a profile or an identifier, oldest first."""
     WatchProfileChanges: _aio.UnaryStreamMultiCallable[_identity_service_pb2.WatchProfileChangesRequest, _identity_service_pb2.WatchProfileChangesResponse]  # type: ignore[assignment]
@@ -79,7 +83,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.LookupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.LookupResponse, _abc.Awaitable[_identity_service_pb2.LookupResponse]]:
-        """Finds the profile of identifiers or of profile ids, also of ids that were merged into another since."""
+        """Finds the profile of identifiers or of profile ids, also of ids that were merged into another since. Profiles that
+        have more than 100,000 identifiers together are refused as INVALID_FIELDS; ask for fewer at once.
+        """
 
     @_abc_1.abstractmethod
     def ListProfileChanges(

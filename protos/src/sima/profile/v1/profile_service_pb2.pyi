@@ -186,7 +186,7 @@ class ProfileKey(_message.Message):
     PROFILE_ID_FIELD_NUMBER: _builtins.int
     DEFAULT_REGION_FIELD_NUMBER: _builtins.int
     profile_id: _builtins.str
-    """The profile id, current or former."""
+    """The profile id, current or former: 32 hexadecimal digits."""
     default_region: _builtins.str
     """Region for a phone number without country code. Absent: such numbers are refused."""
     @_builtins.property
@@ -521,7 +521,7 @@ class ListEventsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; absent means 100, more than 1,000 is taken as 1,000."""
+    """At most this many; absent means 100, more than 1,000 is taken as 1,000. A page of large events ends at 16 MiB."""
     page_token: _builtins.str
     """The `next_page_token` of the page before. Absent: the first page."""
     @_builtins.property
@@ -632,7 +632,9 @@ class WatchFactsRequest(_message.Message):
     cursor: _builtins.str
     """The last cursor that the reader has worked off. Absent: from the beginning."""
     page_size: _builtins.int
-    """At most this many rows in a page; absent means 10,000, more than 100,000 is taken as 100,000."""
+    """At most this many rows in a page; absent means 10,000, more than 100,000 is taken as 100,000. A page of large rows
+    ends at 16 MiB.
+    """
     until_now: _builtins.bool
     """Answer what there is and end the stream when it is all delivered, rather than wait for more."""
     def __init__(

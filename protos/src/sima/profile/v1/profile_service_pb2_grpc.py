@@ -82,7 +82,7 @@ class ProfileServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetProfiles(self, request, context):
-        """Answers many profiles at once; who is not known is absent from the answer's map of results.
+        """Answers many profiles at once; the result of who is not known is empty.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

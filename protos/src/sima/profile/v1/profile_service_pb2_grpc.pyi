@@ -40,7 +40,7 @@ class ProfileServiceStub:
     GetProfile: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.GetProfileRequest, _profile_service_pb2.GetProfileResponse]
     """Answers one profile, folded from all that its identifiers are known by. NOT_FOUND when nobody is known so."""
     BatchGetProfiles: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]
-    """Answers many profiles at once; who is not known is absent from the answer's map of results."""
+    """Answers many profiles at once; the result of who is not known is empty."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_profile_service_pb2.ListEventsRequest, _profile_service_pb2.ListEventsResponse]
     """Lists what happened to a person, newest first. NOT_FOUND when nobody is known so."""
     WatchFacts: _grpc.UnaryStreamMultiCallable[_profile_service_pb2.WatchFactsRequest, _profile_service_pb2.WatchFactsResponse]
@@ -58,7 +58,7 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     GetProfile: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.GetProfileRequest, _profile_service_pb2.GetProfileResponse]  # type: ignore[assignment]
     """Answers one profile, folded from all that its identifiers are known by. NOT_FOUND when nobody is known so."""
     BatchGetProfiles: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.BatchGetProfilesRequest, _profile_service_pb2.BatchGetProfilesResponse]  # type: ignore[assignment]
-    """Answers many profiles at once; who is not known is absent from the answer's map of results."""
+    """Answers many profiles at once; the result of who is not known is empty."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_profile_service_pb2.ListEventsRequest, _profile_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists what happened to a person, newest first. NOT_FOUND when nobody is known so."""
     WatchFacts: _aio.UnaryStreamMultiCallable[_profile_service_pb2.WatchFactsRequest, _profile_service_pb2.WatchFactsResponse]  # type: ignore[assignment]
@@ -91,7 +91,7 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _profile_service_pb2.BatchGetProfilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_profile_service_pb2.BatchGetProfilesResponse, _abc.Awaitable[_profile_service_pb2.BatchGetProfilesResponse]]:
-        """Answers many profiles at once; who is not known is absent from the answer's map of results."""
+        """Answers many profiles at once; the result of who is not known is empty."""
 
     @_abc_1.abstractmethod
     def ListEvents(

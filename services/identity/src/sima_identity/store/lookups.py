@@ -10,6 +10,9 @@ from sima_runtime.keys import Keys
 
 from sima_identity.records import Wanted
 
+#: One answer may hold so many identifiers: more would not fit into a message.
+MOST_MEMBERS = 100_000
+
 # One statement, so that profile and identifiers are of one moment. A profile that is asked for twice comes once.
 _LOOKUP = """WITH found AS MATERIALIZED (
     SELECT wanted.number, key, profile_id
@@ -22,8 +25,8 @@ _LOOKUP = """WITH found AS MATERIALIZED (
 ), profiles AS (SELECT DISTINCT profile_id FROM found WHERE profile_id IS NOT NULL)
 SELECT number, key, profile_id, NULL, NULL, NULL, NULL, NULL FROM found
 UNION ALL
-SELECT NULL, key, profile_id, kind, value, shared, blocked, first_seen_at
-FROM identifiers JOIN profiles USING (profile_id) WHERE workspace = %(workspace)s
+(SELECT NULL, key, profile_id, kind, value, shared, blocked, first_seen_at
+FROM identifiers JOIN profiles USING (profile_id) WHERE workspace = %(workspace)s LIMIT %(most)s)
 UNION ALL
 SELECT NULL, key, identifiers.profile_id, kind, value, shared, blocked, first_seen_at
 FROM identifiers JOIN found USING (key) WHERE workspace = %(workspace)s AND found.profile_id IS NULL"""
@@ -48,7 +51,10 @@ class Found(NamedTuple):
 
 
 async def lookup(connection: Driver, workspace: str, wanted: Sequence[Wanted]) -> dict[int, Found]:
-    """Find profiles by the position of what is asked for; what is not known is absent."""
+    """Find profiles by the position of what is asked for; what is not known is absent.
+
+    Of profiles that have more than `MOST_MEMBERS` identifiers together only one more than that is read.
+    """
     by_key = {number: key for number, (key, _) in enumerate(wanted) if key}
     by_profile = {number: profile_id for number, (_, profile_id) in enumerate(wanted) if profile_id}
     parameters = {
@@ -57,6 +63,7 @@ async def lookup(connection: Driver, workspace: str, wanted: Sequence[Wanted]) -
         "key_numbers": list(by_key),
         "profile_ids": Keys(by_profile.values()),
         "profile_numbers": list(by_profile),
+        "most": MOST_MEMBERS + 1,
     }
     homes: dict[int, bytes] = {}
     members: defaultdict[bytes, dict[bytes, Member]] = defaultdict(dict)

@@ -9,6 +9,7 @@ from sima_runtime.database import Driver, fetch
 from sima_runtime.keys import Key, Keys
 
 from sima_profile.consent import Statement
+from sima_profile.store.feed import PAGE_BYTES
 from sima_profile.store.pipeline import fetch_all
 from sima_profile.store.times import microseconds_of, to_database
 from sima_profile.survivorship import WEIGHED, Observation
@@ -53,13 +54,21 @@ _CONSENTS = f"""SELECT DISTINCT ON (key, purpose) key, purpose, granted, source,
 _ACTIVITY = f"""SELECT owner, count(name), {microseconds_of("min(occurred_at)")}, {microseconds_of("max(occurred_at)")}
     FROM facts WHERE workspace = %(workspace)s AND owner = ANY(%(owners)s) GROUP BY owner"""
 
-_TIMELINE = f"""SELECT id, name, properties, source, {microseconds_of("occurred_at")}, {microseconds_of("received_at")}
-FROM unnest(%(owners)s) AS owners (key) CROSS JOIN LATERAL (
-    SELECT id, name, properties, source, occurred_at, received_at FROM facts
-    WHERE workspace = %(workspace)s AND owner = owners.key AND name IS NOT NULL
-        AND (%(names)s::text[] = '{{{{}}}}' OR name = ANY(%(names)s::text[])) {{before}}
-    ORDER BY occurred_at DESC, id DESC LIMIT %(limit)s) AS event
-ORDER BY occurred_at DESC, id DESC LIMIT %(limit)s"""
+# One more than the page holds is looked for, to know whether there are more.
+_TIMELINE = f"""SELECT
+    id, name, properties, source, {microseconds_of("occurred_at")}, {microseconds_of("received_at")}, number < found
+FROM (
+    SELECT *, count(*) OVER () AS found, row_number() OVER newest AS number,
+        sum(octet_length(properties)) OVER newest AS bytes
+    FROM (
+        SELECT event.* FROM unnest(%(owners)s) AS owners (key) CROSS JOIN LATERAL (
+            SELECT id, name, properties, source, occurred_at, received_at FROM facts
+            WHERE workspace = %(workspace)s AND owner = owners.key AND name IS NOT NULL
+                AND (%(names)s::text[] = '{{{{}}}}' OR name = ANY(%(names)s::text[])) {{before}}
+            ORDER BY occurred_at DESC, id DESC LIMIT %(limit)s + 1) AS event
+        ORDER BY occurred_at DESC, id DESC LIMIT %(limit)s + 1) AS candidates
+    WINDOW newest AS (ORDER BY occurred_at DESC, id DESC)) AS page
+WHERE number <= %(limit)s AND (number = 1 OR bytes <= {PAGE_BYTES}) ORDER BY number"""
 _FIRST_PAGE = _TIMELINE.format(before="")
 _NEXT_PAGE = _TIMELINE.format(before="AND (occurred_at, id) < (%(at)s, %(id)s)")
 
@@ -104,6 +113,13 @@ class StoredEvent(NamedTuple):
     received_at: int
 
 
+class Timeline(NamedTuple):
+    """A page of events, and whether there are more behind it."""
+
+    events: list[StoredEvent]
+    more: bool
+
+
 async def material(connection: Driver, workspace: str, owners: Collection[bytes], unions: Sequence[str]) -> Material:
     """Return all that the profiles of some identifiers are folded from.
 
@@ -135,7 +151,7 @@ async def events(
     names: Sequence[str],
     before: tuple[int, bytes] | None,
     limit: int,
-) -> list[StoredEvent]:
+) -> Timeline:
     """Return a page of the events of some identifiers, newest first, behind the place `before` (time and id)."""
     parameters: dict[str, Any] = {
         "workspace": workspace,
@@ -146,4 +162,4 @@ async def events(
     if before is not None:
         parameters |= {"at": to_database(before[0]), "id": Key(before[1])}
     rows = await fetch(connection, _FIRST_PAGE if before is None else _NEXT_PAGE, parameters)
-    return [StoredEvent(*row) for row in rows]
+    return Timeline([StoredEvent(*row) for *row, _ in rows], more=bool(rows) and rows[-1][-1])
