@@ -161,6 +161,7 @@ async def switch(profile: MemoryProfile) -> AsyncIterator[ProfileSwitch]:
 SOURCES: list[dict[str, Any]] = [
     {"name": "web", "workspace": "main", "connector": "lines"},
     {"name": "signed", "workspace": "main", "connector": "lines", "secrets": {"signing": {"value": "s3cret"}}},
+    {"name": "closed", "workspace": "main", "connector": "lines", "keep_rejected": False},
     {"name": "branch", "workspace": "other", "connector": "lines", "default_region": "SA"},
     {"name": "files", "workspace": "main", "connector": "rows", "secrets": {"import_token": {"value": "let-me"}}},
 ]

@@ -163,6 +163,22 @@ async def test_a_malformed_body_is_400_with_the_reason_and_stored(door: Door, pr
     assert profile.ids() == []
 
 
+async def test_a_source_that_keeps_nothing_leaves_no_value_on_the_disk(door: Door, profile: MemoryProfile) -> None:
+    """Neither of a body that cannot be read, nor of one at which the connector fails, nor of a bad part of it."""
+    for body in ('{"passport": "K1234567"', "fail\nK1234567", "bad K1234567\n1"):
+        await door.send(body, source="closed")
+    stored = await door.refusals()
+    assert [one["reason"] for one in stored] == [
+        "expected a fact",
+        "the connector failed with KeyError",
+        "line: expected JSON",
+    ]
+    assert json.loads(stored[1]["raw"])["not_kept"]["bytes"] == len("fail\nK1234567")
+    data = door.collector.settings.data_dir
+    assert not any(b"K1234567" in path.read_bytes() for path in data.iterdir() if path.is_file())
+    assert profile.ids() == ["m1"]
+
+
 @pytest.mark.parametrize(
     ("mischief", "reason"),
     [

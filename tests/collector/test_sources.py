@@ -43,6 +43,16 @@ def test_a_source_is_read_with_its_secrets_by_value_and_by_file(tmp_path: Path) 
     assert configured.source.options == {"currency": "SAR"}
 
 
+def test_a_source_says_whether_rejected_payloads_are_kept(tmp_path: Path) -> None:
+    """One that says nothing leaves it to what its connector can send."""
+    text = """
+    sources:
+      - {name: a, workspace: main, connector: api, keep_rejected: true}
+      - {name: b, workspace: main, connector: api}
+    """
+    assert [source.keep_rejected for source in read_sources(written(tmp_path, text)).values()] == [True, None]
+
+
 def test_json_is_read_too(tmp_path: Path) -> None:
     """A program may write the file with any JSON library."""
     text = json.dumps({"sources": [{"name": "web", "workspace": "main", "connector": "pixel"}]}, indent="\t")

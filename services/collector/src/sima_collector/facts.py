@@ -16,11 +16,19 @@ MOST_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredSource:
-    """One source: what its connector is told of it, and what only the collector needs to know."""
+    """One source: what its connector is told of it, and what only the collector needs to know.
+
+    Attributes:
+        workspace: Whose facts it brings.
+        connector: Name of the connector that reads what it sends.
+        source: What the connector is told.
+        keep_rejected: Whether what its connector cannot read is kept; None: unless it may hold protected values.
+    """
 
     workspace: str
     connector: str
     source: Source
+    keep_rejected: bool | None = None
 
     @property
     def name(self) -> str:
@@ -51,6 +59,7 @@ class Refused:
         reason: What was expected, without any value of the payload.
         raw: The payload itself; of a fact that was parsed already, the fact as JSON.
         message_id: The source's own id of the message; empty if it was never read.
+        read: Whether `raw` is our own text, which holds no protected value, rather than bytes that the source sent.
     """
 
     workspace: str
@@ -58,6 +67,7 @@ class Refused:
     reason: str
     raw: bytes
     message_id: str = ""
+    read: bool = False
 
 
 @dataclass(slots=True)
@@ -110,7 +120,7 @@ def refused_fact(chunk: Chunk, place: int, reason: str) -> Refused:
     """The fact at a place of a chunk as a refusal; protected values are not in it, only their keys."""
     fact: Fact = IngestRequest.FromString(chunk.data).facts[place]
     raw = MessageToJson(fact, preserving_proto_field_name=True, indent=None, ensure_ascii=False).encode()
-    return Refused(chunk.workspace, chunk.source, reason, raw, fact.message_id)
+    return Refused(chunk.workspace, chunk.source, reason, raw, fact.message_id, read=True)
 
 
 def single_facts(chunk: Chunk) -> list[Chunk]:

@@ -114,7 +114,8 @@ class Importer:
         if isinstance(outcome, Parsed):
             return outcome
         # The file stays with its sender; the refusal tells the administrator that there was one.
-        note = Refused(configured.workspace, configured.name, outcome.reason, f"file {file.name}".encode())
+        text = f"file {file.name}".encode()
+        note = Refused(configured.workspace, configured.name, outcome.reason, text, read=True)
         await self._keeper.refuse([note])
         raise PayloadRejectedError(outcome.verdict, outcome.reason)
 

@@ -151,7 +151,7 @@ def outcome_frame(outcome: Parsed | Rejected) -> Frame:
     response = outcome.response
     head = {
         "chunks": [(chunk.workspace, chunk.source, chunk.facts) for chunk in outcome.chunks],
-        "refused": [(one.workspace, one.source, one.reason, one.message_id) for one in outcome.refused],
+        "refused": [(one.workspace, one.source, one.reason, one.message_id, one.read) for one in outcome.refused],
         "trimmed": outcome.trimmed,
         "response": (response.status, response.content_type, dict(response.headers), response.report),
         "checkpoint": outcome.checkpoint,
@@ -186,6 +186,6 @@ def _chunks(rows: Sequence[Any], blobs: Sequence[bytes]) -> tuple[Chunk, ...]:
 
 def _refused(rows: Sequence[Any], blobs: Sequence[bytes]) -> tuple[Refused, ...]:
     return tuple(
-        Refused(workspace, source, reason, raw, message_id)
-        for (workspace, source, reason, message_id), raw in zip(rows, blobs, strict=True)
+        Refused(workspace, source, reason, raw, message_id, read)
+        for (workspace, source, reason, message_id, read), raw in zip(rows, blobs, strict=True)
     )

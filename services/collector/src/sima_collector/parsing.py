@@ -137,7 +137,7 @@ class Parser:
     def _refused_fact(self, fact: Fact, configured: ConfiguredSource, reason: str) -> Refused:
         shown = asdict(replace(fact, identifiers=tuple(self._shown(identifier) for identifier in fact.identifiers)))
         raw = json.dumps(shown, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
-        return Refused(configured.workspace, configured.name, _clean(reason), raw, _clean(fact.message_id))
+        return Refused(configured.workspace, configured.name, _clean(reason), raw, _clean(fact.message_id), read=True)
 
     def _shown(self, identifier: Identifier) -> Identifier:
         kind = self._kinds.get(identifier.kind)

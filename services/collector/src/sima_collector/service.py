@@ -82,7 +82,8 @@ async def running_collector(settings: CollectorSettings) -> AsyncIterator[Collec
         await pool.start()
         _log_plugins(pool)
         await drainer.start()
-        keeper = Keeper(batcher, store.refusals, Redaction(pool.catalogue.protected))
+        redaction = Redaction(pool.catalogue.protected, sources.values(), assignment.secrets)
+        keeper = Keeper(batcher, store.refusals, redaction)
         importer = Importer(
             replace(assignment, seconds=settings.page_seconds), keeper, store.checkpoints, settings.imports
         )

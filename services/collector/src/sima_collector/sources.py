@@ -12,6 +12,10 @@ The file is YAML or JSON::
           import_token: {value: not-for-production}
         options:
           currency: SAR
+        keep_rejected: true
+
+`keep_rejected` says whether bytes that the connector cannot read are kept with the refusal, or only their size and a
+hash. Left out, they are kept unless they may hold values of protected kinds of identifiers (see `redaction`).
 """
 
 import json
@@ -54,6 +58,7 @@ class _Source(_Strict):
     default_region: _Region | None = None
     secrets: dict[str, _Secret] = {}
     options: dict[str, str] = {}
+    keep_rejected: bool | None = None
 
 
 class _File(_Strict):
@@ -118,6 +123,7 @@ def _configured(source: _Source, where: str, reading: _Reading) -> ConfiguredSou
         source.workspace,
         source.connector,
         Source(source.name, secrets, source.default_region, source.options),
+        source.keep_rejected,
     )
 
 
