@@ -113,12 +113,12 @@ def grouped(records: Iterable[Record], column: str) -> Iterator[list[Record]]:
     torn = False
     for name, members in groupby(_named(records, column), itemgetter(0)):
         group = [record for _, record in members]
+        fault = group[0].fault
         if name in seen:
-            group[0] = replace(group[0], fault=f"{column}: expected the records that agree in it to stand together")
+            fault = f"{column}: expected the records that agree in it to stand together"
         elif torn and isinstance(name, str):
-            group[0] = replace(
-                group[0], fault=f"{column}: expected no broken record before it, which may be a part of it"
-            )
+            fault = f"{column}: expected no broken record before it, which may be a part of it"
+        group[0] = replace(group[0], fault=fault)
         seen.add(name)
         torn = bool(group[-1].fault) and column not in group[-1].values
         yield group
