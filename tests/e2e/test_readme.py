@@ -1,10 +1,14 @@
 """What the README says works."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import yaml
 from sima_cli.main import app
 from typer.testing import CliRunner
 
@@ -14,9 +18,10 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language: str) -> list[str]:
-    """The code blocks of the README in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+def blocks(language: str, text: str = README) -> list[str]:
+    """The code blocks of a document in a language."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [block for its_language, block in found if its_language == language]
 
 
 def test_the_python_of_the_readme_runs_as_it_stands(stack: Stack) -> None:
@@ -36,6 +41,33 @@ def test_every_command_of_the_readme_exists() -> None:
     for group, verb in commands:
         named = [group] if group == "import" else [group, verb]
         assert CliRunner().invoke(app, [*named, "--help"]).exit_code == 0
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What the deployment needs of the repository, as git has it: without secrets."""
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("secrets"))
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    return tmp_path
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/operating.md"])
+def test_the_manifests_are_built_as_it_says(
+    clone: Path, tmp_path_factory: pytest.TempPathFactory, document: str
+) -> None:
+    """The lines that lead to them run as they stand in a clean clone, with the kubectl that the project pins."""
+    text = (ROOT / document).read_text()
+    (lines,) = (block for block in blocks("", text) if "kubectl kustomize" in block)
+    tools = tmp_path_factory.mktemp("tools")
+    (tools / "kubectl").symlink_to(ROOT / "scripts" / "kubectl")
+    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+    ended = subprocess.run(
+        ["bash", "-euc", lines], cwd=clone, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    manifests = ended.stdout[ended.stdout.index("apiVersion:") :]
+    assert {"Namespace", "Secret", "StatefulSet"} <= {manifest["kind"] for manifest in yaml.safe_load_all(manifests)}
 
 
 def test_every_file_that_the_readme_links_to_is_there() -> None:
