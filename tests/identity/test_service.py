@@ -7,7 +7,10 @@ from datetime import UTC
 import pytest
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.type.v1.identifier_pb2 import Identifier
+from sima_identity.batch import Batch
+from sima_identity.planning import Plan, Situation
 from sima_identity.records import Wanted
+from sima_identity.resolving import Resolver
 from sima_identity.store import graph, lookups
 from sima_runtime.database import Database, execute, fetch
 from sima_runtime.errors import InvalidFieldsError, PageTokenError
@@ -328,6 +331,29 @@ async def test_large_neighbourhoods_are_answered_as_pending(start_replica: Start
             [answer] = await identity.resolve(workspace, sets)
             pending = answer.pending
     states = await identity.states(workspace, [mail("a"), user("late"), cookie("c4")])
+    assert len(set(states.values())) == 1
+
+
+async def test_what_takes_long_to_group_is_grouped_all_the_same(
+    start_replica: StartReplica, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limits that the transactions of calls have do not hold in the background."""
+    plan = Resolver._plan
+
+    async def plan_slowly(self: Resolver, workspace: str, batch: Batch, situation: Situation) -> Plan:
+        await asyncio.sleep(0 if batch.identifiers else 1)
+        return await plan(self, workspace, batch, situation)
+
+    monkeypatch.setattr(Resolver, "_plan", plan_slowly)
+    identity = await start_replica(
+        neighbourhood_limit=3, settle_seconds=0.01, database_idle_transaction_seconds=0.5, database_statement_seconds=5
+    )
+    await identity.resolve(workspace, [together(mail("a"), *(cookie(f"c{i}") for i in range(5)))])
+    sets = [together(mail("a"), user("late"))]
+    async with asyncio.timeout(10):
+        while (await identity.resolve(workspace, sets))[0].pending:  # noqa: ASYNC110  # the background gets there
+            await asyncio.sleep(0.05)
+    states = await identity.states(workspace, [mail("a"), user("late")])
     assert len(set(states.values())) == 1
 
 

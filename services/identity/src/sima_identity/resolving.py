@@ -168,6 +168,7 @@ class Resolver:
         try:
             async with self._database.transaction() as connection:
                 await graph.begin(connection)
+                await graph.take_time(connection)
                 task = await graph.next_pending(connection)
                 if task is not None:
                     await self._settle(connection, *task)

@@ -62,6 +62,9 @@ SELECT wanted.number, NULL, NULL, first_at <= {instant("seen_at")}, NULL
 # Statements of a transaction that records look up keys, and nothing else.
 _BEGIN = """SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
     set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true)"""
+# Not for ever: a process that is gone without a word must not hold up the feed for good.
+_TAKE_TIME = """SELECT set_config('statement_timeout', '1h', true),
+    set_config('idle_in_transaction_session_timeout', '1h', true)"""
 _TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('sima turn ' || %s, 0))"
 
 _LOCK = f"""SELECT {_STORED}, (changed_epoch, changed_xid) > ({CURRENT_EPOCH}, pg_current_xact_id())
@@ -184,6 +187,11 @@ async def read(connection: Driver, workspace: str, batch: Batch) -> Reading:
 async def begin(connection: Driver) -> None:
     """Begin a transaction that records."""
     await execute(connection, _BEGIN)
+
+
+async def take_time(connection: Driver) -> None:
+    """Let the transaction last as long as it takes to load, group and write the largest neighbourhoods."""
+    await execute(connection, _TAKE_TIME)
 
 
 async def take_turn(connection: Driver, workspace: str) -> None:
