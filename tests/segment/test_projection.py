@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sima_profile import survivorship as profile_survivorship
 from sima_runtime.errors import FixConfigurationError
 from sima_segment.plan import Plan
-from sima_segment.projection import Configuration, Limits, Projection, exchange
+from sima_segment.projection import Configuration, Limits, Projection, ProjectionError, Resources, exchange
 from sima_segment.rules import parse
 from sima_segment.survivorship import Survivorship, TraitPolicy
 
@@ -281,6 +281,41 @@ def test_what_is_rolled_back_never_was(projection: Projection) -> None:
     assert "view" not in projection.catalogue().events
     projection.apply([], [page])
     assert whom(projection, 'events("view").sum("seconds") == 3.0') == {ANN}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        Configuration(policies={"city": TraitPolicy(Survivorship.MOST_TRUSTED_SOURCE, ("crm",))}),
+        Configuration(limits=Limits(names=2_000)),
+        Configuration(limits=Limits(properties=500)),
+        Configuration(limits=Limits(traits=2_000)),
+    ],
+)
+def test_another_policy_or_limit_holds_for_everything_that_arrived(tmp_path: Path, changed: Configuration) -> None:
+    """What was folded by another policy, or kept out by another limit, does not stay so: the file is built again."""
+    path = tmp_path / "w.duckdb"
+    for configuration, cursor in ((Configuration(), ""), (Configuration(), "f"), (changed, ""), (changed, "f")):
+        projection = Projection(path, configuration)
+        assert projection.position.facts == cursor
+        projection.apply([], [fact_page(cursor="f")])
+        projection.commit(START, projection.position.tick + 1)
+        projection.close()
+
+
+def test_what_changes_no_row_keeps_the_file() -> None:
+    """Neither the order of policies nor what DuckDB may use makes another layout."""
+    reordered = dict(reversed(POLICIES.items()))
+    assert Configuration(policies=POLICIES).layout() == Configuration(policies=reordered).layout()
+    assert Configuration(resources=Resources(1)).layout() == Configuration().layout()
+
+
+def test_a_file_that_could_not_be_opened_is_given_back(tmp_path: Path) -> None:
+    """Whoever tries again, once there is what was missing, finds the file free."""
+    path = tmp_path / "w.duckdb"
+    with pytest.raises(ProjectionError):
+        Projection(path, Configuration(resources=Resources(memory="much")))
+    Projection(path, Configuration()).close()
 
 
 @pytest.mark.parametrize("damage", [b"", b"no database", b"\0" * 20_000])

@@ -46,7 +46,7 @@ class ProjectionFile:
         self._path = path
         self._lock = None if path is None else _lock(path.with_name(path.name + ".lock"))
 
-    def open(self, resources: Resources) -> duckdb.DuckDBPyConnection:
+    def open(self, resources: Resources, layout: str) -> duckdb.DuckDBPyConnection:
         """Connect to the file; if it is of another layout or broken, to a new one."""
         settings: dict[str, str | bool | int | float | list[str]] = {
             "threads": resources.threads,
@@ -58,7 +58,7 @@ class ProjectionFile:
         }
         if self._path is None:
             return duckdb.connect(config=settings)
-        if self._path.exists() and not _usable(self._path):
+        if self._path.exists() and not _usable(self._path, layout):
             discard(self._path)
         return duckdb.connect(self._path, config=settings)
 
@@ -85,9 +85,9 @@ def _lock(path: Path) -> int:
     return lock
 
 
-def _usable(path: Path) -> bool:
+def _usable(path: Path, layout: str) -> bool:
     try:
         with duckdb.connect(path) as connection:
-            return has_layout(connection)
+            return has_layout(connection, layout)
     except duckdb.Error:
         return False

@@ -1,8 +1,11 @@
 """The projection of one workspace: takes in pages of the feeds, and says who is in which segment."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +19,7 @@ from sima_segment.projection.pages import ChangePage, FactPage, for_duckdb, join
 from sima_segment.projection.rows import registered, remove
 from sima_segment.projection.tables import (
     BEYOND,
+    LAYOUT,
     OBSERVATIONS,
     STATEMENTS,
     Limits,
@@ -40,6 +44,15 @@ class Configuration:
     policies: Mapping[str, TraitPolicy] = field(default_factory=dict)
     resources: Resources = field(default_factory=Resources)
 
+    def layout(self) -> str:
+        """Name the layout of a file that is made so.
+
+        Limits and policies belong to it: what was kept out, or folded, by others would stay so for ever.
+        """
+        policies = {trait: asdict(policy) for trait, policy in self.policies.items()}
+        text = json.dumps([asdict(self.limits), policies], sort_keys=True)
+        return f"{LAYOUT}-{sha256(text.encode()).hexdigest()}"
+
 
 class Projection:
     """All facts of one workspace in one DuckDB file, and the evaluation of rules over them.
@@ -55,13 +68,18 @@ class Projection:
             path: The file. None: in memory.
             configuration: How projections are made.
         """
-        self._file = ProjectionFile(path)
-        self._connection = self._file.open(configuration.resources)
-        self.position = prepare(self._connection)
-        traits.configure(self._connection, configuration.policies)
-        self._tables = Tables(self._connection, configuration.limits)
-        self._reader = self._connection.cursor()
-        prepare_session(self._reader)
+        self._layout = configuration.layout()
+        file = ProjectionFile(path)
+        with ExitStack() as held:
+            held.callback(file.release)
+            self._connection = held.enter_context(file.open(configuration.resources, self._layout))
+            self._reader = held.enter_context(self._connection.cursor())
+            self.position = prepare(self._connection, self._layout)
+            traits.configure(self._connection, configuration.policies)
+            self._tables = Tables(self._connection, configuration.limits)
+            prepare_session(self._reader)
+            held.callback(self.rollback)
+            self._held = held.pop_all()
         self._together = Together()
         self._committed = self._tables.catalogue()
         self._saved = self.position
@@ -121,7 +139,7 @@ class Projection:
     def save(self) -> None:
         """Make durable what was taken in; who was touched is still to be looked at."""
         self._begin()
-        write_position(self._connection, self.position)
+        write_position(self._connection, self._layout, self.position)
         self._commit()
 
     def commit(self, instant: datetime, tick: int) -> None:
@@ -129,7 +147,7 @@ class Projection:
         self._begin()
         self._connection.execute("TRUNCATE touched")
         self.position = replace(self.position, instant=instant, tick=tick, everybody=False)
-        write_position(self._connection, self.position)
+        write_position(self._connection, self._layout, self.position)
         self._commit()
 
     def rollback(self) -> None:
@@ -180,10 +198,7 @@ class Projection:
 
     def close(self) -> None:
         """Close the file."""
-        self.rollback()
-        self._reader.close()
-        self._connection.close()
-        self._file.release()
+        self._held.close()
 
     def _regroup(self, changes: pa.Table) -> None:
         if changes.num_rows and owners.learn(self._connection, changes):

@@ -9,8 +9,8 @@ import duckdb
 
 from sima_segment.rules.schema import CONSENTS, MEMBERS, PEOPLE, TRAITS
 
-#: Number of this layout. A file of another layout is thrown away and built again.
-LAYOUT = 1
+#: Number of the layout of these tables.
+LAYOUT = 2
 
 OBSERVATIONS = "observations"
 STATEMENTS = "statements"
@@ -23,7 +23,7 @@ REFOLD = {OBSERVATIONS: "refold_traits", STATEMENTS: "refold_consents"}
 FACT_COLUMNS = "id UUID, keys UUID[], person UUID, displaced BOOLEAN"
 
 _TABLES = f"""
-CREATE TABLE position (layout INTEGER, lineage VARCHAR, tick BIGINT, facts VARCHAR, changes VARCHAR,
+CREATE TABLE position (layout VARCHAR, lineage VARCHAR, tick BIGINT, facts VARCHAR, changes VARCHAR,
     instant TIMESTAMP, everybody BOOLEAN);
 CREATE TABLE identity (key UUID, profile UUID, shared BOOLEAN, blocked BOOLEAN);
 CREATE TABLE {PEOPLE} (person UUID);
@@ -85,12 +85,12 @@ class Position:
     everybody: bool = True
 
 
-def prepare(connection: duckdb.DuckDBPyConnection) -> Position:
+def prepare(connection: duckdb.DuckDBPyConnection, layout: str) -> Position:
     """Make what is not there yet, and answer how far the projection has read."""
     prepare_session(connection)
-    if not has_layout(connection):
+    if not has_layout(connection, layout):
         connection.execute(_TABLES)
-        write_position(connection, Position(uuid4().hex))
+        write_position(connection, layout, Position(uuid4().hex))
     return _read_position(connection)
 
 
@@ -99,21 +99,21 @@ def prepare_session(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(_TEMPORARY)
 
 
-def has_layout(connection: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the tables are there, in this layout."""
+def has_layout(connection: duckdb.DuckDBPyConnection, layout: str) -> bool:
+    """Whether the tables are there, in this layout. A file of another is thrown away and built again."""
     query = "SELECT count(*) FROM duckdb_tables() WHERE NOT temporary AND table_name = 'position'"
     if connection.execute(query).fetchall() == [(0,)]:
         return False
-    return bool(connection.execute("SELECT layout FROM position").fetchall() == [(LAYOUT,)])
+    return bool(connection.execute("SELECT layout FROM position").fetchall() == [(layout,)])
 
 
-def write_position(connection: duckdb.DuckDBPyConnection, position: Position) -> None:
+def write_position(connection: duckdb.DuckDBPyConnection, layout: str, position: Position) -> None:
     """Store how far the projection has read."""
     connection.execute("DELETE FROM position")
     connection.execute(
         "INSERT INTO position VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
-            LAYOUT,
+            layout,
             position.lineage,
             position.tick,
             position.facts,
