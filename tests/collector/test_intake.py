@@ -8,6 +8,8 @@ import pytest
 from sima.type.v1.fact_pb2 import Fact
 from sima_collector.facts import MOST_BYTES
 from sima_collector.settings import CollectorSettings
+from sima_runtime.logs import describe_exception
+from structlog.testing import CapturingLogger
 
 from tests.collector.conftest import Door, MemoryProfile, OpenDoor, eventually
 
@@ -286,6 +288,25 @@ async def test_every_answer_names_its_request(door: Door) -> None:
     """With that name the log can be searched."""
     answers = [await door.send("1"), await door.send("{"), await door.client.get("/nowhere")]
     assert len({answer.headers["sima-request-id"] for answer in answers}) == 3
+
+
+async def test_a_surprise_can_be_found_in_the_log(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client gets a request id and no text; under that id the log tells type and place, but no text either."""
+
+    async def take(*_: object) -> None:
+        raise KeyError("secret-value")
+
+    monkeypatch.setattr(door.collector.intake, "take", take)
+    log = CapturingLogger()
+    monkeypatch.setattr("sima_collector.access._log", log)
+    answer = await door.send("1")
+    assert (answer.status_code, answer.json()["detail"]) == (500, "internal error")
+    found = {call.args[0]: dict(call.kwargs) for call in log.calls}
+    assert {line["request_id"] for line in found.values()} == {answer.headers["sima-request-id"]}
+    assert found["request"]["status"] == 500
+    told = json.dumps(describe_exception(None, "", found["surprise"]))
+    assert "KeyError" in told
+    assert "secret-value" not in told
 
 
 async def test_a_fact_is_bytes_that_anybody_can_read(door: Door, profile: MemoryProfile) -> None:

@@ -11,7 +11,7 @@ from sima_runtime.errors import OverloadedError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sima_collector.metrics import request_seconds
-from sima_collector.problems import problem
+from sima_collector.problems import problem, surprise
 
 #: Key of the request's scope under which a handler leaves the name of the source.
 SOURCE = "sima.source"
@@ -37,6 +37,10 @@ class AccessMiddleware:
         try:
             app = self._app if self._running <= self._most else problem(OverloadedError("requests"))
             await app(scope, receive, access.send)
+        except Exception as error:
+            if not access.answers_surprise(error):
+                raise  # half an answer is out already: only the end of the connection can tell its client
+            await surprise()(scope, receive, access.send)
         finally:
             self._running -= 1
             access.report()
@@ -56,6 +60,11 @@ class _Access:
             self._status = int(message["status"])
             message["headers"] = [*message["headers"], (_REQUEST_ID, self._id.encode())]
         await self._send(message)
+
+    def answers_surprise(self, error: Exception) -> bool:
+        """Log what nobody foresaw; says whether it can still be answered."""
+        _log.error("surprise", request_id=self._id, exc_info=error)
+        return not self._status
 
     def report(self) -> None:
         seconds = time.perf_counter() - self._started

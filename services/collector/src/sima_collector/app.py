@@ -20,7 +20,7 @@ from sima_collector.access import SOURCE, AccessMiddleware
 from sima_collector.admin import Administration
 from sima_collector.bodies import read_body
 from sima_collector.intake import Answer, Intake
-from sima_collector.problems import answer_http_problem, answer_problem, answer_surprise
+from sima_collector.problems import answer_http_problem, answer_problem
 from sima_collector.rooms import Claim, Room
 from sima_collector.service import Collector
 from sima_collector.settings import HttpSettings
@@ -51,7 +51,6 @@ def make_app(collector: Collector) -> Starlette:
             SimaError: answer_problem,
             HTTPException: answer_http_problem,
             ClientDisconnect: _nobody_there,
-            Exception: answer_surprise,
         },
     )
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
-import structlog
 from sima_runtime.errors import (
     InvalidFieldsError,
     NotFoundError,
@@ -47,8 +46,6 @@ _VERDICTS: Mapping[Verdict, HTTPStatus] = {
     Verdict.FAILED: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
-_log = structlog.get_logger(__name__)
-
 
 def problem(error: SimaError) -> Response:
     """The answer that tells of an exception.
@@ -79,9 +76,8 @@ async def answer_http_problem(_: Request, error: Exception) -> Response:
     return Response(body, error.status_code, error.headers, _MEDIA_TYPE)
 
 
-async def answer_surprise(_: Request, error: Exception) -> Response:
-    """Starlette's handler for everything else: the log has the details, the client no text."""
-    _log.error("request_failed", exc_info=error)
+def surprise() -> Response:
+    """The answer when something happened that nobody foresaw: the log has the details, the client no text."""
     return Response(_document(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error"), 500, media_type=_MEDIA_TYPE)
 
 
