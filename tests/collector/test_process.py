@@ -168,6 +168,35 @@ async def test_https_is_spoken_with_a_certificate(spawn: Spawn, tmp_path: Path) 
         await post(collector, "2")
 
 
+async def test_a_renewed_certificate_is_taken_up_without_a_restart(spawn: Spawn, tmp_path: Path) -> None:
+    """New connections see the new one; a broken one, or one without its key, changes nothing."""
+    first = certified(tmp_path)
+    collector = await spawn(tls_cert_file=tmp_path / "cert.pem", tls_key_file=tmp_path / "key.pem")
+    assert shows_trusted(collector, first)
+    (tmp_path / "cert.pem").write_text("nonsense")
+    await eventually(lambda: "file_not_read_again" in collector.errors.read_text())
+    assert shows_trusted(collector, first)
+    (tmp_path / "new").mkdir()
+    second = certified(tmp_path / "new")
+    (tmp_path / "new" / "cert.pem").replace(tmp_path / "cert.pem")
+    await asyncio.sleep(1.5)
+    assert shows_trusted(collector, first)
+    (tmp_path / "new" / "key.pem").replace(tmp_path / "key.pem")
+    await eventually(lambda: shows_trusted(collector, second))
+    assert not shows_trusted(collector, first)
+
+
+def shows_trusted(collector: CollectorProcess, context: ssl.SSLContext) -> bool:
+    """Whether the collector's certificate is the one that a context trusts."""
+    address = ("localhost", int(collector.address.rpartition(":")[2]))
+    with socket.create_connection(address, timeout=5) as plain:
+        try:
+            context.wrap_socket(plain, server_hostname="localhost").close()
+        except ssl.SSLCertVerificationError:
+            return False
+    return True
+
+
 def certified(folder: Path) -> ssl.SSLContext:
     """Write a certificate for localhost, and return what trusts it."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -13,6 +13,9 @@ from typing import ClassVar
 import structlog
 import uvicorn
 from sima_runtime.errors import FixConfigurationError
+from sima_runtime.server import running
+from sima_runtime.supervision import Background
+from sima_runtime.watched import CHECK_SECONDS, WatchedFile
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -97,7 +100,8 @@ async def serve_http(app: ASGIApp, settings: CollectorSettings, on_stop: Callabl
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
-        await server.serve(sockets=[listener])
+        async with running(_watchers(server.config.ssl, settings)):
+            await server.serve(sockets=[listener])
 
 
 def _config(app: ASGIApp, settings: CollectorSettings) -> uvicorn.Config:
@@ -124,6 +128,29 @@ def _config(app: ASGIApp, settings: CollectorSettings) -> uvicorn.Config:
     except OSError as error:
         raise FixConfigurationError("tls_cert_file, tls_key_file and tls_client_ca_file must be PEM files") from error
     return config
+
+
+def _watchers(context: ssl.SSLContext | None, settings: CollectorSettings) -> list[Background]:
+    """The work that lets new connections see a renewed certificate; none without TLS."""
+    if context is None or settings.tls_cert_file is None:
+        return []
+
+    def load(_: bytes) -> None:
+        try:
+            # First aside: a chain that does not fit its key would spoil the context that serves.
+            for one in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+                one.load_cert_chain(settings.tls_cert_file or "", settings.tls_key_file)
+        except OSError as error:
+            raise FixConfigurationError("tls_cert_file and tls_key_file must be PEM files that fit") from error
+
+    certificate = WatchedFile("tls_cert_file", settings.tls_cert_file, load)
+
+    async def watch() -> None:
+        while True:
+            certificate.current()
+            await asyncio.sleep(CHECK_SECONDS)
+
+    return [watch]
 
 
 def _bound(address: str) -> socket.socket:
