@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
-JOBS   ?= 2
+JOBS   ?= 3
 DISTS  := protos sdk services/runtime services/identity services/profile services/segment services/collector cli \
           $(sort $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml))))
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python
