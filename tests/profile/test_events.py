@@ -5,7 +5,7 @@ import pytest_asyncio
 from sima.profile.v1 import profile_service_pb2 as pb
 from sima.type.v1.fact_pb2 import Event, Fact
 from sima.type.v1.identifier_pb2 import Identifier
-from sima_runtime.errors import NotFoundError, PageTokenError
+from sima_runtime.errors import InvalidFieldsError, NotFoundError, PageTokenError
 
 from .conftest import Stack, at, by, email
 
@@ -75,6 +75,13 @@ async def test_a_page_token_is_good_for_its_own_list_only(history: Stack) -> Non
         await history.events(ADA, page_token=token, names=["order_completed"])
     with pytest.raises(PageTokenError):
         await history.events(ADA, page_token="nonsense")
+
+
+async def test_all_that_is_wrong_with_a_request_is_said_at_once(stack: Stack) -> None:
+    """The key and the size of a page."""
+    with pytest.raises(InvalidFieldsError) as refused:
+        await stack.events(pb.ProfileKey(profile_id="no id"), page_size=-1)
+    assert [violation.field for violation in refused.value.violations] == ["key.profile_id", "page_size"]
 
 
 async def test_nobody_has_no_timeline(stack: Stack) -> None:

@@ -94,7 +94,12 @@ class ProfileServicer(ProfileServiceServicer):
 
     async def ListEvents(self, request: pb.ListEventsRequest, context: ServicerContext) -> pb.ListEventsResponse:  # noqa: N802
         """See the contract."""
-        wanted, limit = self._key(request.key), page_size(request.page_size)
+        found = Violations()
+        with _noted(found):
+            wanted = self._key(request.key)
+        with _noted(found):
+            limit = page_size(request.page_size)
+        found.check()
         position = page_position(request)
         before = (position[0], bytes.fromhex(position[1])) if position else None
         with _renamed("keys[0]", "key"):
@@ -120,13 +125,20 @@ class ProfileServicer(ProfileServiceServicer):
         found = Violations()
         wanted = []
         for i, message in enumerate(messages):
-            try:
+            with _noted(found):
                 wanted.append(self._keys.read(current().workspace, message, f"keys[{i}]"))
-            except InvalidFieldsError as error:
-                for violation in error.violations:
-                    found.add(violation.field, violation.description)
         found.check()
         return wanted
+
+
+@contextmanager
+def _noted(found: Violations) -> Iterator[None]:
+    """Note what is wrong with a part of a request, and go on with the next one."""
+    try:
+        yield
+    except InvalidFieldsError as error:
+        for violation in error.violations:
+            found.add(violation.field, violation.description)
 
 
 @contextmanager

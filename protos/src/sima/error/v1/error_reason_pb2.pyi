@@ -37,7 +37,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 6
     """The thing named exists already with other content. Metadata: `resource`, `name`."""
     ERROR_REASON_CURSOR_EXPIRED: _ErrorReason.ValueType  # 7
-    """The cursor is of an earlier epoch or older than the feed keeps; read again from the start. Metadata: `feed`."""
+    """The cursor is of an earlier epoch of the feed; read again from the start. Metadata: `feed`."""
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 8
     """The page token is not one that this server gave for this request. No metadata."""
     ERROR_REASON_DEPENDENCY_UNAVAILABLE: _ErrorReason.ValueType  # 9
@@ -71,7 +71,7 @@ ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 5
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 6
 """The thing named exists already with other content. Metadata: `resource`, `name`."""
 ERROR_REASON_CURSOR_EXPIRED: ErrorReason.ValueType  # 7
-"""The cursor is of an earlier epoch or older than the feed keeps; read again from the start. Metadata: `feed`."""
+"""The cursor is of an earlier epoch of the feed; read again from the start. Metadata: `feed`."""
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 8
 """The page token is not one that this server gave for this request. No metadata."""
 ERROR_REASON_DEPENDENCY_UNAVAILABLE: ErrorReason.ValueType  # 9

@@ -64,7 +64,7 @@ class FactRows(NamedTuple):
 
 
 async def read_page(connection: Driver, workspace: str, after: Cursor, horizon: Horizon, limit: int) -> Rows[FactRows]:
-    """Return the first rows behind a place and before the horizon, at most `limit` and at most `PAGE_BYTES`, but one.
+    """Return the first rows behind a place and before the horizon, at most `limit` and `PAGE_BYTES`, at least one.
 
     Args:
         connection: In autocommit: what lies before the horizon is final, so each statement may look anew.
