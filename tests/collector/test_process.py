@@ -99,6 +99,18 @@ async def test_sigterm_during_an_outage_leaves_facts_for_the_next_process(
     await eventually(lambda: profile.ids() == ["m1", "m2"])
 
 
+async def test_stopping_takes_no_longer_than_allowed(spawn: Spawn, profile: MemoryProfile) -> None:
+    """Requests and buffer share one deadline: who stops a process kills it when its patience ends."""
+    collector = await spawn(drain_seconds=4.0)
+    profile.hold.clear()
+    sending = asyncio.create_task(post(collector, "1"))
+    await eventually(lambda: profile.waiting > 0)
+    async with asyncio.timeout(7):
+        assert await collector.end(signal.SIGTERM) == 0
+    profile.hold.set()
+    await asyncio.gather(sending, return_exceptions=True)
+
+
 async def test_a_terminal_that_interrupts_the_whole_group_loses_nothing(spawn: Spawn, profile: MemoryProfile) -> None:
     """Ctrl+C reaches every process of the terminal, and the workers finish what they have."""
     collector = await spawn()

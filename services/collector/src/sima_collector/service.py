@@ -44,11 +44,19 @@ class Collector:
     intake: Intake
     importer: Importer
     uploads: Path
-    stopping: bool = False
+    deadline: float | None = None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self.deadline is not None
 
     def stop(self) -> None:
         """Be unready from now on, and let imports end behind their present page."""
-        self.stopping = True
+        if self.deadline is None:
+            # One for all that follows, as whoever stops a process has one patience: requests, then the buffer.
+            seconds = self.settings.not_serving_seconds + self.settings.drain_seconds
+            self.deadline = asyncio.get_running_loop().time() + seconds
         self.importer.stop()
 
     def missing(self) -> list[str]:
@@ -91,8 +99,10 @@ async def running_collector(settings: CollectorSettings) -> AsyncIterator[Collec
         intake = Intake(sources, pool, keeper)
         uploads = _empty_folder(settings.data_dir / "uploads")
         async with running([partial(expire_regularly, store, settings.refusal_days)]):
-            yield Collector(settings, admin_token, sources, store, pool, intake, importer, uploads)
-        await _finish(batcher, drainer, settings.drain_seconds)
+            collector = Collector(settings, admin_token, sources, store, pool, intake, importer, uploads)
+            yield collector
+        collector.stop()
+        await _finish(batcher, drainer, collector.deadline)
 
 
 def _assignment(settings: CollectorSettings, sources: Mapping[str, ConfiguredSource]) -> Assignment:
@@ -119,9 +129,9 @@ def _empty_folder(path: Path) -> Path:
     return path
 
 
-async def _finish(batcher: Batcher, drainer: Drainer, seconds: float) -> None:
+async def _finish(batcher: Batcher, drainer: Drainer, deadline: float | None) -> None:
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout_at(deadline):
             await batcher.flush()
             await drainer.idle()
     except TimeoutError:

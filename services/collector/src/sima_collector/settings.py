@@ -23,7 +23,7 @@ class HttpSettings(BaseSettings):
         default=None, description="The bound address is written here once the collector answers."
     )
     drain_seconds: float = Field(
-        default=25.0, gt=0, description="How long running requests, and then the buffer, may take after SIGTERM."
+        default=25.0, gt=0, description="How long running requests and the buffer together may take at the end."
     )
     not_serving_seconds: float = Field(
         default=0.0, ge=0, description="How long to be unready after SIGTERM before new requests are refused."
