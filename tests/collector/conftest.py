@@ -327,3 +327,8 @@ async def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> No
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event
             await asyncio.sleep(0.01)
+
+
+def dozes(plugin: Path, worker: int) -> bool:
+    """Whether a worker process has begun with a payload that makes it doze."""
+    return (plugin / f"dozing-{worker}").exists()

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from sima_collector.settings import CollectorSettings
 
-from tests.collector.conftest import CollectorProcess, MemoryProfile, ProfileSwitch, eventually, status
+from tests.collector.conftest import CollectorProcess, MemoryProfile, ProfileSwitch, dozes, eventually, status
 
 Spawn = Callable[..., Awaitable[CollectorProcess]]
 
@@ -111,12 +111,15 @@ async def test_stopping_takes_no_longer_than_allowed(spawn: Spawn, profile: Memo
     await asyncio.gather(sending, return_exceptions=True)
 
 
-async def test_a_terminal_that_interrupts_the_whole_group_loses_nothing(spawn: Spawn, profile: MemoryProfile) -> None:
+async def test_a_terminal_that_interrupts_the_whole_group_loses_nothing(
+    spawn: Spawn, profile: MemoryProfile, installed: Path
+) -> None:
     """Ctrl+C reaches every process of the terminal, and the workers finish what they have."""
     collector = await spawn()
     assert collector.process is not None
+    workers = collector.workers()
     sending = asyncio.create_task(post(collector, "doze\n1"))
-    await asyncio.sleep(0.5)
+    await eventually(lambda: any(dozes(installed, pid) for pid in workers))
     os.killpg(collector.process.pid, signal.SIGINT)
     assert (await sending).status_code == 200
     assert await asyncio.to_thread(collector.process.wait, 30) == 0

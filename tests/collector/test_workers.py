@@ -4,10 +4,11 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 from sima_collector.settings import CollectorSettings
 
-from tests.collector.conftest import Door, MemoryProfile, OpenDoor, ProfileSwitch, eventually
+from tests.collector.conftest import Door, MemoryProfile, OpenDoor, ProfileSwitch, dozes, eventually
 
 
 async def test_a_payload_that_never_ends_is_refused_while_others_go_on(door: Door, profile: MemoryProfile) -> None:
@@ -39,11 +40,14 @@ async def test_a_payload_that_kills_its_worker_is_refused(door: Door, profile: M
     assert len(profile.ids()) == 40
 
 
-async def test_a_worker_killed_from_outside_costs_no_payload(door: Door, profile: MemoryProfile) -> None:
+async def test_a_worker_killed_from_outside_costs_no_payload(
+    door: Door, profile: MemoryProfile, installed: Path
+) -> None:
     """Whoever was being parsed is parsed again elsewhere."""
+    pids = door.collector.pool.pids
     sending = [asyncio.create_task(door.send(f"doze\n{n}")) for n in range(6)]
-    await asyncio.sleep(0.15)
-    for pid in door.collector.pool.pids:
+    await eventually(lambda: all(dozes(installed, pid) for pid in pids))
+    for pid in pids:
         os.kill(pid, signal.SIGKILL)
     assert {(await task).status_code for task in sending} == {200}
     assert sorted(profile.ids()) == [f"m{n}" for n in range(6)]

@@ -62,13 +62,24 @@ def leave() -> None:
     raise SystemExit(3)
 
 
+def doze() -> None:
+    """Take a second, and leave a sign that it began."""
+    dozing(os.getpid()).touch()
+    time.sleep(1.0)
+
+
+def dozing(pid: int) -> Path:
+    """The sign that a worker process began to doze."""
+    return Path(__file__).with_name(f"dozing-{pid}")
+
+
 MISCHIEF: dict[str, Callable[[], None]] = {
     "loop": loop,
     "crash": crash,
     "gorge": gorge,
     "fail": fail,
     "leave": leave,
-    "doze": lambda: time.sleep(1.0),
+    "doze": doze,
 }
 
 
