@@ -1,9 +1,13 @@
 """The owners of facts follow identity."""
 
+from collections.abc import AsyncGenerator
+
 import pytest
 from sima.profile.v1 import profile_service_pb2 as pb
 from sima.type.v1.fact_pb2 import Event, Fact
 from sima.type.v1.identifier_pb2 import Identifier
+from sima_profile.following import OwnerFollower
+from sima_profile.identity import Changes, Identity
 from sima_profile.owners import NonOwners, Standing
 from sima_profile.store import owning
 from sima_runtime.cursors import START, token
@@ -157,3 +161,30 @@ async def test_standings_that_a_restore_forgot_are_followed_again(stack: Stack) 
     shared = "SELECT count(*) FROM non_owners WHERE workspace = %s AND shared"
     assert await stack.rows(shared, stack.workspace) == [(2,)]
     assert await consistent(stack)
+
+
+class WorkedOff(Identity):
+    """Identity for a follower whom another replica is always ahead of."""
+
+    closed = False
+
+    async def changes(self, *_: object, **__: object) -> AsyncGenerator[Changes, None]:
+        """Pages that are not news any more."""
+        try:
+            while True:
+                yield Changes({}, "")
+        finally:
+            self.closed = True
+
+
+async def test_who_has_to_begin_anew_leaves_no_stream_open(stack: Stack) -> None:
+    """What was being read of identity ends before it is read again."""
+    workspace, identity = f"{stack.workspace}-elsewhere", WorkedOff(stack.identity)
+
+    async def place_of_another(*_: object, **__: object) -> bool:
+        return False
+
+    follower = OwnerFollower(stack.database, identity, 1)
+    follower._take = place_of_another  # type: ignore[method-assign]
+    assert not await follower._follow(workspace, until_now=True)
+    assert identity.closed

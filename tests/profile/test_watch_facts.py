@@ -1,15 +1,22 @@
 """The feed of facts."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from unittest.mock import Mock
 
 import pytest
 from sima.profile.v1 import profile_service_pb2 as pb
 from sima.type.v1.fact_pb2 import CONSENT_STATUS_GRANTED, Event, Fact
 from sima.type.v1.identifier_pb2 import Identifier
 from sima.type.v1.value_pb2 import Value
-from sima_profile.store.feed import PAGE_BYTES
+from sima_profile.servicer import ProfileServicer
+from sima_profile.store.feed import PAGE_BYTES, FactRows
 from sima_profile.validation import MAX_PROPERTIES
+from sima_profile.watching import FactFeed
+from sima_runtime.context import CallContext, enter
 from sima_runtime.errors import InvalidFieldsError
+from sima_runtime.feeds import FeedPage
+from sima_runtime.settings import FeedSettings
 
 from .conftest import RELATIONS, Stack, at, by, email, records, replayed
 
@@ -142,3 +149,32 @@ async def test_pages_of_large_events_end_before_they_are_too_large_for_a_message
     rest = await stack.events(by(email("ada")), page_size=1_000, page_token=first.next_page_token)
     assert first.ByteSize() < 1.1 * PAGE_BYTES
     assert (len(first.events) + len(rest.events), rest.next_page_token) == (90, "")
+
+
+class Endless(FactFeed):
+    """A feed that goes on until it is closed."""
+
+    closed = False
+
+    async def pages(self, *_: object, **__: object) -> AsyncGenerator[FeedPage[FactRows], None]:
+        """Empty pages."""
+        try:
+            while True:
+                yield FeedPage(FactRows([], [], [], []), "", caught_up=True)
+        finally:
+            self.closed = True
+
+
+async def test_who_stops_watching_stops_the_feed(stack: Stack) -> None:
+    """It ends with the call, not some time after."""
+    feed = Endless(stack.database, Mock(), FeedSettings())
+
+    async def watch_a_moment() -> bool:
+        enter(CallContext(stack.workspace, "request"))
+        stream = ProfileServicer(Mock(), Mock(), feed, Mock()).WatchFacts(pb.WatchFactsRequest(), Mock())
+        assert isinstance(stream, AsyncGenerator)
+        await anext(stream)
+        await stream.aclose()
+        return feed.closed
+
+    assert await asyncio.create_task(watch_a_moment())

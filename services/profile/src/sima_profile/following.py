@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 
 import structlog
@@ -97,10 +97,11 @@ class OwnerFollower:
         """Work off identity's changes; false if somebody else did so at the same time and this must begin anew."""
         async with self._database.statement() as connection:
             cursor = (await owning.place(connection, workspace)).identity_cursor
-        async for changes in self._identity.changes(workspace, cursor, until_now=until_now):
-            if not await self._take(workspace, cursor, changes):
-                return False
-            cursor = changes.cursor
+        async with aclosing(self._identity.changes(workspace, cursor, until_now=until_now)) as pages:
+            async for changes in pages:
+                if not await self._take(workspace, cursor, changes):
+                    return False
+                cursor = changes.cursor
         return True
 
     async def _take(self, workspace: str, cursor: str, changes: Changes) -> bool:

@@ -2,7 +2,8 @@
 
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -79,11 +80,13 @@ class Identity:
         response = await self._client.call(self._stub.Lookup, request)
         return [_person(result) for result in response.results]
 
-    async def changes(self, workspace: str, cursor: str, *, until_now: bool = False) -> AsyncIterator[Changes]:
+    async def changes(self, workspace: str, cursor: str, *, until_now: bool = False) -> AsyncGenerator[Changes, None]:
         """Yield which identifiers became or ceased to be shared or blocked, behind a cursor."""
         request = pb.WatchProfileChangesRequest(cursor=cursor, until_now=until_now, standings_only=True)
-        async for page in self._client.stream(self._stub.WatchProfileChanges, request, workspace=workspace):
-            yield Changes({change.identifier.key: _standing(change) for change in page.changes}, page.cursor)
+        pages = self._client.stream(self._stub.WatchProfileChanges, request, workspace=workspace)
+        async with aclosing(pages):
+            async for page in pages:
+                yield Changes({change.identifier.key: _standing(change) for change in page.changes}, page.cursor)
 
 
 def by_item(violations: Iterable[Violation], field: str) -> dict[int, tuple[Violation, ...]]:

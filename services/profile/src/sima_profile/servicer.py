@@ -1,7 +1,7 @@
 """The contract of the profile service: protobuf to domain calls and back."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from sima.profile.v1 import profile_service_pb2 as pb
@@ -115,8 +115,10 @@ class ProfileServicer(ProfileServiceServicer):
     ) -> AsyncIterator[pb.WatchFactsResponse]:
         """See the contract."""
         size = page_size(request.page_size, WATCH_PAGE_SIZE, MAX_WATCH_PAGE_SIZE)
-        async for page in self._feed.pages(current().workspace, request.cursor, size, until_now=request.until_now):
-            yield _page(page.items, page.cursor)
+        stream = self._feed.pages(current().workspace, request.cursor, size, until_now=request.until_now)
+        async with aclosing(stream):
+            async for page in stream:
+                yield _page(page.items, page.cursor)
 
     def _key(self, message: pb.ProfileKey) -> KeyOrProfile:
         return self._keys.read(current().workspace, message, "key")

@@ -1,6 +1,6 @@
 """The facts as a feed, for readers who keep up with them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from sima_runtime.cursors import Cursor, Horizon
 from sima_runtime.database import Database
@@ -26,7 +26,9 @@ class FactFeed:
         self._database = database
         self._feed = Feed(CHANNEL, database, wakeups, settings)
 
-    def pages(self, workspace: str, cursor: str, size: int, *, until_now: bool) -> AsyncIterator[FeedPage[FactRows]]:
+    def pages(
+        self, workspace: str, cursor: str, size: int, *, until_now: bool
+    ) -> AsyncGenerator[FeedPage[FactRows], None]:
         """Yield what lies behind a cursor in pages of at most `size` rows. Raises as `Feed.pages` does."""
 
         async def read(after: Cursor, horizon: Horizon) -> Rows[FactRows]:
