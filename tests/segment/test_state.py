@@ -1,15 +1,26 @@
 """The state of a workspace is opened and closed whatever happens in between."""
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytest_asyncio
 from sima_runtime.database import Database
+from sima_runtime.errors import DependencyUnavailableError
 from sima_segment.projection import Configuration
-from sima_segment.state import opened
+from sima_segment.projection.evaluation import find
+from sima_segment.rules import parse
+from sima_segment.state import State, opened
 
+from .builders import Moved, change_page
 from .worlds import Clock
+
+#: Much longer than it takes, much shorter than the endless.
+SOON = 15.0
+ENDLESS = "SELECT sum(range % 7) FROM range(1000000000000)"
 
 
 async def test_who_stops_while_opening_leaves_nothing_open(
@@ -27,3 +38,54 @@ async def test_who_stops_while_opening_leaves_nothing_open(
     with pytest.raises(asyncio.CancelledError):
         await stopped
     await use()
+
+
+@pytest_asyncio.fixture
+async def state(open_database: Callable[[str], Database], tmp_path: Path) -> AsyncIterator[State]:
+    """The state of a workspace with one person."""
+    async with opened("w", tmp_path / "w.duckdb", Configuration(), open_database("segment"), Clock()) as found:
+        await found.take_in(([change_page(Moved(1, 101))], []))
+        await found.save()
+        yield found
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Makes the next preview last for ever; set as soon as it has begun."""
+    begun = threading.Event()
+
+    def find_for_ever(connection: Any, *arguments: Any) -> int:
+        if not begun.is_set():
+            begun.set()
+            connection.execute(ENDLESS).fetchall()
+        return find(connection, *arguments)
+
+    monkeypatch.setattr("sima_segment.projection.projection.find", find_for_ever)
+    return begun
+
+
+async def begin_preview(state: State, begun: threading.Event) -> "asyncio.Task[Any]":
+    """Have a preview under way."""
+    preview = asyncio.create_task(state.preview(parse("true"), 1))
+    assert await asyncio.to_thread(begun.wait, SOON)
+    return preview
+
+
+async def test_a_preview_for_which_nobody_waits_makes_way(state: State, endless: threading.Event) -> None:
+    """It is interrupted, and the next one counts what is there."""
+    preview = await begin_preview(state, endless)
+    preview.cancel()
+    async with asyncio.timeout(SOON):
+        assert (await state.preview(parse("true"), 1)).size == 1
+
+
+async def test_a_preview_ends_before_the_projection_is_closed(
+    open_database: Callable[[str], Database], tmp_path: Path, endless: threading.Event
+) -> None:
+    """Whoever waits for it, or begins one afterwards, is told to come again."""
+    async with asyncio.timeout(SOON):
+        async with opened("w", tmp_path / "w.duckdb", Configuration(), open_database("segment"), Clock()) as state:
+            preview = await begin_preview(state, endless)
+    for refused in (preview, state.preview(parse("true"), 1)):
+        with pytest.raises(DependencyUnavailableError):
+            await refused

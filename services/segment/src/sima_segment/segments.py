@@ -14,9 +14,10 @@ from sima_runtime.errors import (
 )
 
 from sima_segment import store
+from sima_segment.previews import Preview
 from sima_segment.rulebook import LONGEST_NAME, RuleBook, normal_name
 from sima_segment.rules import Problem, Rule, RuleError
-from sima_segment.state import Preview, State
+from sima_segment.state import State
 from sima_segment.store import Segment
 from sima_segment.workspaces import Workspaces
 

@@ -21,9 +21,9 @@ from sima_runtime.wire import datetime_to_timestamp
 
 from sima_segment import store
 from sima_segment.inputs import Grouping
+from sima_segment.previews import Preview
 from sima_segment.rules import Problem, RuleError
 from sima_segment.segments import Segments
-from sima_segment.state import Preview
 
 _DEFAULT_SAMPLE, _LARGEST_SAMPLE = 10, 100
 _LARGEST_MEMBER_PAGE = 10_000

@@ -11,8 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ from sima_runtime.database import Database, Driver
 
 from sima_segment import metrics, store
 from sima_segment.plan import Plan
+from sima_segment.previews import Preview, Previews
 from sima_segment.projection import Configuration, Position, Projection, exchange
 from sima_segment.reading import Batch
 from sima_segment.rulebook import RuleBook, extended, reduced
@@ -36,15 +36,6 @@ Write = Callable[[Driver], Awaitable[None]]
 _PREVIEWED = ""
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a rule would give: how many people, some of them, and how long it took to find out."""
-
-    size: int
-    sample: list[bytes]
-    took: timedelta
 
 
 @asynccontextmanager
@@ -70,7 +61,12 @@ async def opened(
         return held.enter_context(closing(Projection(path, configuration)))
 
     try:
-        yield State(workspace, database, clock, await thread(projection), thread)
+        state = State(workspace, database, clock, await thread(projection), thread)
+        held.callback(state.previews.join)
+        try:
+            yield state
+        finally:
+            await state.previews.stop()
     finally:
         # Also if nobody waited for the opening to end: the thread opens first, and then closes what it opened.
         try:
@@ -80,7 +76,12 @@ async def opened(
 
 
 class State:
-    """One workspace. One task uses it; only `preview` may run beside."""
+    """One workspace. One task uses it; only `preview` may run beside.
+
+    Attributes:
+        plan: The rules of its segments.
+        previews: Where rules are tried.
+    """
 
     def __init__(
         self,
@@ -101,11 +102,11 @@ class State:
         """
         self.workspace = workspace
         self.plan = Plan({})
+        self.previews = Previews(projection, OneThread(f"previews-{workspace}"))
         self._database = database
         self._clock = clock
         self._projection = projection
         self._do = thread
-        self._previewing = asyncio.Lock()
         self._tick = 0
 
     async def load(self, rules: RuleBook) -> None:
@@ -180,13 +181,10 @@ class State:
 
         Raises:
             RuleError: The rule refers to a segment that there is not.
+            DependencyUnavailableError: The state is being closed.
         """
         plan = extended(self.plan, _PREVIEWED, rule)
-        async with self._previewing:
-            started = time.perf_counter()
-            found = await asyncio.to_thread(self._projection.preview, plan, _PREVIEWED, self._instant(), sample)
-            took = timedelta(seconds=time.perf_counter() - started)
-        return Preview(found[0], exchange.people(found[1]), took)
+        return await self.previews.find(plan, _PREVIEWED, self._instant(), sample)
 
     async def _differences_of(self, affected: pa.Array, instant: datetime) -> Changes:
         """Evaluate all rules for some people, while their stored memberships are fetched."""

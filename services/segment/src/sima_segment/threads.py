@@ -19,6 +19,6 @@ class OneThread:
         """Do something in the thread, behind what it does already. It is done even if the caller stops waiting."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: work(*args, **kwargs))
 
-    def end(self) -> None:
-        """End the thread once it has done everything."""
-        self._executor.shutdown(wait=False)
+    def end(self, *, wait: bool = False) -> None:
+        """End the thread once it has done everything, and wait for that if told so."""
+        self._executor.shutdown(wait)

@@ -57,8 +57,9 @@ class Configuration:
 class Projection:
     """All facts of one workspace in one DuckDB file, and the evaluation of rules over them.
 
-    One thread at a time may use it; only `preview` may run beside. What `apply` takes in becomes durable with `save`,
-    or with `commit`, which says that it was evaluated too; until then `rollback` takes it back.
+    One thread at a time may use it; only `preview` may run beside, and must have ended before `close`. What `apply`
+    takes in becomes durable with `save`, or with `commit`, which says that it was evaluated too; until then `rollback`
+    takes it back.
     """
 
     def __init__(self, path: Path | None, configuration: Configuration) -> None:
@@ -182,6 +183,10 @@ class Projection:
         found = self._reader.sql(f"FROM found ORDER BY person LIMIT {sample:d}").to_arrow_table()
         self._reader.execute("DROP TABLE found")
         return size, found.column("person").combine_chunks()
+
+    def interrupt(self) -> None:
+        """Make the statement fail that a preview runs in another thread; does nothing if it runs none."""
+        self._reader.interrupt()
 
     @property
     def changed(self) -> bool:
