@@ -1,7 +1,9 @@
 """Memberships follow facts, merges and time, across crashes and restarts."""
 
+import asyncio
 from base64 import urlsafe_b64decode as b64decode
 from base64 import urlsafe_b64encode as b64encode
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,9 @@ from typing import Any
 import duckdb
 import pytest
 from sima.segment.v1 import segment_service_pb2 as pb
+from sima_runtime.errors import DependencyUnavailableError
 from sima_segment.projection import Projection
+from sima_segment.reading import Batch, Reading
 
 from .builders import START, device, fact, mail, user
 from .worlds import Clock, StartSegment, World, eventually
@@ -249,6 +253,30 @@ async def test_a_rule_whose_plugin_is_gone_keeps_its_members(start_segment: Star
         assert await world.members("scored") == {await world.who(*user("ann"))}
         await world.update("scored", "rule", rule=BUYERS)
         assert len(await world.members("scored")) == 2
+
+
+async def test_a_call_is_told_when_the_loop_cannot_start(start_segment: StartSegment, tmp_path: Path) -> None:
+    """Nobody waits for a projection that cannot be opened."""
+    blocked = tmp_path / "no-directory"
+    blocked.touch()
+    async with start_segment(data_dir=blocked) as world:
+        with pytest.raises(DependencyUnavailableError):
+            await world.preview("true")
+
+
+async def test_a_call_is_told_when_the_start_takes_long(
+    start_segment: StartSegment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits longer for a projection that is being built than for facts."""
+
+    async def endless(*_: Any) -> AsyncIterator[Batch]:
+        await asyncio.Event().wait()
+        yield [], []
+
+    monkeypatch.setattr(Reading, "behind", endless)
+    async with start_segment(catch_up_seconds=0.2) as world:
+        with pytest.raises(DependencyUnavailableError):
+            await world.preview("true")
 
 
 async def test_configured_workspaces_are_followed_from_the_start(start_segment: StartSegment, workspace: str) -> None:

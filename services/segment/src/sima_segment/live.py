@@ -63,6 +63,7 @@ class Live:
         self._path = around.settings.data_dir / f"{workspace}.duckdb"
         self._reading = Reading(workspace, around.facts, around.grouping)
         self._requests: list[_Request] = []
+        self._ready = False
         self._failures = 0
 
     async def ask(self, work: Callable[[State], Awaitable[T]]) -> T:
@@ -75,8 +76,13 @@ class Live:
         request = _Request(work)
         self._requests.append(request)
         self._reading.news.set()
-        answer: T = await request.answer
-        return answer
+        asyncio.get_running_loop().call_later(self._settings.catch_up_seconds, self._lose_patience, request)
+        try:
+            answer: T = await request.answer
+            return answer
+        finally:
+            if request in self._requests:  # whoever asked waits no more
+                self._requests.remove(request)
 
     async def run(self) -> None:
         """Follow the workspace until cancelled."""
@@ -92,6 +98,15 @@ class Live:
                     _log.exception("projection_discarded", workspace=self.workspace)
                     discard(self._path)
                 raise
+            finally:
+                self._ready = False
+                while self._requests:
+                    self._requests.pop().refuse()
+
+    def _lose_patience(self, request: "_Request") -> None:
+        """Refuse what was asked for while the loop is still starting, which may take long."""
+        if not self._ready:
+            request.refuse()
 
     async def _follow(self) -> None:
         around = self._around
@@ -102,6 +117,7 @@ class Live:
             await self._settle(state)
             self._reading.follow(state.position)
             self._failures = 0
+            self._ready = True
             try:
                 while True:
                     await self._turn(state)
@@ -126,7 +142,7 @@ class Live:
         finally:
             pause.cancel()
             for request in requests:
-                request.fail(DependencyUnavailableError("segment"))
+                request.refuse()
 
     async def _wait(self) -> None:
         if not self._requests:
@@ -181,6 +197,10 @@ class _Request:
         else:
             if not self.answer.done():
                 self.answer.set_result(result)
+
+    def refuse(self) -> None:
+        """Answer that it cannot be done at the moment, unless there is an answer."""
+        self.fail(DependencyUnavailableError("segment"))
 
     def fail(self, error: Exception) -> None:
         """Answer with an exception, unless there is an answer or nobody waits for it any more."""

@@ -53,7 +53,10 @@ class LiveSettings(BaseSettings):
         0.1, ge=0, description="Least time from one step to the next; what arrives between is worked off together."
     )
     catch_up_seconds: float = Field(
-        5.0, gt=0, description="How long a call waits for the facts accepted before it; it then goes on with what came."
+        5.0,
+        gt=0,
+        description="How long a call waits for the facts accepted before it; it then goes on with what came, or is "
+        "refused if the projection is not built yet.",
     )
 
 
