@@ -1,5 +1,6 @@
 """Segments through the contract."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -81,6 +82,15 @@ async def test_an_update_changes_only_what_it_names(world: World) -> None:
     with pytest.raises(InvalidFieldsError) as refused:
         await world.update("some", "size")
     assert [violation.field for violation in refused.value.violations] == ["update_mask"]
+
+
+async def test_updates_at_the_same_time_do_not_undo_one_another(world: World) -> None:
+    """Each changes its own field only."""
+    await world.create("some", BUYERS, "old")
+    updates = world.update("some", "rule", rule="true"), world.update("some", "description", description="new")
+    await asyncio.gather(*updates)
+    changed = await world.get("some")
+    assert (changed.rule, changed.description) == ("true", "new")
 
 
 async def test_a_deleted_segment_has_no_members(world: World) -> None:

@@ -77,18 +77,17 @@ class Segments:
             NotFoundError: There is no such segment.
             InvalidFieldsError: A field is not as it must be.
         """
-        existing = await self.get(workspace, name)
-        changed_rule = existing.rule if rule is None else rule
-        changed_text = existing.description if description is None else description
-        normal, parsed = self._checked(existing.name, changed_rule, changed_text)
+        await self.get(workspace, name)  # nothing is followed for a segment that there is not
         live = await self._workspaces.follow(workspace)
 
         async def define(state: State) -> None:
-            await self.get(workspace, normal)  # it may have been deleted while this waited
+            existing = await self.get(workspace, name)  # only here does it not change before it is written
+            changed_text = existing.description if description is None else description
+            normal, parsed = self._checked(existing.name, existing.rule if rule is None else rule, changed_text)
             await _define(state, normal, parsed, changed_text)
 
         await live.ask(define)
-        return await self.get(workspace, normal)
+        return await self.get(workspace, name)
 
     async def delete(self, workspace: str, name: str) -> None:
         """Delete a segment.
