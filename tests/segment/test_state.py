@@ -5,17 +5,20 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import pytest
 import pytest_asyncio
 from sima_runtime.database import Database
 from sima_runtime.errors import DependencyUnavailableError
-from sima_segment.projection import Configuration
+from sima_segment import metrics, store
+from sima_segment.projection import Configuration, Limits
 from sima_segment.projection.evaluation import find
+from sima_segment.rulebook import RuleBook
 from sima_segment.rules import parse
 from sima_segment.state import State, opened
 
-from .builders import Moved, change_page
+from .builders import Happened, Moved, change_page, fact_page
 from .worlds import Clock
 
 #: Much longer than it takes, much shorter than the endless.
@@ -89,3 +92,25 @@ async def test_a_preview_ends_before_the_projection_is_closed(
     for refused in (preview, state.preview(parse("true"), 1)):
         with pytest.raises(DependencyUnavailableError):
             await refused
+
+
+async def test_what_comes_beyond_the_limits_is_reported(
+    open_database: Callable[[str], Database], workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The metric counts it by kind after each step, and the log warns of each kind once."""
+    gauge, log = Mock(), Mock()
+    monkeypatch.setattr(metrics, "beyond_limits", gauge)
+    monkeypatch.setattr("sima_segment.state._log", log)
+    database = open_database("segment")
+    async with database.statement() as connection:
+        await store.follow(connection, workspace)
+    configuration = Configuration(limits=Limits(names=1, properties=1, traits=1))
+    async with opened(workspace, tmp_path / "w.duckdb", configuration, database, Clock()) as state:
+        await state.load(RuleBook({}))
+        for number in range(3):
+            happened = Happened(number, (1,), f"event-{number}", {"total": 1})
+            await state.take_in(([], [fact_page(happened, cursor=f"f{number}")]))
+            await state.settle()
+    counted = [each for each in gauge.set.mock_calls if each.args[1]["kind"] == "events"]
+    assert counted == [call(count, {"workspace": workspace, "kind": "events"}) for count in (0, 1, 2)]
+    log.warning.assert_called_once_with("beyond_limits", workspace=workspace, kind="events", count=1)

@@ -9,6 +9,8 @@ step_seconds = _meter.create_histogram(
 )
 affected_people = _meter.create_counter("sima_segment_affected", "1", "People whose segments were looked at again.")
 membership_changes = _meter.create_counter("sima_segment_changes", "1", "People who entered or left a segment.")
-beyond_limits = _meter.create_up_down_counter(
-    "sima_segment_beyond_limits", "1", "Event names, properties and traits beyond the limits, by kind."
+beyond_limits = _meter.create_gauge(
+    "sima_segment_beyond_limits",
+    "1",
+    "Event names, properties and traits that came beyond the limits since the start, by workspace and kind.",
 )

@@ -24,8 +24,10 @@ class ProjectionSettings(BaseSettings):
         "2GB", pattern=r"^\d+(\.\d+)? ?[KMGT]i?B$", description="Memory for the facts of a workspace, before the disk."
     )
     most_event_names: int = Field(1_000, ge=1, description="Event names that rules can ask for; more are reported.")
-    most_properties: int = Field(300, ge=1, description="Properties that rules can ask for, per event name.")
-    most_traits: int = Field(1_000, ge=1, description="Traits that rules can ask for.")
+    most_properties: int = Field(
+        300, ge=1, description="Properties that rules can ask for, per event name; more are reported."
+    )
+    most_traits: int = Field(1_000, ge=1, description="Traits that rules can ask for; more are reported.")
     traits: Mapping[str, TraitPolicy] = Field(
         default={},
         description="By trait, how its value is chosen, as in the settings of the profile service; the two must agree.",

@@ -108,6 +108,7 @@ class State:
         self._projection = projection
         self._do = thread
         self._tick = 0
+        self._reported: set[str] = set()
 
     async def load(self, rules: RuleBook) -> None:
         """Read what is stored."""
@@ -219,6 +220,15 @@ class State:
         self._tick += 1
         await self._do(self._projection.commit, instant, self._tick)
         metrics.membership_changes.add(len(changes))
+        self._report_beyond()
+
+    def _report_beyond(self) -> None:
+        """Show how much came beyond the limits, and warn of each kind once."""
+        for kind, count in self._projection.beyond().items():
+            metrics.beyond_limits.set(count, {"workspace": self.workspace, "kind": kind})
+            if count and kind not in self._reported:
+                self._reported.add(kind)
+                _log.warning("beyond_limits", workspace=self.workspace, kind=kind, count=count)
 
     async def _memberships_of(self, people: list[bytes]) -> pa.Table:
         """What some people are in, of the segments whose rules are understood; the members of others stay."""
