@@ -16,12 +16,11 @@ from sima_runtime.errors import (
 from sima_segment import store
 from sima_segment.previews import Preview
 from sima_segment.rulebook import LONGEST_NAME, RuleBook, normal_name
-from sima_segment.rules import Problem, Rule, RuleError
+from sima_segment.rules import LONGEST_RULE, Problem, Rule, RuleError
 from sima_segment.state import State
 from sima_segment.store import Segment
 from sima_segment.workspaces import Workspaces
 
-LONGEST_RULE = 20_000
 LONGEST_DESCRIPTION = 2_000
 _NAME = f"expected 1 to {LONGEST_NAME} letters, digits, `_` and `-`"
 _RULE = f"expected a rule of at most {LONGEST_RULE} characters"

@@ -3,6 +3,7 @@
 from sima_segment.rules.catalogue import Catalogue
 from sima_segment.rules.check import parse
 from sima_segment.rules.compiler import CompiledRule, compile_rule
+from sima_segment.rules.lexical import LONGEST_RULE
 from sima_segment.rules.problems import Position, Problem, RuleError
 from sima_segment.rules.references import References, references
 from sima_segment.rules.schema import ColumnType
@@ -11,6 +12,7 @@ from sima_segment.rules.together import compile_together
 from sima_segment.rules.tree import Rule
 
 __all__ = [
+    "LONGEST_RULE",
     "Catalogue",
     "ColumnType",
     "CompiledRule",

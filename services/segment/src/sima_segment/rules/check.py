@@ -52,7 +52,7 @@ from sima_segment.rules.tree import (
 from sima_segment.rules.weight import weight
 
 DEEPEST_NESTING: Final = 32
-LARGEST_RULE: Final = 1_000
+MOST_PARTS: Final = 1_000
 MOST_STEPS: Final = 10_000
 
 _ORDER: Final = ("<", "<=", ">", ">=")
@@ -73,13 +73,13 @@ def parse(text: str, functions: Mapping[str, SegmentFunction] | None = None) -> 
     condition = checker.typed(parse_syntax(text), ColumnType.BOOLEAN)
     if checker.problems:
         raise RuleError(tuple(checker.problems))
-    if weight(condition) > LARGEST_RULE:
+    if weight(condition) > MOST_PARTS:
         raise _too_large()
     return Rule(text, condition)
 
 
 def _too_large() -> RuleError:
-    return RuleError((problem(f"a rule has at most {LARGEST_RULE} parts", START),))
+    return RuleError((problem(f"a rule has at most {MOST_PARTS} parts", START),))
 
 
 @dataclass(slots=True)
