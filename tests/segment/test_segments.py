@@ -262,6 +262,23 @@ async def test_the_feed_can_be_narrowed_to_segments(world: World) -> None:
     assert len(await world.changes(cursor)) == 1
 
 
+async def test_the_feed_of_a_segment_comes_however_its_name_is_composed(world: World) -> None:
+    """Letters with accents may be written as one character or as two."""
+    await two_people(world)
+    await world.create("caf\u00e9", "true")
+    assert len(await world.changes(segments=["cafe\u0301"])) == 2
+
+
+async def test_the_feed_of_no_segment_is_refused(world: World) -> None:
+    """A reader who misspelt a name does not wait for ever."""
+    await world.create("buyers", BUYERS)
+    with pytest.raises(NotFoundError):
+        await world.changes(segments=["buyers", "byers"])
+    with pytest.raises(InvalidFieldsError) as refused:
+        await world.changes(segments=["buyers", "two words", ""])
+    assert [violation.field for violation in refused.value.violations] == ["segments[1]", "segments[2]"]
+
+
 async def test_workspaces_do_not_see_each_other(world: World, workspace: str) -> None:
     """Neither segments nor people nor changes of one workspace show in another."""
     await two_people(world)

@@ -61,6 +61,13 @@ def test_a_reference_to_no_segment_is_a_problem_with_a_suggestion() -> None:
     assert (second.line, second.column, second.suggestion) == (2, 10, "")
 
 
+def test_a_reference_means_the_segment_however_its_name_is_composed() -> None:
+    """Letters with accents may be written as one character or as two."""
+    rule = parse('segment("cafe\u0301")')
+    check_segments("best", rule, {"caf\u00e9": parse("true")})
+    assert list(references(rule).segments) == ["caf\u00e9"]
+
+
 def test_a_circle_of_segments_is_a_problem() -> None:
     """A segment can refer to itself neither directly nor through others."""
     others = {"a": parse('segment("b")'), "b": parse('segment("c") || traits.x'), "d": parse("true")}

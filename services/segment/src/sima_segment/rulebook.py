@@ -1,15 +1,11 @@
 """Reads the rules of segments, with the functions that plugins brought. Pure."""
 
-import unicodedata
 from collections.abc import Mapping
 
 from sima_sdk.rules import SegmentFunction
 
 from sima_segment.plan import Plan
 from sima_segment.rules import Rule, RuleError, check_segments, parse
-
-LONGEST_NAME = 100
-_SIGNS = "_-\u200c"  # the last is the zero-width non-joiner, without which Persian words cannot be written
 
 
 class RuleBook:
@@ -58,18 +54,6 @@ def extended(plan: Plan, name: str, rule: Rule) -> Plan:
 def reduced(plan: Plan, name: str) -> Plan:
     """Return a plan without a segment."""
     return Plan({other: rule for other, rule in plan.rules.items() if other != name})
-
-
-def normal_name(name: str) -> str | None:
-    """Return a segment's name in its normal form; None if it cannot be one."""
-    normal = unicodedata.normalize("NFC", name)
-    fits = 0 < len(normal) <= LONGEST_NAME and all(map(_may_stand_in_name, normal))
-    return normal if fits else None
-
-
-def _may_stand_in_name(sign: str) -> bool:
-    category = unicodedata.category(sign)
-    return category[0] in "LM" or category == "Nd" or sign in _SIGNS
 
 
 def _stands(name: str, rules: Mapping[str, Rule]) -> bool:

@@ -1,5 +1,6 @@
 """What can be done with segments: the domain behind the contract."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -15,14 +16,14 @@ from sima_runtime.errors import (
 
 from sima_segment import store
 from sima_segment.previews import Preview
-from sima_segment.rulebook import LONGEST_NAME, RuleBook, normal_name
-from sima_segment.rules import LONGEST_RULE, Problem, Rule, RuleError
+from sima_segment.rulebook import RuleBook
+from sima_segment.rules import LONGEST_RULE, LONGEST_SEGMENT_NAME, Problem, Rule, RuleError, normal_name
 from sima_segment.state import State
 from sima_segment.store import Segment
 from sima_segment.workspaces import Workspaces
 
 LONGEST_DESCRIPTION = 2_000
-_NAME = f"expected 1 to {LONGEST_NAME} letters, digits, `_` and `-`"
+_NAME = f"expected 1 to {LONGEST_SEGMENT_NAME} letters, digits, `_` and `-`"
 _RULE = f"expected a rule of at most {LONGEST_RULE} characters"
 _DESCRIPTION = f"expected at most {LONGEST_DESCRIPTION} characters"
 
@@ -132,6 +133,24 @@ class Segments:
         if found is None:
             raise NotFoundError("segment", name)
         return found
+
+    async def named(self, workspace: str, names: Sequence[str]) -> frozenset[str]:
+        """Return the names of segments in their normal form.
+
+        Raises:
+            NotFoundError: There is no segment of one of the names.
+            InvalidFieldsError: A name cannot be one.
+        """
+        found, normal = Violations(), [normal_name(name) or "" for name in names]
+        for place, name in enumerate(normal):
+            found.require(bool(name), f"segments[{place}]", _NAME)
+        found.check()
+        async with self._database.statement() as connection:
+            existing = await store.existing(connection, workspace, normal)
+        for name in normal:
+            if name not in existing:
+                raise NotFoundError("segment", name)
+        return existing
 
     async def page(self, workspace: str, after: str, limit: int) -> list[Segment]:
         """Return segments by name, behind a name."""

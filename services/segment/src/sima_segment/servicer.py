@@ -120,9 +120,9 @@ class SegmentServicer(SegmentServiceServicer):
     ) -> AsyncIterator[pb.WatchMembershipsResponse]:
         """See the contract."""
         workspace = current().workspace
+        wanted = await self._segments.named(workspace, request.segments)
         read = partial(self._read_page, workspace)
         pages = self._feed.pages(request.cursor, read, workspace=workspace, until_now=request.until_now)
-        wanted = frozenset(request.segments)
         async with aclosing(pages):
             async for page in pages:
                 yield _page(page, wanted)

@@ -130,6 +130,12 @@ async def segment(connection: Driver, workspace: str, name: str) -> Segment | No
     return Segment(*rows[0]) if rows else None
 
 
+async def existing(connection: Driver, workspace: str, names: list[str]) -> frozenset[str]:
+    """Return those names of which there is a segment."""
+    query = "SELECT name FROM segments WHERE workspace = %s AND name = ANY(%s)"
+    return frozenset(name for (name,) in await fetch(connection, query, (workspace, names)))
+
+
 async def segment_page(connection: Driver, workspace: str, after: str, limit: int) -> list[Segment]:
     """Return segments by name, behind a name."""
     query = f"SELECT {_SEGMENT} FROM segments WHERE workspace = %s AND name > %s ORDER BY name LIMIT %s"

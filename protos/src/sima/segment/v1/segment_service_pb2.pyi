@@ -667,7 +667,7 @@ class WatchMembershipsRequest(_message.Message):
     """Answer what there is and end the stream when it is all delivered, rather than wait for more."""
     @_builtins.property
     def segments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only changes of these segments. Empty: all."""
+        """Only changes of these segments, which must exist when the stream begins. Empty: all, of deleted ones too."""
 
     def __init__(
         self,

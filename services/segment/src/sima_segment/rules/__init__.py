@@ -4,6 +4,7 @@ from sima_segment.rules.catalogue import Catalogue
 from sima_segment.rules.check import parse
 from sima_segment.rules.compiler import CompiledRule, compile_rule
 from sima_segment.rules.lexical import LONGEST_RULE
+from sima_segment.rules.names import LONGEST_SEGMENT_NAME, normal_name
 from sima_segment.rules.problems import Position, Problem, RuleError
 from sima_segment.rules.references import References, references
 from sima_segment.rules.schema import ColumnType
@@ -13,6 +14,7 @@ from sima_segment.rules.tree import Rule
 
 __all__ = [
     "LONGEST_RULE",
+    "LONGEST_SEGMENT_NAME",
     "Catalogue",
     "ColumnType",
     "CompiledRule",
@@ -25,6 +27,7 @@ __all__ = [
     "compile_rule",
     "compile_together",
     "evaluation_order",
+    "normal_name",
     "parse",
     "references",
 ]

@@ -10,6 +10,7 @@ from sima_segment.rules import macros, words
 from sima_segment.rules.chains import called, links, path
 from sima_segment.rules.check_events import events_value
 from sima_segment.rules.context import NOUNS, STAND_IN, Context, number_in
+from sima_segment.rules.names import normal_name
 from sima_segment.rules.parser import parse_syntax
 from sima_segment.rules.problems import START, RuleError, problem
 from sima_segment.rules.schema import ColumnType
@@ -244,7 +245,7 @@ class _Checker(Context):
     def _segment(self, call: Call) -> Node:
         fits = self.outside_filter(call.at)
         name = self.name_argument(call, "vip")
-        return Member(name, call.arguments[0].at) if fits and name else STAND_IN
+        return Member(normal_name(name) or name, call.arguments[0].at) if fits and name else STAND_IN
 
     def _consent(self, call: Call) -> Node:
         return Consent(self.name_argument(call, "email_marketing")) if self.outside_filter(call.at) else STAND_IN
