@@ -85,6 +85,7 @@ async def test_people_who_turn_out_to_be_one_are_one_member(world: World) -> Non
     await becomes(world, "buyers", user("ann"), mail("ann"))
     await becomes(world, "twice", mail("ann"))
     await world.ingest(fact("login", user("ann"), mail("ann"), at=START))
+    await becomes(world, "buyers", user("ann"))  # unlike of "twice", the one who stays was never its only member
     await becomes(world, "twice", user("ann"))
     assert await world.who(*user("ann")) == await world.who(*mail("ann"))
     assert await world.replayed() == {name: await world.members(name) for name in ("buyers", "twice")}
