@@ -268,14 +268,14 @@ async def test_a_call_is_told_when_the_loop_cannot_start(start_segment: StartSeg
 async def test_a_call_is_told_when_the_start_takes_long(
     start_segment: StartSegment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody waits longer for a projection that is being built than for facts."""
+    """Nobody waits for ever for a projection that is being built."""
 
     async def endless(*_: Any) -> AsyncIterator[Batch]:
         await asyncio.Event().wait()
         yield [], []
 
     monkeypatch.setattr(Reading, "behind", endless)
-    async with start_segment(catch_up_seconds=0.2) as world:
+    async with start_segment(start_seconds=0.2) as world:
         with pytest.raises(DependencyUnavailableError):
             await world.preview("true")
 

@@ -76,7 +76,7 @@ class Live:
         request = _Request(work)
         self._requests.append(request)
         self._reading.news.set()
-        asyncio.get_running_loop().call_later(self._settings.catch_up_seconds, self._lose_patience, request)
+        asyncio.get_running_loop().call_later(self._settings.start_seconds, self._lose_patience, request)
         try:
             answer: T = await request.answer
             return answer

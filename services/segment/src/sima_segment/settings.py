@@ -54,11 +54,15 @@ class LiveSettings(BaseSettings):
     step_seconds: float = Field(
         0.1, ge=0, description="Least time from one step to the next; what arrives between is worked off together."
     )
+    start_seconds: float = Field(
+        600.0,
+        gt=0,
+        description="A call waits at most so long while the projection of its workspace is opened or built.",
+    )
     catch_up_seconds: float = Field(
         5.0,
         gt=0,
-        description="How long a call waits for the facts accepted before it; it then goes on with what came, or is "
-        "refused if the projection is not built yet.",
+        description="How long a call waits for the facts accepted before it; it then goes on with what came.",
     )
 
 

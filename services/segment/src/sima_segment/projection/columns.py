@@ -15,6 +15,9 @@ from sima_segment.rules.schema import (
     trait_column,
 )
 
+#: So many names beyond a limit are told apart; whoever sends ever new ones must not fill the memory.
+MOST_TOLD_APART = 10_000
+
 #: Properties of one event name, with the types that have a column.
 Columns = dict[str, frozenset[ColumnType]]
 
@@ -58,7 +61,7 @@ class Tables:
         if event in self.events:
             return True
         if len(self.events) >= self._limits.names:
-            self.beyond["events"].add((event,))
+            self._leave_out("events", event)
             return False
         self._connection.execute(
             f'CREATE TABLE "{event_table(event)}" ({FACT_COLUMNS}, occurred_at TIMESTAMP, rest VARCHAR)'
@@ -75,7 +78,7 @@ class Tables:
             if kind in columns.get(name, ()):
                 continue
             if name not in columns and len(columns) >= self._limits.properties:
-                self.beyond["properties"].add((event, name))
+                self._leave_out("properties", event, name)
                 continue
             self._add_column(event_table(event), property_column(name, kind), kind)
             self._connection.execute("INSERT INTO event_columns VALUES (?, ?, ?)", [event, name, kind])
@@ -87,11 +90,15 @@ class Tables:
             if kind in self.traits.get(name, ()):
                 continue
             if name not in self.traits and len(self.traits) >= self._limits.traits:
-                self.beyond["traits"].add((name,))
+                self._leave_out("traits", name)
                 continue
             self._add_column(TRAITS, trait_column(name, kind), kind)
             self._connection.execute("INSERT INTO trait_columns VALUES (?, ?)", [name, kind])
             _add(self.traits, name, {kind})
+
+    def _leave_out(self, kind: str, *name: str) -> None:
+        if len(self.beyond[kind]) < MOST_TOLD_APART:
+            self.beyond[kind].add(name)
 
     def _add_column(self, table: str, column: str, kind: ColumnType) -> None:
         self._connection.execute(f'ALTER TABLE "{table}" ADD COLUMN "{column}" {DUCKDB_TYPES[kind]}')
