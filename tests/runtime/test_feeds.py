@@ -203,9 +203,10 @@ async def test_slow_reader_is_not_read_ahead_for(numbers: Numbers, workspace: st
         return rows
 
     async with aclosing(numbers.feed.pages("", counting, workspace=workspace)) as pages:
-        await anext(pages)
+        while not (await anext(pages)).items:
+            pass  # a transaction elsewhere on the server holds the horizon back for a moment
         await asyncio.sleep(0.2)
-        assert fetched == [[1]]
+        assert [items for items in fetched if items] == [[1]]
 
 
 async def test_heartbeats_tell_an_idle_reader_that_it_has_caught_up(numbers: Numbers, workspace: str) -> None:
