@@ -3,7 +3,10 @@
 import stat
 from pathlib import Path
 
+import pytest
 from sima_cli.folder import Folder
+from sima_cli.main import app
+from typer.testing import CliRunner
 
 
 def mode(path: Path) -> int:
@@ -25,3 +28,14 @@ def test_what_lies_in_an_open_folder_is_closed(tmp_path: Path) -> None:
     folder.logs.mkdir(mode=0o755)
     folder.prepare()
     assert [mode(folder.root), mode(folder.logs), mode(folder.workspace_key)] == [0o755, 0o700, 0o600]
+
+
+@pytest.mark.parametrize("arguments", [("up",), ("demo", "--people", "20"), ("segment", "list")])
+def test_a_data_directory_that_cannot_be_is_said_in_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """What is no folder, and cannot become one, is named with the reason: exit code 1, no traceback."""
+    file = tmp_path / "file"
+    file.touch()
+    result = CliRunner().invoke(app, ["--data-dir", str(file), *arguments], env={"COLUMNS": "1000"})
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"✗ Sima cannot use {file}")
+    assert len(result.stderr.splitlines()) == 1

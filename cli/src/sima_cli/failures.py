@@ -36,12 +36,12 @@ def runs(command: Callable[P, Awaitable[None]]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             asyncio.run(_awaited(command(*args, **kwargs)))
-        except (CommandError, SimaError, TimeoutError) as error:
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader of our output has seen enough
+        except (CommandError, SimaError, OSError) as error:
             failure = explained(error)
             Console(stderr=True).print(f"[bold red]✗[/] {escape(str(failure))}", highlight=False)
             raise typer.Exit(failure.exit_code) from None
-        except BrokenPipeError:
-            sys.stderr.close()  # the reader of our output has seen enough
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 
@@ -52,14 +52,20 @@ async def _awaited(command: Awaitable[None]) -> None:
     await command
 
 
-def explained(error: CommandError | SimaError | TimeoutError) -> CommandError:
-    """Return what to tell a person about an error of a service, with the exit code that goes with it."""
+def explained(error: CommandError | SimaError | OSError) -> CommandError:
+    """Return what to tell a person about an error, of a service or of this machine, with its exit code."""
     if isinstance(error, CommandError):
         return error
     explain = next((_EXPLANATIONS[kind] for kind in type(error).__mro__ if kind in _EXPLANATIONS), None)
-    if isinstance(error, TimeoutError):
-        return UnreachableError(f"It took too long{f': {error}' if str(error) else ''}.")
     return explain(error) if explain else CommandError(f"{str(error)[:1].upper()}{str(error)[1:]}.")
+
+
+def _system(error: OSError) -> CommandError:
+    return CommandError(f"Sima cannot use {error.filename}: {error.strerror}." if error.filename else f"{error}.")
+
+
+def _too_long(error: TimeoutError) -> CommandError:
+    return UnreachableError(f"It took too long{f': {error}' if str(error) else ''}.")
 
 
 def _invalid_fields(error: InvalidFieldsError) -> CommandError:
@@ -97,6 +103,8 @@ def _remote(error: RemoteError) -> CommandError:
 
 
 _EXPLANATIONS: dict[type[BaseException], Callable[[Any], CommandError]] = {
+    OSError: _system,
+    TimeoutError: _too_long,
     InvalidFieldsError: _invalid_fields,
     NotFoundError: _not_found,
     AlreadyExistsError: _already_exists,
