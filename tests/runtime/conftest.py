@@ -189,5 +189,5 @@ def log_lines(capsys: pytest.CaptureFixture[str]) -> Iterator[LogLines]:
     handlers, level = root.handlers[:], root.level
     configure_logs("info", "test")
     yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    structlog.reset_defaults()
+    configure_logs("warning", "tests")
     root.handlers[:], root.level = handlers, level
