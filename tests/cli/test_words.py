@@ -119,7 +119,9 @@ def test_mistakes_in_a_rule_are_marked_where_they_are() -> None:
     [
         (InvalidFieldsError([Violation("a", "wrong"), Violation("b", "bad")]), 3, ["a: wrong", "b: bad"]),
         (NotFoundError("segment", "vip"), 3, ["no segment 'vip'"]),
-        (AlreadyExistsError("segment", "vip"), 3, ["'vip' already"]),
+        (NotFoundError("profile", "loyalty_card"), 3, ["Nobody is known by this loyalty card."]),
+        (NotFoundError("profile", "0f" * 16), 3, [f"no profile '{'0f' * 16}'"]),
+        (AlreadyExistsError("segment", "vip"), 3, ["'vip' already", "sima segment update vip"]),
         (InUseError("segment", "vip", "loyal"), 3, ["still used by loyal"]),
         (DependencyUnavailableError("profile"), 4, ["profile does not answer", "again"]),
         (RemoteError("profile", "UNAUTHENTICATED"), 3, ["--token-file"]),

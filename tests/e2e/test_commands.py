@@ -108,6 +108,7 @@ def test_who_is_not_known_is_an_error_without_personal_data(stack: Stack, contac
     """Exit code 3, and the address that was asked for is not repeated."""
     result = stack.sima("cli", "profile", "get", "email:nobody@example.com")
     assert result.exit_code == 3
+    assert "Nobody is known by this email." in result.stderr
     assert "nobody@example.com" not in result.stderr
 
 

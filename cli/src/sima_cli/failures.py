@@ -21,6 +21,7 @@ from sima_runtime.errors import (
 )
 
 from sima_cli.errors import CommandError, RefusedError, UnreachableError
+from sima_cli.keys import is_profile_id
 
 P = ParamSpec("P")
 
@@ -74,11 +75,14 @@ def _invalid_fields(error: InvalidFieldsError) -> CommandError:
 
 
 def _not_found(error: NotFoundError) -> CommandError:
+    if error.resource == "profile" and not is_profile_id(error.name):  # it is the kind of identifier that was asked for
+        return RefusedError(f"Nobody is known by this {error.name.replace('_', ' ')}.")
     return RefusedError(f"There is no {error.resource} {error.name!r}.")
 
 
 def _already_exists(error: AlreadyExistsError) -> CommandError:
-    return RefusedError(f"There is a {error.resource} {error.name!r} already, and it is another one.")
+    change = f" `sima segment update {error.name}` changes it." if error.resource == "segment" else ""
+    return RefusedError(f"There is a {error.resource} {error.name!r} already, and it is another one.{change}")
 
 
 def _in_use(error: InUseError) -> CommandError:

@@ -32,12 +32,19 @@ def memberships_request(text: str, region: str | None) -> GetMembershipsRequest:
     return GetMembershipsRequest(profile_id=key.profile_id)
 
 
+def is_profile_id(text: str) -> bool:
+    """Return whether a text is written like the id of a profile."""
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _identifier(text: str) -> Identifier | None:
     kind, colon, value = text.partition(":")
     if colon and kind and value:
         return Identifier(kind=kind, value=value)
-    try:
-        UUID(text)
-    except ValueError:
-        raise CommandError(f"{text!r} names nobody; expected {KEY_HELP}") from None
+    if not is_profile_id(text):
+        raise CommandError(f"{text!r} names nobody; expected {KEY_HELP}")
     return None
