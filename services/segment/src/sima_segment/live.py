@@ -21,6 +21,7 @@ from sima_segment.reading import Reading
 from sima_segment.rulebook import RuleBook
 from sima_segment.settings import SegmentSettings
 from sima_segment.state import State, opened
+from sima_segment.store import OutpacedError
 
 T = TypeVar("T")
 
@@ -86,22 +87,31 @@ class Live:
 
     async def run(self) -> None:
         """Follow the workspace until cancelled."""
-        while True:
-            try:
-                await self._follow()
-            except CursorExpiredError:
-                _log.warning("projection_outdated", workspace=self.workspace)
+        try:
+            while True:
+                await self._begin()
+        finally:
+            while self._requests:
+                self._requests.pop().refuse()
+
+    async def _begin(self) -> None:
+        """Follow until something happens after which one can begin again at once."""
+        try:
+            await self._follow()
+        except CursorExpiredError:
+            _log.warning("projection_outdated", workspace=self.workspace)
+            discard(self._path)
+        except OutpacedError:
+            _log.warning("another_process_was_faster", workspace=self.workspace)
+            await asyncio.sleep(self._settings.step_seconds)
+        except ProjectionError:
+            self._failures += 1
+            if self._failures >= _MOST_FAILURES:
+                _log.exception("projection_discarded", workspace=self.workspace)
                 discard(self._path)
-            except ProjectionError:
-                self._failures += 1
-                if self._failures >= _MOST_FAILURES:
-                    _log.exception("projection_discarded", workspace=self.workspace)
-                    discard(self._path)
-                raise
-            finally:
-                self._ready = False
-                while self._requests:
-                    self._requests.pop().refuse()
+            raise
+        finally:
+            self._ready = False
 
     def _lose_patience(self, request: "_Request") -> None:
         """Refuse what was asked for while the loop is still starting, which may take long."""
@@ -139,6 +149,9 @@ class Live:
                 await request.do(state)
             if not requests:
                 await pause
+        except OutpacedError:  # the requests are put to the state that is read anew
+            self._requests, requests = [*requests, *self._requests], []
+            raise
         finally:
             pause.cancel()
             for request in requests:
