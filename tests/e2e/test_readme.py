@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from sima_cli.main import app
+from sima_cli.sample import crm
+from sima_plugin_crm.contacts import ContactsConnector
+from sima_sdk.connectors import Source
 from typer.testing import CliRunner
 
 from tests.e2e.conftest import Stack
@@ -32,6 +35,18 @@ def test_the_python_of_the_readme_runs_as_it_stands(stack: Stack) -> None:
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines() == ["['ada@example.com', '+4915127046318'] Berlin", "berliners 1"]
+
+
+def test_the_contacts_of_the_readme_are_a_file_that_works(tmp_path: Path) -> None:
+    """The source `crm` that `sima up` sets up takes them as they stand, every column included."""
+    (contacts,) = blocks("csv")
+    file = tmp_path / "contacts.csv"
+    file.write_text(contacts)
+    (page,) = ContactsConnector().pull(Source("crm", options=crm.OPTIONS), file)
+    ((ada,), refusals) = page.facts, page.refusals
+    assert {one.kind for one in ada.identifiers} == {"email", "phone"}
+    assert {trait.name for trait in ada.traits} == {"first_name", "last_name", "city"}
+    assert refusals == ()
 
 
 def test_every_command_of_the_readme_exists() -> None:

@@ -57,7 +57,7 @@ def read_csv(file: Path, source: Source, columns: Collection[str] = ()) -> Itera
         columns: Those that must be there.
 
     Raises:
-        PayloadError: The file has no header line, names a column twice, or lacks one of `columns`.
+        PayloadError: The file has no header line, names a column twice, or lacks some of `columns`.
         FixConfigurationError: The source's `delimiter` or `encoding` does not exist.
     """
     encoding = source.options.get("encoding", "utf-8-sig")
@@ -218,9 +218,8 @@ def _header(rows: Iterator[list[str]], lines: _Lines, columns: Collection[str]) 
     for name, count in Counter(filter(None, header)).items():
         if count > 1:
             raise PayloadError(f"file: expected every column once; number {header.index(name) + 1} is there again")
-    for name in columns:
-        if name not in header:
-            raise PayloadError(f"file: expected a column {name}")
+    if missing := [name for name in columns if name not in header]:
+        raise PayloadError(f"file: expected {'a column' if len(missing) == 1 else 'columns'} {', '.join(missing)}")
     return header
 
 

@@ -121,6 +121,30 @@ def test_a_column_that_an_option_names_must_be_there(read: Read) -> None:
         read("id,City\n7,Berlin\n", **{"trait.city": "Ort"})
 
 
+def test_all_missing_columns_are_named_at_once(read: Read) -> None:
+    """Whoever mends the file mends it once."""
+    with pytest.raises(PayloadError, match=r"file: expected columns Ort, Karte$"):
+        read("id,City\n7,Berlin\n", **{"trait.city": "Ort", "identifier.loyalty_card": "Karte"})
+
+
+def test_a_column_that_is_called_optional_may_be_missing(read: Read) -> None:
+    """It gives no value where it is not there, and counts where it is."""
+    options = {"identifier.loyalty_card": "Card", "trait.city": "Town", "optional": "Card, Town"}
+    (fact,) = read("id,Town\n7,Berlin\n", **options).facts
+    assert fact.identifiers == (Identifier("user_id", "hubspot:7"),)
+    assert fact.traits == (Trait("city", "Berlin", Method.DECLARED),)
+
+
+def test_a_file_in_which_nothing_says_who_is_refused_as_a_whole(read: Read) -> None:
+    """Every column that could say it is named at once."""
+    expected = "file: expected at least one of the columns id, Record ID, Mail, property_phone, .*, Card$"
+    with pytest.raises(PayloadError, match=expected):
+        read(
+            "Name,Town\nAda,Berlin\n",
+            **{"identifier.email": "Mail", "identifier.loyalty_card": "Card"} | {"optional": "Mail,Card"},
+        )
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [

@@ -34,6 +34,7 @@ OPTIONS = {
     "identifier.social_handle": "Instagram",
     "identifier.user_id": "Facebook",
     "consent.email_marketing": "Newsletter",
+    "optional": "Loyalty Card, Instagram, Facebook, Newsletter",  # a newcomer's own file has none of them
 }
 
 

@@ -9,12 +9,13 @@ Without options it reads HubSpot's contacts. Options of a source name other colu
 - `identifier.<kind>`, for example `identifier.loyalty_card`.
 - `trait.<name>`, for example `trait.annual_revenue` = `Umsatz:number`; types are text, number, boolean and time.
 - `consent.<purpose>`, for example `consent.email_marketing`; true grants and false denies.
+- `optional`: columns, of those that options name, that a file may lack; without the others it is refused.
 - `method`: `declared` (the default), `observed` or `acquired`.
 
 See also the options of `sima_sdk.files`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -38,8 +39,17 @@ class ContactsConnector(PullConnector):
     def pull(self, source: Source, file: Path, checkpoint: str = "") -> Iterator[Page]:
         """Yield a fact for each contact."""
         layout = Layout.of(source)
-        records = read_csv(file, source, layout.required)
+        records = _identified(layout, read_csv(file, source, layout.required))
         return in_pages(one_by_one(records), partial(_fact, layout), checkpoint)
+
+
+def _identified(layout: Layout, records: Iterable[Record]) -> Iterator[Record]:
+    """Yield the records of a file in which at least one column says who they are about."""
+    columns = layout.identifying
+    for record in records:
+        if not record.fault and record.values.keys().isdisjoint(columns):
+            raise PayloadError(f"file: expected at least one of the columns {', '.join(columns)}")
+        yield record
 
 
 def _fact(layout: Layout, records: Sequence[Record]) -> Fact:

@@ -37,7 +37,7 @@ class Layout:
 
     Attributes:
         columns: By meaning (`id`, `identifier.email`, `trait.city`, ...).
-        required: Columns that every file must have: those that options name.
+        required: Columns that every file must have: those that options name and do not call optional.
         namespace: Put before contact ids, so that the ids of two systems never meet.
         zone: Of times that name none.
         decimal_mark: Of numbers.
@@ -61,13 +61,24 @@ class Layout:
         options = source.options
         chosen = {name: text for name, text in options.items() if name in MEANINGS or name.split(".")[0] in FAMILIES}
         columns = {name: tuple(_columns(source, name, text)) for name, text in (HUBSPOT | chosen).items()}
+        optional = {name.strip() for name in options.get("optional", "").split(",")}
         return cls(
             columns=columns,
-            required=tuple(column.name for name in chosen for column in columns[name]),
+            required=tuple(column.name for name in chosen for column in columns[name] if column.name not in optional),
             namespace=options.get("namespace", "hubspot"),
             zone=zone_of(source),
             decimal_mark=decimal_mark_of(source),
             method=_method(source),
+        )
+
+    @property
+    def identifying(self) -> tuple[str, ...]:
+        """The columns that say who a record is about."""
+        return tuple(
+            column.name
+            for meaning, columns in self.columns.items()
+            if meaning == "id" or meaning.startswith("identifier.")
+            for column in columns
         )
 
     def values(self, record: Record, meaning: str) -> Iterator[TraitValue]:
