@@ -35,7 +35,7 @@ def test_a_data_directory_that_cannot_be_is_said_in_one_line(tmp_path: Path, arg
     """What is no folder, and cannot become one, is named with the reason: exit code 1, no traceback."""
     file = tmp_path / "file"
     file.touch()
-    result = CliRunner().invoke(app, ["--data-dir", str(file), *arguments], env={"COLUMNS": "1000"})
+    result = CliRunner().invoke(app, ["--data-dir", str(file), *arguments])
     assert result.exit_code == 1
     assert result.stderr.startswith(f"✗ Sima cannot use {file}")
     assert len(result.stderr.splitlines()) == 1

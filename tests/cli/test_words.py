@@ -14,7 +14,7 @@ from sima_cli import shapes
 from sima_cli.errors import CommandError
 from sima_cli.failures import explained
 from sima_cli.keys import profile_key
-from sima_cli.output import age, profile_card, rule_problems
+from sima_cli.output import age, console, profile_card, rule_problems, table
 from sima_runtime.errors import (
     AlreadyExistsError,
     DependencyUnavailableError,
@@ -31,9 +31,9 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 def printed(part: RenderableType) -> str:
     """What a terminal of 100 columns shows."""
-    console = Console(width=100, color_system=None)
-    with console.capture() as capture:
-        console.print(part)
+    terminal = Console(width=100, color_system=None)
+    with terminal.capture() as capture:
+        terminal.print(part)
     return capture.get()
 
 
@@ -112,6 +112,16 @@ def test_mistakes_in_a_rule_are_marked_where_they_are() -> None:
     ]
     wide = rule_problems('x == "東京" + y', [RuleProblem(message="here", line=1, column=13)]).splitlines()
     assert wide[1].index("^") == len('  x == "東京" + ') + 2
+
+
+def test_lines_stay_whole_where_nobody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is piped on is not wrapped: neither paths nor cells of tables are broken."""
+    path = "/".join(["folder with spaces"] * 20)
+    console().print(table("", ("file", "#accepted"), [(path, "1")]))
+    console(stderr=True).print(path)
+    printed = capsys.readouterr()
+    assert path in printed.out
+    assert printed.err == f"{path}\n"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from sima_runtime.errors import (
     AlreadyExistsError,
@@ -22,6 +21,7 @@ from sima_runtime.errors import (
 
 from sima_cli.errors import CommandError, RefusedError, UnreachableError
 from sima_cli.keys import is_profile_id
+from sima_cli.output import err
 
 P = ParamSpec("P")
 
@@ -41,7 +41,7 @@ def runs(command: Callable[P, Awaitable[None]]) -> Callable[P, None]:
             sys.stderr.close()  # the reader of our output has seen enough
         except (CommandError, SimaError, OSError) as error:
             failure = explained(error)
-            Console(stderr=True).print(f"[bold red]✗[/] {escape(str(failure))}", highlight=False)
+            err.print(f"[bold red]✗[/] {escape(str(failure))}")
             raise typer.Exit(failure.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None

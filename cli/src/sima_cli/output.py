@@ -18,13 +18,23 @@ from sima.segment.v1.segment_service_pb2 import RuleProblem
 
 from sima_cli import shapes
 
-#: For what was asked for.
-out = Console(highlight=False)
-#: For progress and explanations, so that what was asked for can be piped on.
-err = Console(stderr=True, highlight=False)
-
 _LOST_SHOWN = 4
+_UNWRAPPED = 10_000
 _AGES = ((365, "year"), (30, "month"), (7, "week"), (1, "day"))
+
+
+def console(stderr: bool = False) -> Console:
+    """Return a console that wraps for a terminal alone: elsewhere paths and lines of logs stay whole."""
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal:
+        made.width = _UNWRAPPED
+    return made
+
+
+#: For what was asked for.
+out = console()
+#: For progress and explanations, so that what was asked for can be piped on.
+err = console(stderr=True)
 
 
 def step(text: str) -> None:

@@ -12,15 +12,17 @@ from sima_cli.output import profile_card, table
 from sima_cli.report.feeds import RELATIONS
 from sima_cli.report.findings import Findings
 
+_WIDEST_RULE = 120
 _HEADINGS = {"events": "#events", "observations": "#traits", "consents": "#consents"}
 
 
 def show(findings: Findings, console: Console) -> None:
     """Print the report."""
+    width = min(console.width, _WIDEST_RULE)
     for title, part in _parts(findings):
-        console.print(Rule(title, align="left", style="cyan"))
-        console.print(Padding(part, (0, 2)))
-    console.print(Rule(style="cyan"))
+        console.print(Rule(title, align="left", style="cyan"), width=width)
+        console.print(Padding(part, (0, 2), expand=False))
+    console.print(Rule(style="cyan"), width=width)
 
 
 def _parts(findings: Findings) -> Iterator[tuple[str, RenderableType]]:
