@@ -108,7 +108,7 @@ def test_mistakes_in_a_rule_are_marked_where_they_are() -> None:
     assert rule_problems(rule, problems).splitlines() == [
         "    trait.age > 3",
         "    ^ unknown name",
-        "  Did you mean traits.age?",
+        "  Perhaps: traits.age",
     ]
     wide = rule_problems('x == "東京" + y', [RuleProblem(message="here", line=1, column=13)]).splitlines()
     assert wide[1].index("^") == len('  x == "東京" + ') + 2

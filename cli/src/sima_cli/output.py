@@ -164,7 +164,7 @@ def rule_problems(rule: str, problems: Iterable[RuleProblem]) -> str:
         line = lines[min(max(problem.line, 1), len(lines)) - 1]
         parts.append(f"  {line}\n  {' ' * _width(line[: max(problem.column, 1) - 1])}^ {problem.message}")
         if problem.suggestion:
-            parts.append(f"  Did you mean {problem.suggestion}?")
+            parts.append(f"  Perhaps: {problem.suggestion}")
     return "\n".join(parts)
 
 
