@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from sima_runtime.errors import OverloadedError
 
 from sima_cli.errors import CommandError, RefusedError, UnreachableError
 
 #: What can become of a fact, as the collector counts it.
 OUTCOMES = ("accepted", "duplicates", "conflicts", "buffered", "refused")
 _PIECE_BYTES = 1 << 18
+_NO_PLACE = str(OverloadedError("imports"))  # what the collector says while it stops, or runs as many as it can
 
 #: Called with the counts up to now, after each page.
 Progress = Callable[[Mapping[str, int]], None]
@@ -74,7 +76,8 @@ def _problem(answer: httpx.Response) -> str:
 
 
 def _reason(body: Mapping[str, Any]) -> str:
-    return str(body.get("detail") or body.get("title") or "the collector stopped")
+    detail = str(body.get("detail") or body.get("title") or "the collector stopped")
+    return "Sima takes no more imports at the moment" if detail == _NO_PLACE else detail
 
 
 def _counts(line: Mapping[str, Any]) -> dict[str, int]:
