@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from sima_cli.errors import CommandError
-from sima_cli.imports import import_file
+from sima_cli.imports import import_file, refusal_reasons
 
 
 @pytest.fixture
@@ -45,3 +46,30 @@ def test_an_import_for_which_there_is_no_place_is_said_in_words(
     """Whoever sends a file to a Sima that stops, or is busy, learns that it takes no more."""
     with pytest.raises(CommandError, match="Sima takes no more imports at the moment"):
         imported(file, status, *lines)
+
+
+def reasons(answer: httpx.Response) -> list[str]:
+    """What is told of refusals since noon, of a collector that answers so."""
+
+    async def ask() -> list[str]:
+        transport = httpx.MockTransport(lambda _: answer)
+        async with httpx.AsyncClient(transport=transport, base_url="http://collector") as client:
+            return await refusal_reasons(client, "crm", "token", datetime(2026, 11, 22, 12, tzinfo=UTC))
+
+    return asyncio.run(ask())
+
+
+def test_reasons_are_those_of_this_import_in_its_order() -> None:
+    """The collector names the newest first, and what was refused long ago too."""
+    listed = [
+        {"reason": "record 2: b", "last_at": "2026-11-22T12:00:02+00:00"},
+        {"reason": "record 1: a", "last_at": "2026-11-22T12:00:01+00:00"},
+        {"reason": "record 9: z", "last_at": "2026-11-21T12:00:00+00:00"},
+    ]
+    assert reasons(httpx.Response(200, json={"refusals": listed})) == ["record 1: a", "record 2: b"]
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(404), httpx.Response(401), httpx.Response(200, text="<html>")])
+def test_a_collector_that_does_not_tell_of_refusals_breaks_no_import(answer: httpx.Response) -> None:
+    """Elsewhere only administrators may read them."""
+    assert reasons(answer) == []

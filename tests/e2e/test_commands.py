@@ -125,6 +125,29 @@ def test_importing_again_changes_nothing(stack: Stack, contacts: Path) -> None:
     assert (counts["accepted"], counts["duplicates"]) == (0, 3)
 
 
+def test_a_file_of_which_nothing_is_taken_is_an_error_with_reasons(stack: Stack, tmp_path: Path) -> None:
+    """Exit code 3; the first three are named by record and reason, never by value, with the place that has the rest."""
+    file = tmp_path / "nobody.csv"
+    file.write_text("Email,City\n" + "".join(f",Atlantis{number}\n" for number in range(5)))
+    for _ in range(2):  # what was refused before is refused with its reason again
+        result = stack.sima("cli", "import", "cli", str(file))
+        assert result.exit_code == 3
+        assert re.search(r"nobody\.csv\s+0\s+0\s+0\s+0\s+5", result.stdout)
+        assert re.findall(r"nobody\.csv, record (\d): id: expected", result.stderr) == ["1", "2", "3"]
+        assert f"{stack.collector}/refusals?source=cli" in result.stderr
+        assert "Atlantis" not in result.stderr
+
+
+def test_of_a_file_that_is_taken_in_part_the_rest_is_told(stack: Stack, contacts: Path, tmp_path: Path) -> None:
+    """Exit code 0, and the reason of this file alone."""
+    file = tmp_path / "partly.csv"
+    file.write_text("Email,City\n,Nowhere\npartly@example.com,Berlin\n")
+    result = stack.sima("cli", "import", "cli", str(file), "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)[0]["refused"] == 1
+    assert result.stderr.count("record") == 1
+
+
 def test_an_unknown_source_is_explained(stack: Stack, contacts: Path) -> None:
     """The sources that take files are named."""
     result = stack.sima("cli", "import", "elsewhere", str(contacts))

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from sima_cli.errors import CommandError, RefusedError, UnreachableError
 #: What can become of a fact, as the collector counts it.
 OUTCOMES = ("accepted", "duplicates", "conflicts", "buffered", "refused")
 _PIECE_BYTES = 1 << 18
+_REFUSALS = 1_000
 _NO_PLACE = str(OverloadedError("imports"))  # what the collector says while it stops, or runs as many as it can
 
 #: Called with the counts up to now, after each page.
@@ -41,7 +44,7 @@ async def import_file(
             "POST",
             f"/import/{source}",
             params={"filename": file.name},
-            headers={"Authorization": f"Bearer {token}"},
+            headers=_bearer(token),
             content=_pieces(file),
         ) as answer:
             await _check(answer, source)
@@ -55,6 +58,20 @@ async def import_file(
     if last.get("type") != "done":
         raise CommandError(f"{file} was imported in part only: {_reason(last)}. Send it again to go on.")
     return _counts(last)
+
+
+async def refusal_reasons(client: httpx.AsyncClient, source: str, token: str, since: datetime) -> list[str]:
+    """Return why something of a source was refused since then, in order; nothing if the collector does not tell us."""
+    params: dict[str, str | int] = {"source": source, "page_size": _REFUSALS}
+    with suppress(httpx.TransportError, ValueError, LookupError):  # something else may stand at that address
+        answer = await client.get("/refusals", params=params, headers=_bearer(token))
+        found = answer.json()["refusals"] if answer.is_success else []
+        return [one["reason"] for one in reversed(found) if datetime.fromisoformat(one["last_at"]) >= since]
+    return []
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 async def _check(answer: httpx.Response, source: str) -> None:

@@ -1,18 +1,23 @@
 """`sima import`: files in, through the connector of a source."""
 
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import typer
+from rich.markup import escape
 
 from sima_cli.commands.options import Json, connection_of
+from sima_cli.errors import RefusedError
 from sima_cli.failures import runs
-from sima_cli.imports import OUTCOMES, import_file
-from sima_cli.output import counting, out, print_json, table
+from sima_cli.imports import OUTCOMES, import_file, refusal_reasons
+from sima_cli.output import counting, err, out, print_json, table
 
 EXAMPLE = "Example: [cyan]sima import crm contacts.csv[/]"
 
+_REASONS = 3
 _SECONDS = 600.0  # between two signs of life
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="What to import.")]
@@ -28,16 +33,38 @@ async def import_files(
     """Import files. The same file again changes nothing; one that was interrupted goes on where it was."""
     connection = connection_of(context)
     token = connection.import_token(source)
-    results = []
+    results: list[dict[str, Any]] = []
+    reasons: list[str] = []
     async with httpx.AsyncClient(
         base_url=connection.address("collector"), verify=connection.tls_context(), timeout=_SECONDS
     ) as client:
         for file in files:
+            begun = datetime.now(UTC)
             with counting(file.name) as show:
                 counts = await import_file(client, source, file, token, show)
             results.append({"file": file.name, **counts})
+            if counts["refused"]:
+                reasons += [f"{file.name}, {why}" for why in await refusal_reasons(client, source, token, begun)]
+    _print(results, as_json)
+    _tell_of_refused(results, reasons, f"{client.base_url}/refusals?source={source}")
+
+
+def _print(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     if as_json:
         print_json(results)
         return
     rows = [(str(result["file"]), *(f"{result[outcome]:,}" for outcome in OUTCOMES)) for result in results]
     out.print(table("", ("file", *(f"#{outcome}" for outcome in OUTCOMES)), rows))
+
+
+def _tell_of_refused(results: Sequence[Mapping[str, Any]], reasons: Sequence[str], kept: str) -> None:
+    """Say what was refused and why; raise RefusedError if of some file nothing else became."""
+    refused = [result for result in results if result["refused"]]
+    if not refused:
+        return
+    lines = [f"  {reason}" for reason in reasons[:_REASONS]]
+    more = f'All of it is kept with its reason at {kept}; see "Refused payloads" in docs/operating.md.'
+    text = "\n".join([f"{sum(result['refused'] for result in refused):,} refused:", *lines, more])
+    if any(result["refused"] == sum(result[outcome] for outcome in OUTCOMES) for result in refused):
+        raise RefusedError(text)
+    err.print(f"[bold yellow]![/] {escape(text)}")
