@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import structlog
 from sima.identity.v1.identity_service_pb2 import (
     DESCRIPTOR,
     ListProfileChangesRequest,
