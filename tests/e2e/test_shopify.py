@@ -76,7 +76,7 @@ def test_a_wrong_signature_is_turned_away(stack: Stack, headers: dict[str, str])
     assert answer.status_code == 401
     missing = stack.sima("shopify", "profile", "get", "email:mallory@example.com")
     assert missing.exit_code == 3
-    assert "no profile" in missing.stderr
+    assert "Nobody is known" in missing.stderr
 
 
 def variants(order: Payload) -> Iterator[Webhook]:
