@@ -40,8 +40,7 @@ up: $(VENV)/.installed     ## start PostgreSQL, identity, profile, segment and c
 
 test: $(VENV)/.installed-dev ## run the whole test suite
 	@scripts/kubectl version --client >/dev/null && $(BIN)/python scripts/dev-secrets >/dev/null
-	@# gRPC's own preparations for a fork crash the child now and then; here every child begins another program anyway.
-	@GRPC_ENABLE_FORK_SUPPORT=false $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.installed-dev ## ruff, mypy, buf lint, generated code up to date
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
