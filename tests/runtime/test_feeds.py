@@ -110,8 +110,10 @@ async def test_pages_are_bounded_and_resumable(numbers: Numbers, workspace: str)
         await numbers.write(connection, workspace, *range(8))
     pages = numbers.feed.pages("", numbers.read(workspace), workspace=workspace, until_now=True)
     seen = [page async for page in pages]
-    assert [page.items for page in seen] == [[0, 1, 2], [3, 4, 5], [6, 7], []]
-    assert [page.caught_up for page in seen] == [False, False, False, True]
+    # A transaction elsewhere on the server may hold the horizon back for a moment; then an empty page comes first.
+    assert [page.items for page in seen if not page.caught_up] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert seen[-1].caught_up
+    assert not any(page.items for page in seen if page.caught_up)
     for index, page in enumerate(seen):
         rest = [number for later in seen[index + 1 :] for number in later.items]
         assert (await numbers.until_now(workspace, page.cursor))[0] == rest
