@@ -124,6 +124,8 @@ async def test_an_exception_that_nobody_awaited_keeps_its_text(log_lines: LogLin
 def test_values_that_are_no_json_do_not_break_a_line(log_lines: LogLines) -> None:
     """A line is written whatever its fields are."""
     structlog.get_logger().info("odd", field={1, 2}, text="سلام\n")
-    [line] = log_lines()
+    structlog.get_logger().info("odder", large=1 << 80, half="\ud800")
+    line, odder = log_lines()
+    assert (odder["event"], odder["large"]) == ("odder", 1 << 80)
     assert line["text"] == "سلام\n"
     assert line["field"] == "{1, 2}"

@@ -4,6 +4,7 @@ Own code logs an event name and fields. What libraries log comes out as their me
 types and places in the code: their texts and arguments may repeat values.
 """
 
+import json
 import logging
 import sys
 import traceback
@@ -55,7 +56,10 @@ def describe_exception(_: object, __: str, event: EventDict) -> EventDict:
 
 
 def _render(_: object, __: str, event: EventDict) -> str:
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except orjson.JSONEncodeError:  # half a surrogate pair, or a number of more than 64 bits
+        return json.dumps(event, default=str)
 
 
 def _describe(error: BaseException) -> list[dict[str, Any]]:
