@@ -85,7 +85,7 @@ class Database:
         except PoolTimeoutError:
             raise OverloadedError("database connections") from None
         except (DBAPIError, psycopg.Error) as error:
-            if _cause(error).sqlstate in _BUSY:
+            if (cause := _cause(error)) is not None and cause.sqlstate in _BUSY:
                 raise OverloadedError("the database") from error
             if not _is_lost(error):
                 raise
@@ -182,10 +182,13 @@ def _session(settings: DatabaseSettings, schema: str) -> dict[str, Any]:
     }
 
 
-def _cause(error: DBAPIError | psycopg.Error) -> psycopg.Error:
-    return cast(psycopg.Error, error.orig) if isinstance(error, DBAPIError) else error
+def _cause(error: DBAPIError | psycopg.Error) -> psycopg.Error | None:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return cause if isinstance(cause, psycopg.Error) else None
 
 
 def _is_lost(error: DBAPIError | psycopg.Error) -> bool:
     cause = _cause(error)
+    if cause is None:
+        return False
     return cause.sqlstate in _LOST or (cause.sqlstate is None and isinstance(cause, psycopg.OperationalError))
