@@ -77,11 +77,13 @@ class Live:
         request = _Request(work)
         self._requests.append(request)
         self._reading.news.set()
-        asyncio.get_running_loop().call_later(self._settings.start_seconds, self._lose_patience, request)
+        loop = asyncio.get_running_loop()
+        patience = loop.call_later(self._settings.start_seconds, self._lose_patience, request)
         try:
             answer: T = await request.answer
             return answer
         finally:
+            patience.cancel()
             if request in self._requests:  # whoever asked waits no more
                 self._requests.remove(request)
 
