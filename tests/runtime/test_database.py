@@ -207,6 +207,22 @@ async def test_lost_connection_heals(database: Database, log_lines: LogLines) ->
     assert await count(database) == 0
 
 
+async def test_a_loss_leaves_no_connection_open(database: Database) -> None:
+    """What was in use while another connection was lost is closed and replaced, not left to the garbage collector."""
+
+    async def lose() -> None:
+        async with database.statement() as lost:
+            await fetch(lost, "SELECT pg_terminate_backend(pg_backend_pid())")
+
+    async with database.statement() as held:
+        with pytest.raises(DependencyUnavailableError):
+            await lose()
+    async with database.statement() as one, database.statement() as two:
+        assert held.closed
+        assert not one.closed
+        assert not two.closed
+
+
 async def test_unreachable_database_is_unavailable() -> None:
     """Without a database calls are retryable failures."""
     database = Database(DatabaseSettings(database_url="postgresql://127.0.0.1:1/none"), "public")

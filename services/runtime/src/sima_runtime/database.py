@@ -13,9 +13,10 @@ import structlog
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import AdaptedConnection, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from sima_runtime import keys
 from sima_runtime.errors import DependencyUnavailableError, OverloadedError
@@ -42,6 +43,8 @@ class Database:
         self.settings = settings
         self.schema = schema
         self.engine = _engine(settings, schema)
+        self._losses = 0
+        event.listen(self.engine.sync_engine, "checkout", self._refuse_outlived)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Driver]:
@@ -90,9 +93,13 @@ class Database:
             if not _is_lost(error):
                 raise
             _log.warning("database_unavailable", schema=self.schema, exc_info=error)
-            # One broken connection means that the idle ones are broken too: begin with a fresh pool.
-            await self.engine.dispose()
+            self._losses += 1
             raise DependencyUnavailableError("database") from error
+
+    def _refuse_outlived(self, _: object, record: ConnectionPoolEntry, __: object) -> None:
+        """Have the pool replace a connection that is older than the last loss: one broken means that all others are."""
+        if record.info.setdefault("losses", self._losses) != self._losses:
+            raise DisconnectionError("older than the last loss of a connection")
 
 
 def _driver(connection: AsyncConnection) -> Driver:
