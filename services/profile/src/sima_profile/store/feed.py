@@ -6,7 +6,6 @@ from sima_runtime.cursors import Cursor, Horizon
 from sima_runtime.database import Driver, fetch
 from sima_runtime.feeds import FEED_ORDER, FEED_RANGE, Rows, feed_parameters
 
-from sima_profile.store.pipeline import fetch_all
 from sima_profile.store.times import microseconds_of
 
 #: The feed's name, and the channel of its wake-ups.
@@ -79,4 +78,5 @@ async def read_page(connection: Driver, workspace: str, after: Cursor, horizon: 
         return Rows(FactRows([], [], [], []), None, full=False)
     epoch, xid, seq, full = found[0]
     parameters |= {"last_epoch": epoch, "last_xid": str(xid), "last_seq": seq}
-    return Rows(FactRows(*await fetch_all(connection, _PAGE, parameters)), Cursor(epoch, xid, seq), full)
+    relations = [await fetch(connection, query, parameters) for query in _PAGE]
+    return Rows(FactRows(*relations), Cursor(epoch, xid, seq), full)

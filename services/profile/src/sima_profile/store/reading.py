@@ -10,7 +10,6 @@ from sima_runtime.keys import Key, Keys
 
 from sima_profile.consent import Statement
 from sima_profile.store.feed import PAGE_BYTES
-from sima_profile.store.pipeline import fetch_all
 from sima_profile.store.times import microseconds_of, to_database
 from sima_profile.survivorship import WEIGHED, Observation
 
@@ -19,9 +18,25 @@ FEW = 100
 
 _OBSERVED_AT = microseconds_of("observed_at")
 _COLUMNS = f"owner, trait, {_OBSERVED_AT}, confidence, source, method, type, value"
-_ALL = f"""SELECT listed.* FROM unnest(%(owners)s) AS owners (key) CROSS JOIN LATERAL (
-    SELECT {_COLUMNS} FROM observations
-    WHERE workspace = %(workspace)s AND owner = owners.key LIMIT {FEW + 1}) AS listed"""
+# One statement, so that all is of one moment, and because three cost more. Rows with a number of events are activities,
+# rows with a consent are statements, all others are observations. Owners are looked up one by one, here and below:
+# asked for many at once, PostgreSQL may rather read the whole workspace.
+_MATERIAL = f"""SELECT listed.*, NULL::boolean AS granted, NULL::bigint AS events, NULL::bigint AS last_at
+    FROM unnest(%(owners)s) AS owners (key) CROSS JOIN LATERAL (
+        SELECT {_COLUMNS} FROM observations
+        WHERE workspace = %(workspace)s AND owner = owners.key LIMIT {FEW + 1}) AS listed
+UNION ALL
+(SELECT DISTINCT ON (key, purpose)
+        key, purpose, {microseconds_of("stated_at")}, NULL, source, NULL, NULL, NULL, granted, NULL, NULL
+    FROM consents CROSS JOIN unnest(keys) AS key
+    WHERE workspace = %(workspace)s AND keys && %(owners)s AND key = ANY(%(owners)s)
+    ORDER BY key, purpose, stated_at DESC, granted, source DESC)
+UNION ALL
+SELECT owners.key, NULL, {microseconds_of("first_at")}, NULL, NULL, NULL, NULL, NULL, NULL,
+        events, {microseconds_of("last_at")}
+    FROM unnest(%(owners)s) AS owners (key) CROSS JOIN LATERAL (
+        SELECT count(name) AS events, min(occurred_at) AS first_at, max(occurred_at) AS last_at FROM facts
+        WHERE workspace = %(workspace)s AND owner = owners.key HAVING count(*) > 0) AS active"""
 # Leaps through the index from one (owner, trait, source, method) to the next, and takes the latest of each; the order
 # is that of `survivorship.Observation`.
 _LATEST = f"""WITH RECURSIVE groups AS (
@@ -40,19 +55,11 @@ SELECT latest.* FROM groups CROSS JOIN LATERAL (
         AND method = groups.method AND trait <> ALL(%(unions)s)
     ORDER BY observations.observed_at DESC, confidence DESC, type DESC, value DESC LIMIT {WEIGHED}) AS latest
 UNION ALL
-SELECT * FROM (
-    SELECT DISTINCT ON (owner, trait, type, value) {_COLUMNS} FROM observations
-    WHERE workspace = %(workspace)s AND owner = ANY(%(owners)s) AND trait = ANY(%(unions)s)
-    ORDER BY owner, trait, type, value, observations.observed_at DESC, confidence DESC, source DESC, method DESC
-) AS union_traits"""
-
-_CONSENTS = f"""SELECT DISTINCT ON (key, purpose) key, purpose, granted, source, {microseconds_of("stated_at")}
-    FROM consents CROSS JOIN unnest(keys) AS key
-    WHERE workspace = %(workspace)s AND keys && %(owners)s AND key = ANY(%(owners)s)
-    ORDER BY key, purpose, stated_at DESC, granted, source DESC"""
-
-_ACTIVITY = f"""SELECT owner, count(name), {microseconds_of("min(occurred_at)")}, {microseconds_of("max(occurred_at)")}
-    FROM facts WHERE workspace = %(workspace)s AND owner = ANY(%(owners)s) GROUP BY owner"""
+SELECT every.* FROM unnest(%(owners)s) AS owners (key) CROSS JOIN unnest(%(unions)s) AS unions (name)
+CROSS JOIN LATERAL (
+    SELECT DISTINCT ON (type, value) {_COLUMNS} FROM observations
+    WHERE workspace = %(workspace)s AND owner = owners.key AND trait = unions.name
+    ORDER BY type, value, observations.observed_at DESC, confidence DESC, source DESC, method DESC) AS every"""
 
 # One more than the page holds is looked for, to know whether there are more.
 _TIMELINE = f"""SELECT
@@ -129,18 +136,25 @@ async def material(connection: Driver, workspace: str, owners: Collection[bytes]
         owners: The identifiers of all the profiles.
         unions: The traits of which every value counts.
     """
-    parameters = {"workspace": workspace, "owners": Keys(owners), "unions": list(unions)}
-    queries = (_ALL, _CONSENTS, _ACTIVITY)
-    observations, statements, activities = await fetch_all(connection, queries, parameters)
-    if len(observations) > FEW:
-        many = {owner for owner, number in Counter(row[0] for row in observations).items() if number > FEW}
-        latest = await fetch(connection, _LATEST, parameters | {"owners": Keys(many)}) if many else []
-        observations = [row for row in observations if row[0] not in many] + latest
-    return Material(
-        [(owner, trait, Observation(*rest)) for owner, trait, *rest in observations],
-        [Statement(*row) for row in statements],
-        {owner: Activity(*rest) for owner, *rest in activities},
-    )
+    parameters = {"workspace": workspace, "owners": Keys(owners)}
+    observations: list[tuple[bytes, str, Observation]] = []
+    statements: list[Statement] = []
+    activities: dict[bytes, Activity] = {}
+    for *found, granted, number, last_at in await fetch(connection, _MATERIAL, parameters):
+        key, name, at, confidence, source, *rest = found
+        if number is not None:
+            activities[key] = Activity(number, at, last_at)
+        elif granted is not None:
+            statements.append(Statement(key, name, granted, source, at))
+        else:
+            observations.append((key, name, Observation(at, confidence, source, *rest)))
+    many = {owner for owner, number in Counter(owner for owner, *_ in observations).items() if number > FEW}
+    if many:
+        parameters |= {"owners": Keys(many), "unions": list(unions)}
+        latest = await fetch(connection, _LATEST, parameters)
+        observations = [each for each in observations if each[0] not in many]
+        observations += [(owner, trait, Observation(*rest)) for owner, trait, *rest in latest]
+    return Material(observations, statements, activities)
 
 
 async def events(
