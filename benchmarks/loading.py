@@ -98,7 +98,7 @@ def _profile(world: World) -> Iterator[tuple[str, str]]:
 def _observations(position: int, trait: str) -> str:
     kind = TRAITS[trait]
     return f"""SELECT $workspace AS workspace, {_SAID} AS fact_id, {position} AS position,
-            {_PART.format(path=trait)} AS id, user_key AS owner, false AS contested, {_KEYS} AS keys,
+            {_PART.format(path=trait)} AS id, user_key AS owner, {_KEYS} AS keys,
             '{trait}' AS trait, '{kind}' AS type, {_JSON[kind].format(trait)} AS value, '{SOURCE}' AS source,
             'declared' AS method, $start AS observed_at, $start AS received_at, 1 AS confidence, $epoch AS epoch
         FROM people WHERE {trait} IS NOT NULL"""

@@ -85,9 +85,10 @@ class Stack:
         return [page async for page in pages]
 
     async def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Look into the database of the profile service."""
+        """Look into the database of the profile service; parameters are in order, or one mapping."""
+        named = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters
         async with self.database.statement() as connection:
-            return await fetch(connection, query, parameters)
+            return await fetch(connection, query, named)
 
     async def settled(self) -> None:
         """Wait until the owners of facts have followed all that identity changed by now."""
@@ -95,8 +96,11 @@ class Stack:
         request = identity_pb.WatchProfileChangesRequest(until_now=True, standings_only=True)
         pages = self.identity.stream(stub.WatchProfileChanges, request, workspace=self.workspace)
         last = [page.cursor async for page in pages][-1]
-        query = "SELECT identity_cursor FROM workspaces WHERE workspace = %s"
-        while await self.rows(query, self.workspace) != [(last,)]:  # noqa: ASYNC110  # another process sets it
+        query = """SELECT identity_cursor = %(last)s AND NOT EXISTS (
+                SELECT FROM non_owners WHERE workspace = %(workspace)s AND rewritten_to IS NOT NULL)
+            FROM workspaces WHERE workspace = %(workspace)s"""
+        parameters = {"last": last, "workspace": self.workspace}
+        while await self.rows(query, parameters) != [(True,)]:  # noqa: ASYNC110  # it is done beside
             await asyncio.sleep(0.01)
 
 
@@ -191,6 +195,7 @@ def profile_settings(url: str, key_file: Path, identity_address: str) -> Profile
         identity_address=identity_address,
         feed_poll_seconds=SELDOM,
         workspace_poll_seconds=0.1,
+        owner_portion=3,
         client_timeout_seconds=60,
         traits=POLICIES,
     )

@@ -1,15 +1,21 @@
 """The owners of facts follow identity."""
 
+import uuid
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sima.profile.v1 import profile_service_pb2 as pb
 from sima.type.v1.fact_pb2 import Event, Fact
 from sima.type.v1.identifier_pb2 import Identifier
 from sima_profile.following import OwnerFollower
 from sima_profile.identity import Changes, Identity
 from sima_profile.owners import NonOwners, Standing
-from sima_profile.store import owning
+from sima_profile.rewriting import OwnerRewriter
+from sima_profile.settings import FollowerSettings
+from sima_profile.store import owning, rewriting
 from sima_runtime.cursors import START, token
 from sima_runtime.database import execute
 
@@ -20,6 +26,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 TABLET = Identifier(kind="device_id", value="tablet")
 PLAIN, SHARED = Standing(shared=False, blocked=False), Standing(shared=True, blocked=False)
 BLOCKED = Standing(shared=False, blocked=True)
+NAMES = [Identifier(kind=kind, value="x") for kind in ("user_id", "device_id", "anonymous_id")]
+# Steps of a history: standings by place in `NAMES`; a batch of facts, each with some of them; a portion of rewriting.
+STANDINGS = st.dictionaries(st.integers(0, 2), st.sampled_from([PLAIN, SHARED, BLOCKED]), min_size=1)
+BATCHES = st.lists(st.sets(st.integers(0, 2), min_size=1).map(sorted), min_size=1, max_size=6)
+PORTION = st.none()
 
 
 def clicked(number: int, *identifiers: Identifier) -> Fact:
@@ -45,12 +56,36 @@ async def consistent(stack: Stack) -> bool:
     non_owners = NonOwners()
     async with stack.database.statement() as connection:
         non_owners.update(await owning.news(connection, stack.workspace, 0), 1)
-    rows = [
-        row
-        for table in ("facts", "observations")
-        for row in await stack.rows(f"SELECT keys, owner, contested FROM {table} WHERE workspace = %s", stack.workspace)
-    ]
-    return bool(rows) and all(non_owners.owner(keys) == (owner, contested) for keys, owner, contested in rows)
+    facts = await stack.rows("SELECT keys, owner, contested FROM facts WHERE workspace = %s", stack.workspace)
+    parts = await stack.rows("SELECT keys, owner FROM observations WHERE workspace = %s", stack.workspace)
+    return (
+        bool(facts and parts)
+        and all(non_owners.owner(keys) == (owner, contested) for keys, owner, contested in facts)
+        and all(non_owners.owner(keys).owner == owner for keys, owner in parts)
+    )
+
+
+async def stand(stack: Stack, standings: dict[bytes, Standing], version: int) -> None:
+    """Give identifiers other standings, as the follower does when identity says so."""
+    async with stack.database.transaction() as connection:
+        place = await owning.place(connection, stack.workspace, lock=True)
+        await owning.stand(connection, stack.workspace, standings, version)
+        await owning.move(connection, stack.workspace, place._replace(version=version))
+
+
+async def keys_of_all(stack: Stack) -> list[bytes]:
+    """The keys of `NAMES`."""
+    query = "SELECT keys FROM facts WHERE workspace = %s AND cardinality(keys) = 3 LIMIT 1"
+    [(keys,)] = await stack.rows(query, stack.workspace)
+    return list(map(bytes, keys))
+
+
+async def rewritten(stack: Stack) -> None:
+    """Rewrite, beside the service itself, until nothing is left."""
+    rewriter = OwnerRewriter(stack.database, FollowerSettings(owner_portion=2))
+    left = "SELECT FROM non_owners WHERE workspace = %s AND rewritten_to IS NOT NULL"
+    while await stack.rows(left, stack.workspace):
+        await rewriter.round()
 
 
 async def test_what_a_tablet_saw_leaves_the_person_when_the_tablet_becomes_shared(stack: Stack) -> None:
@@ -97,17 +132,53 @@ async def test_owners_follow_every_change_of_standing_there_and_back(
     stack: Stack, steps: list[dict[int, Standing]]
 ) -> None:
     """Whatever becomes shared or blocked, and ceases to be, each row ends with the owner of the rule."""
-    names = [Identifier(kind=kind, value="x") for kind in ("user_id", "device_id", "anonymous_id")]
-    subsets = [names[:1], names[1:2], names[2:], names[:2], names[1:], names[::2], names]
+    subsets = [NAMES[:1], NAMES[1:2], NAMES[2:], NAMES[:2], NAMES[1:], NAMES[::2], NAMES]
     await stack.ingest(*[clicked(i, *subset) for i, subset in enumerate(subsets)])
-    [(keys,)] = await stack.rows(
-        "SELECT keys FROM facts WHERE workspace = %s AND cardinality(keys) = 3", stack.workspace
-    )
+    keys = await keys_of_all(stack)
     for version, step in enumerate(steps, 1000):
-        async with stack.database.transaction() as connection:
-            standings = {bytes(keys[place]): standing for place, standing in step.items()}
-            await owning.rewrite_owners(connection, stack.workspace, standings, version)
+        await stand(stack, {keys[place]: standing for place, standing in step.items()}, version)
+        await rewritten(stack)
         assert await consistent(stack)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.one_of(STANDINGS, BATCHES, PORTION), min_size=2, max_size=8))
+async def test_whenever_standings_change_each_fact_ends_with_its_owner(stack: Stack, steps: list[Any]) -> None:
+    """Facts arrive and standings change while owners are being rewritten; in the end each row has that of the rule."""
+    stack = stack.of(f"{stack.workspace}-{uuid.uuid4().hex[:8]}")
+    await stack.ingest(clicked(0, *NAMES), *[clicked(1 + number, NAMES[number % 3]) for number in range(6)])
+    await stack.settled()
+    keys = await keys_of_all(stack)
+    rewriter = OwnerRewriter(stack.database, FollowerSettings(owner_portion=2))
+    for version, step in enumerate(steps, 1000):
+        if step is None:
+            await rewriter.round()
+        elif isinstance(step, dict):
+            await stand(stack, {keys[place]: standing for place, standing in step.items()}, version)
+        else:
+            chosen = ([NAMES[place] for place in places] for places in step)
+            await stack.ingest(*[clicked(100 * version + number, *names) for number, names in enumerate(chosen)])
+    await rewritten(stack)
+    assert await consistent(stack)
+
+
+async def test_nobody_waits_while_owners_are_rewritten(stack: Stack) -> None:
+    """In the midst of a portion facts are accepted, and another replica leaves the workspace to who is at it."""
+    await stack.ingest(*[clicked(number, *NAMES) for number in range(5)])
+    await stack.settled()
+    keys = await keys_of_all(stack)
+    async with stack.database.transaction() as connection, stack.database.transaction() as other:
+        lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+        await execute(connection, lock, (rewriting.rewriters_lock(stack.workspace),))
+        await stand(stack, {keys[0]: SHARED}, 1000)
+        unfinished = await rewriting.begin(connection, stack.workspace)
+        assert unfinished is not None
+        await rewriting.rewrite(connection, stack.workspace, unfinished, 2)
+        assert await rewriting.begin(other, stack.workspace) is None
+        [result] = await stack.ingest(clicked(9, *NAMES))
+        assert result.outcome == pb.INGEST_OUTCOME_ACCEPTED
+    await rewritten(stack)
+    assert await consistent(stack)
 
 
 async def test_another_workspace_keeps_its_owners(stack: Stack, workspace: str) -> None:
@@ -184,7 +255,7 @@ async def test_who_has_to_begin_anew_leaves_no_stream_open(stack: Stack) -> None
     async def place_of_another(*_: object, **__: object) -> bool:
         return False
 
-    follower = OwnerFollower(stack.database, identity, 1)
+    follower = OwnerFollower(stack.database, identity, OwnerRewriter(stack.database, FollowerSettings()), 1)
     follower._take = place_of_another  # type: ignore[method-assign]
     assert not await follower._follow(workspace, until_now=True)
     assert identity.closed

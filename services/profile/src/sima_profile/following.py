@@ -1,4 +1,4 @@
-"""Keeps the owners of facts in step with identity, which says what identifiers are shared or blocked."""
+"""Keeps the standings of identifiers in step with identity, which says which are shared or blocked."""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from sima_runtime.supervision import supervise
 
 from sima_profile.identity import Belonging, Changes, Identity
 from sima_profile.owners import NonOwners
+from sima_profile.rewriting import OwnerRewriter
 from sima_profile.store import owning
 
 #: How long an `Ingest` waits for identity's changes, in seconds, before it goes on with the owners known here.
@@ -27,16 +28,18 @@ class OwnerFollower:
     finds it done.
     """
 
-    def __init__(self, database: Database, identity: Identity, poll_seconds: float) -> None:
+    def __init__(self, database: Database, identity: Identity, rewriter: OwnerRewriter, poll_seconds: float) -> None:
         """Set up.
 
         Args:
             database: Where facts are.
             identity: Whom to follow.
+            rewriter: Gives facts their owners when standings changed.
             poll_seconds: How often to look for workspaces that another replica was the first to see.
         """
         self._database = database
         self._identity = identity
+        self._rewriter = rewriter
         self._poll_seconds = poll_seconds
         self._known: dict[str, NonOwners] = {}
         self._following: set[str] = set()
@@ -114,9 +117,11 @@ class OwnerFollower:
             news = known.differences(changes.standings)
             version = place.version + bool(news)
             if news:
-                await owning.rewrite_owners(connection, workspace, news, version)
+                await owning.stand(connection, workspace, news, version)
             await owning.move(connection, workspace, place._replace(identity_cursor=changes.cursor, version=version))
-            return True
+        if news:
+            self._rewriter.wake()
+        return True
 
     async def _start_again(self, workspace: str) -> None:
         # Read from the start, every identifier comes by with its standing of today, so nothing needs to be cleared.

@@ -51,15 +51,22 @@ class Workspace(Base, table=True):
 
 
 class NonOwner(Base, table=True):
-    """An identifier that does not own facts as others do; with both flags false it does again."""
+    """An identifier that does not own facts as others do; with both flags false it does again.
+
+    `rewritten_to` is the last fact that has its owner by this standing; null: all have.
+    """
 
     __tablename__ = "non_owners"
-    __table_args__: ClassVar[Arguments] = (Index("non_owners_by_version", "workspace", "version"),)
+    __table_args__: ClassVar[Arguments] = (
+        Index("non_owners_by_version", "workspace", "version"),
+        Index("non_owners_unfinished", "workspace", "rewritten_to", postgresql_where=text("rewritten_to IS NOT NULL")),
+    )
 
     key: UUID = Field(primary_key=True)
     shared: bool
     blocked: bool
     version: int = Field(sa_type=BigInteger)
+    rewritten_to: UUID | None
 
 
 class MessageTime(Base, table=True):
@@ -115,12 +122,10 @@ class Observation(FactPart, table=True):
     __tablename__ = "observations"
     __table_args__: ClassVar[Arguments] = (
         Index("observations_by_owner", "workspace", "owner", "trait", "source", "method", text("observed_at DESC")),
-        _gin("observations_contested", postgresql_where=text("contested")),
         Index("observations_feed", "workspace", "epoch", "xid", "seq"),
     )
 
     owner: UUID | None
-    contested: bool
     trait: str = Field(sa_type=_BYTEWISE)
     type: str = Field(sa_type=_BYTEWISE)
     value: str = Field(sa_type=_BYTEWISE)

@@ -33,7 +33,7 @@ def observation_rows(owned: Iterable[Owned]) -> list[ObservationRow]:
             arrival.id,
             position,
             part_id(arrival.id, "traits", position),
-            *ownership,
+            ownership.owner,
             arrival.belonging.keys,
             *(trait.trait, trait.type, trait.value),
             arrival.fact.source,

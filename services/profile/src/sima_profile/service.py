@@ -21,6 +21,7 @@ from sima_profile.keys import KeyReader
 from sima_profile.maintenance import Maintenance
 from sima_profile.pages import warm_up
 from sima_profile.profiles import Profiles
+from sima_profile.rewriting import OwnerRewriter
 from sima_profile.servicer import ProfileServicer
 from sima_profile.settings import ProfileSettings
 from sima_profile.store.feed import CHANNEL
@@ -61,7 +62,8 @@ async def assembled(settings: ProfileSettings) -> AsyncIterator[Service]:
     plan_once(database)
     client = ServiceClient("identity", settings.identity_address, settings)
     identity = Identity(client)
-    followed = OwnerFollower(database, identity, settings.workspace_poll_seconds)
+    rewriter = OwnerRewriter(database, settings)
+    followed = OwnerFollower(database, identity, rewriter, settings.workspace_poll_seconds)
     wakeups = Wakeups(database, [CHANNEL])
     maintenance = Maintenance(database, settings)
     servicer = ProfileServicer(
@@ -76,7 +78,7 @@ async def assembled(settings: ProfileSettings) -> AsyncIterator[Service]:
         name = pb.DESCRIPTOR.services_by_name["ProfileService"].full_name
         yield Service(
             Servicer(name, add_ProfileServiceServicer_to_server, servicer),
-            (wakeups.run, followed.run, maintenance.run),
+            (wakeups.run, followed.run, rewriter.run, maintenance.run),
             wakeups,
         )
     finally:

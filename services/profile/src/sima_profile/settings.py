@@ -45,6 +45,11 @@ class FollowerSettings(BaseSettings):
     workspace_poll_seconds: float = Field(
         default=5.0, gt=0, description="How often to look for workspaces that another replica was the first to see."
     )
+    owner_portion: int = Field(
+        default=5_000,
+        ge=1,
+        description="When an identifier becomes shared or blocked, so many facts get another owner in one transaction.",
+    )
 
 
 class ProfileSettings(ServiceSettings, FoldSettings, StorageSettings, FollowerSettings):

@@ -14,14 +14,17 @@ TABLES = (
         identity_cursor text NOT NULL DEFAULT '',
         owners_version bigint NOT NULL DEFAULT 0)""",
     # Identifiers that do not own facts as others do. A row is never removed: both flags false says that it does again.
+    # `rewritten_to` is the last fact that has its owner by this standing; null: all have.
     """CREATE TABLE non_owners (
         workspace text COLLATE "C" NOT NULL,
         key uuid NOT NULL,
         shared boolean NOT NULL,
         blocked boolean NOT NULL,
         version bigint NOT NULL,
+        rewritten_to uuid,
         PRIMARY KEY (workspace, key))""",
     "CREATE INDEX non_owners_by_version ON non_owners (workspace, version)",
+    "CREATE INDEX non_owners_unfinished ON non_owners (workspace, rewritten_to) WHERE rewritten_to IS NOT NULL",
     # When messages that state no time were first received.
     """CREATE TABLE message_times (
         workspace text COLLATE "C" NOT NULL,
@@ -53,7 +56,6 @@ TABLES = (
         position smallint NOT NULL,
         id uuid NOT NULL,
         owner uuid,
-        contested boolean NOT NULL,
         keys uuid[] NOT NULL,
         trait text COLLATE "C" NOT NULL,
         type text COLLATE "C" NOT NULL,
@@ -67,7 +69,6 @@ TABLES = (
         PRIMARY KEY (workspace, fact_id, position))""",
     """CREATE INDEX observations_by_owner ON observations
         (workspace, owner, trait, source, method, observed_at DESC)""",
-    "CREATE INDEX observations_contested ON observations USING gin (keys) WITH (fastupdate = off) WHERE contested",
     "CREATE INDEX observations_feed ON observations (workspace, epoch, xid, seq)",
     # A statement holds for every key of its message, whoever owns the message.
     f"""CREATE TABLE consents (
