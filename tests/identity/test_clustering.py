@@ -1,6 +1,7 @@
 """The grouping as a pure function: what it must always hold, and the cases it was made for."""
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -318,3 +319,10 @@ def test_a_profile_size_that_no_answer_could_hold_is_refused(size: int) -> None:
     """A wrong policy is a configuration error at start, not a surprise later."""
     with pytest.raises(FixConfigurationError, match="most_identifiers"):
         Policy(most_identifiers=size)
+
+
+@pytest.mark.parametrize("kind", ["mail", "passport"])
+def test_patterns_for_values_that_are_never_seen_are_refused(kind: str) -> None:
+    """A pattern for an unknown or protected kind would block nobody, in silence."""
+    with pytest.raises(FixConfigurationError, match=rf"blocked: .*{kind}"):
+        Policy(blocked={kind: re.compile(".*")})

@@ -116,6 +116,19 @@ async def test_the_owner_is_the_strongest_that_is_nobody_elses(identity: Replica
     assert by_name[junk] == State("", shared=False, blocked=True)
 
 
+async def test_an_installation_has_junk_of_its_own(start_replica: StartReplica, workspace: str) -> None:
+    """What matches a configured pattern as a whole joins nobody; what only contains it does."""
+    identity = await start_replica(blocked={"email": r"till-\d+@mail\.example\.com"})
+    till, near = mail("till-12"), mail("my-till-12")
+    named_with = {till: [cookie("a"), cookie("b")], near: [cookie("c"), cookie("d")]}
+    for address, cookies in named_with.items():
+        await identity.resolve(workspace, [together(each, address) for each in cookies])
+    states = await identity.states(workspace, [till, *named_with[till], *named_with[near]])
+    assert states[till] == State("", shared=False, blocked=True)
+    assert states[cookie("a")].profile_id != states[cookie("b")].profile_id
+    assert states[cookie("c")].profile_id == states[cookie("d")].profile_id
+
+
 async def test_a_family_tablet_leaves_everybody_their_profile(identity: Replica, workspace: str) -> None:
     """When a second person signs in, the first keeps the profile id, and the tablet gets one of its own."""
     [first] = await identity.resolve(workspace, [together(mail("a"), device("tablet"))])

@@ -34,6 +34,8 @@ class Policy:
     def __post_init__(self) -> None:
         if not 1 <= self.most_identifiers <= LARGEST_PROFILE:
             raise FixConfigurationError(f"policy: most_identifiers must be 1 to {LARGEST_PROFILE}")
+        if unknown := self.blocked.keys() - {name for name, kind in self.kinds.items() if not kind.protected}:
+            raise FixConfigurationError(f"policy: blocked: no kind whose values are seen: {', '.join(sorted(unknown))}")
         object.__setattr__(self, "kinds", dict(self.kinds))  # asked for every identifier, so a plain dict
 
     def kind(self, name: str) -> IdentifierKind:

@@ -51,7 +51,7 @@ def configured_policy(settings: IdentitySettings) -> Policy:
     manager = plugin_manager(settings.plugins)
     for plugin in loaded(manager):
         _log.info("plugin_loaded", plugin=plugin.name, distribution=plugin.distribution, version=plugin.version)
-    return Policy(kinds=identifier_kinds(manager), most_identifiers=settings.most_identifiers)
+    return Policy(identifier_kinds(manager), settings.blocked, settings.most_identifiers)
 
 
 @asynccontextmanager

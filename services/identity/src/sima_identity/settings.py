@@ -1,5 +1,8 @@
 """Every setting of the identity service, with its default and meaning."""
 
+import re
+from collections.abc import Mapping
+
 from pydantic import Field
 from pydantic_settings import BaseSettings
 from sima_runtime.settings import ServiceSettings, service_config
@@ -12,6 +15,12 @@ class GroupingSettings(BaseSettings):
         None, description="Plugins to load identifier kinds from. None: all that are installed."
     )
     most_identifiers: int = Field(5_000, ge=1, description="No profile gets more identifiers than this.")
+    blocked: Mapping[str, re.Pattern[str]] = Field(
+        {},
+        description="By kind of identifier, a regular expression for values that name nobody, besides the known junk. "
+        "It is held against the whole of a normalised value that is new. "
+        'JSON such as {"email": "till-[0-9]+@shop[.]example"}.',
+    )
     neighbourhood_limit: int = Field(
         10_000, ge=1, description="What hangs together with more identifiers than this is grouped in the background."
     )
