@@ -41,6 +41,8 @@ async def loaded(people: int, events: int) -> AsyncIterator[tuple[Stack, World]]
             with closing(world):
                 with told("loaded into identity and profile"):
                     await asyncio.to_thread(load, world, stack.database_url, folder)
+                with told("vacuumed"):
+                    await asyncio.to_thread(stack.tidy)
                 with told("worked off by segment"):
                     await evaluation.preview(stack, "has(traits.city)", deadline=_CATCH_UP_SECONDS)
                 with told("worked off by everybody"):

@@ -73,9 +73,6 @@ def load(world: World, url: str, folder: Path) -> None:
                     _copy(world, connection, table, query, folder / "rows.csv")
         connection.execute("INSERT INTO profile.workspaces (workspace) VALUES (%s)", (WORKSPACE,))
         connection.execute("SELECT setval('identity.founded_seq', %s)", (world.people,))
-        with told("vacuumed"):  # or PostgreSQL does it by itself, while something is measured
-            connection.execute("VACUUM (ANALYZE)")
-            connection.execute("CHECKPOINT")
 
 
 def _identity() -> Iterator[tuple[str, str]]:

@@ -33,6 +33,7 @@ async def get_profile(scale: float) -> AsyncIterator[Figure]:
     async with started() as stack:
         stub: Any = ProfileServiceStub(stack.profile.channel)
         await fill(stack, stub, sized(OBSERVATIONS, scale, least=1_000))
+        await asyncio.to_thread(stack.tidy)
 
         async def get(request: pb.GetProfileRequest) -> None:
             response = await stack.profile.call(stub.GetProfile, request)
