@@ -97,15 +97,12 @@ def test_each_report_of_a_change_is_told_apart(send: Send, recorded: Recorded) -
 
 
 def test_a_refund_is_taken_from_the_order_that_lists_it(send: Send, recorded: Recorded) -> None:
-    """What was really paid back, for the customer of the order; listed again, it is the same refund."""
-    order = recorded("order") | {"refunds": [recorded("refund")]}
-    first = send("orders/updated", order).facts[1]
-    again = send("orders/updated", order | {"updated_at": "2020-01-01T00:00:00Z"}).facts[1]
-    assert first == again
-    assert first.identifiers == BOB
-    assert first.event is not None
-    assert first.event.name == "order_refunded"
-    assert properties(first) == {
+    """What was really paid back, when, and to the account of the order."""
+    (fact,) = refunds(send, recorded("order") | {"refunds": [recorded("refund")]})
+    assert fact.message_id == "refund:509562969:179259969"
+    assert fact.identifiers == BOB[:1]
+    assert fact.occurred_at == datetime(2005, 8, 5, 16, 59, 12, tzinfo=UTC)
+    assert properties(fact) == {
         "amount": 209.0,
         "currency": "USD",
         "order_id": "450789469",
@@ -113,12 +110,55 @@ def test_a_refund_is_taken_from_the_order_that_lists_it(send: Send, recorded: Re
     }
 
 
-def test_a_failed_payment_back_is_no_refund_of_money(send: Send, recorded: Recorded) -> None:
-    """Only transactions that succeeded count."""
+def test_a_refund_that_is_listed_again_is_the_same(send: Send, recorded: Recorded) -> None:
+    """Whatever has changed in the order since, also the addresses of its customer."""
+    order = recorded("order") | {"refunds": [recorded("refund")]}
+    notes = [{"name": "sima_anonymous_id", "value": "8d7f"}]
+    changed = {"updated_at": "2020-01-01T00:00:00Z", "email": "bob@work.example.com", "note_attributes": notes}
+    customer = order["customer"] | {"email": "bob@work.example.com", "phone": "+16135550139"}
+    assert refunds(send, order) == refunds(send, order | changed | {"customer": customer})
+
+
+def test_a_refund_to_a_guest_goes_to_their_address(send: Send, recorded: Recorded) -> None:
+    """Who has no account is named by what the order says."""
+    order = recorded("order") | {"customer": None, "email": "bob@example.com", "refunds": [recorded("refund")]}
+    assert [fact.identifiers for fact in refunds(send, order)] == [(Identifier("email", "bob@example.com"),)]
+
+
+@pytest.mark.parametrize("status", ["pending", "failure", "error"])
+def test_money_that_was_not_paid_back_is_no_refund(send: Send, recorded: Recorded, status: str) -> None:
+    """A payment that fails, or that has yet to succeed, is not counted as a refund of nothing."""
     refund = recorded("refund")
-    refund["transactions"] += [{**refund["transactions"][0], "status": "failure"}]
-    fact = send("orders/updated", recorded("order") | {"refunds": [refund]}).facts[1]
-    assert properties(fact)["amount"] == 209.0
+    refund["transactions"][0]["status"] = status
+    assert refunds(send, recorded("order") | {"refunds": [refund]}) == ()
+
+
+def test_a_refund_that_succeeds_later_counts_in_full(send: Send, recorded: Recorded) -> None:
+    """Each payment of a refund is counted when it has succeeded, whatever was reported before."""
+    refund = recorded("refund")
+    paid = refund["transactions"][0]
+    late = paid | {"id": 179259970, "amount": "50.10", "status": "pending", "created_at": "2005-08-06T12:00:00Z"}
+    refund["transactions"] = [paid, late]
+    early = refunds(send, recorded("order") | {"refunds": [refund]})
+    late["status"] = "success"
+    facts = refunds(send, recorded("order") | {"refunds": [refund]})
+    assert facts[:1] == early
+    assert [properties(fact)["amount"] for fact in facts] == [209.0, 50.1]
+    assert [fact.message_id for fact in facts] == ["refund:509562969:179259969", "refund:509562969:179259970"]
+
+
+def test_a_payment_back_without_a_time_happened_with_its_refund(send: Send, recorded: Recorded) -> None:
+    """The refund's own time stands in for it."""
+    refund = recorded("refund")
+    refund["transactions"][0]["created_at"] = None
+    (fact,) = refunds(send, recorded("order") | {"refunds": [refund]})
+    assert fact.occurred_at == datetime(2016, 6, 20, 17, 35, 6, tzinfo=UTC)
+
+
+def refunds(send: Send, order: dict[str, Any]) -> tuple[Fact, ...]:
+    """Return the refunds that an order lists when it is updated."""
+    facts = send("orders/updated", order).facts
+    return tuple(fact for fact in facts if fact.event and fact.event.name == "order_refunded")
 
 
 def test_a_refund_on_its_own_names_no_customer(send: Send, recorded: Recorded) -> None:

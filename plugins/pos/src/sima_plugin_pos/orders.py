@@ -67,7 +67,7 @@ def refunded(refund: Fields, _shop: str, _change: str) -> Iterator[Fact]:
 
     It is checked and then refused for that; the same refund comes as part of `orders/updated`.
     """
-    yield _refund(refund, refund, ())
+    yield from _refund(refund, refund, ())
 
 
 def checkout_started(checkout: Fields, shop: str, _change: str) -> Iterator[Fact]:
@@ -92,20 +92,27 @@ def checkout_updated(checkout: Fields, shop: str, _change: str) -> Iterator[Fact
 
 
 def _refunds(order: Fields) -> Iterator[Fact]:
-    return (_refund(refund, order, _identifiers(order)) for refund in order.objects("refunds"))
+    # Listed again, a refund must say the same, and an account stays while the addresses beside it change.
+    who = _identifiers(order)
+    who = tuple(name for name in who if name.kind == "user_id") or who
+    for refund in order.objects("refunds"):
+        yield from _refund(refund, order, who)
 
 
-def _refund(refund: Fields, order: Fields, who: tuple[Identifier, ...]) -> Fact:
-    paid_back = [part for part in refund.objects("transactions") if part.text("status") == "success"]
-    properties = present(
-        amount=sum(part.number("amount") or 0.0 for part in paid_back),
-        currency=next((part.text("currency") for part in paid_back), order.text("currency")),
-        order_id=refund.reference("order_id"),
-        order_number=order.reference("order_number"),
-    )
+def _refund(refund: Fields, order: Fields, who: tuple[Identifier, ...]) -> Iterator[Fact]:
+    """Read the payments of a refund that have succeeded, each a fact of its own, for some succeed later than others."""
     number = refund.require(refund.reference, "id")
     at = refund.require(refund.time, "created_at")
-    return Fact(f"refund:{number}", who, at, Event("order_refunded", properties))
+    for payment in refund.objects("transactions"):
+        if payment.text("status") == "success":
+            properties = present(
+                amount=payment.number("amount"),
+                currency=payment.text("currency") or order.text("currency"),
+                order_id=refund.reference("order_id"),
+                order_number=order.reference("order_number"),
+            )
+            message_id = f"refund:{number}:{payment.require(payment.reference, 'id')}"
+            yield Fact(message_id, who, payment.time("created_at") or at, Event("order_refunded", properties))
 
 
 def _identifiers(order: Fields) -> tuple[Identifier, ...]:
