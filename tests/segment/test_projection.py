@@ -101,6 +101,15 @@ def test_broken_properties_do_no_harm(projection: Projection, broken: bytes) -> 
     assert whom(projection, 'events("order").filter(e, has(e.total)).exists()') == {BOB}
 
 
+@pytest.mark.parametrize("depth", [128, 130, 254])
+def test_properties_nested_too_deep_do_no_harm(projection: Projection, depth: int) -> None:
+    """Their event still happened; whether they are seen does not depend on what comes with them."""
+    deep = b'{"total":5,"a":' * depth + b"{}" + b"}" * depth
+    take(projection, Happened(1, (1,), properties=deep), Happened(2, (2,), properties={"total": 3}))
+    assert whom(projection, 'events("order").exists()') == {ANN, BOB}
+    assert whom(projection, 'events("order").filter(e, has(e.total)).exists()') == {BOB}
+
+
 def test_what_is_beyond_the_limits_is_kept_and_reported() -> None:
     """Names and properties beyond the limits cannot be asked for; the rest of their events can."""
     projection = Projection(None, Configuration(limits=Limits(names=1, properties=2, traits=1)))

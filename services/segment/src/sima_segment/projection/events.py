@@ -1,7 +1,8 @@
 """Events: one table per event name, one nullable column per property and type.
 
 The JSON is taken apart in DuckDB: `json_structure` says once per distinct shape what there is, and one statement per
-event name takes all values out at once.
+event name takes all values out at once. Properties that it cannot read, because they are no JSON or nested more than
+127 levels deep, have no shape and no columns.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,11 +18,12 @@ from sima_segment.rules.schema import ColumnType, event_table, property_column
 # A fact may come again, alone or within the page: the last one counts.
 _ARRIVED = """
 SELECT id, keys, owned.person, owned.displaced, name, occurred_at,
-    CASE WHEN json_valid(properties) THEN properties ELSE '{}' END AS properties
+    properties, TRY(json_structure(properties)) AS shape
 FROM page_events JOIN owned USING (ordinal) WHERE relation = 'page_events'
 QUALIFY row_number() OVER (PARTITION BY id ORDER BY ordinal DESC) = 1
 """
-_SHAPES = "SELECT DISTINCT name, json_structure(properties) FROM arrived ORDER BY ALL"
+_SHAPES = "SELECT DISTINCT name, shape FROM arrived ORDER BY ALL"
+_READABLE = "CASE WHEN shape IS NOT NULL THEN properties END"
 _FACT = "id, keys, person, displaced"
 
 
@@ -30,7 +32,7 @@ def add(connection: Connection, tables: Tables) -> None:
     keep(connection, "arrived", _ARRIVED)
     touch(connection, "SELECT person FROM arrived")
     found = connection.execute(_SHAPES).fetchall()
-    shapes = {name: [shape for _, shape in rows] for name, rows in groupby(found, key=lambda row: row[0])}
+    shapes = {name: [shape for _, shape in rows if shape] for name, rows in groupby(found, key=lambda row: row[0])}
     kept = [name for name in shapes if tables.want_event(name)]
     remove(connection, [*map(event_table, kept), *([BEYOND] if len(kept) < len(shapes) else [])], "arrived")
     for name, of_name in shapes.items():
@@ -77,10 +79,9 @@ def _taken(pointers: list[str]) -> str:
     if not pointers:
         return ""
     wanted = f"[{', '.join(map(literal, pointers))}]"
-    return f", json_extract_string(properties, {wanted}) AS texts, json_type(properties, {wanted}) AS types"
+    return f", json_extract_string({_READABLE}, {wanted}) AS texts, json_type({_READABLE}, {wanted}) AS types"
 
 
 def _rest(too_wide: list[str]) -> str:
-    if not too_wide:
-        return "NULL"
-    return f"CASE WHEN json_structure(properties) IN ({', '.join(map(literal, too_wide))}) THEN properties END"
+    beyond = f" OR shape IN ({', '.join(map(literal, too_wide))})" if too_wide else ""
+    return f"CASE WHEN shape IS NULL{beyond} THEN properties END"
