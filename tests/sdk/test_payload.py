@@ -180,6 +180,32 @@ def test_a_field_of_another_type_is_refused_by_its_path(
         assert repr(value) not in str(error.value)
 
 
+LARGEST = 2**53  # up to here, every whole number is a float
+
+
+def test_whole_numbers_keep_every_digit() -> None:
+    """What a float can hold is read as it is, also where it is written as a text."""
+    for number in (LARGEST, -LARGEST, 12_345_678_901_234):
+        assert fields(a=number).scalar("a") == fields(a=number).number("a") == number
+        assert parse_number(str(number), "a") == parse_number(f"{number}.25", "a") // 1 == number
+
+
+@pytest.mark.parametrize("number", [LARGEST + 1, -LARGEST - 1, 9_912_345_678_901_235, 2**63 - 1])
+def test_a_whole_number_that_would_lose_digits_is_refused(number: int) -> None:
+    """The number of a card is not changed in silence: the error says that it is to be sent as a text."""
+    readers: list[Callable[[], object]] = [
+        lambda: fields(a=number).scalar("a"),
+        lambda: fields(a=number).number("a"),
+        lambda: parse_number(str(number), "a"),
+        lambda: parse_number(f"{number},0", "a", ","),
+    ]
+    for read in readers:
+        with pytest.raises(
+            PayloadError, match=r"^a: expected a number of at most 2\^53; longer ones belong into texts$"
+        ):
+            read()
+
+
 def test_a_required_field_must_be_there() -> None:
     """What cannot be missing is missed by its name."""
     order = fields(id=None)

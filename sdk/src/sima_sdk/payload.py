@@ -20,6 +20,7 @@ _DECIMAL = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _ESCAPES = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")  # of NUL, or of half a surrogate pair
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _LARGEST_INTEGER = 2**63
+_LARGEST_EXACT = 2**53  # up to here, every whole number is a float
 _SURE_DIGITS = 18  # a whole number with so many characters fits 64 bits
 
 T = TypeVar("T")
@@ -132,8 +133,10 @@ class Fields:
     def number(self, name: str) -> float | None:
         """Read a number, or a text that is a decimal number, as channels write money."""
         value = self._values.get(name)
-        if type(value) in (int, float):
-            return float(value)  # type: ignore[arg-type]
+        if type(value) is int:
+            return exact(value, self.where(name))
+        if type(value) is float:
+            return value
         text = self.text(name)
         return None if text is None else parse_number(text, self.where(name))
 
@@ -149,9 +152,11 @@ class Fields:
         value = self._values.get(name)
         if value is None or isinstance(value, str):
             return self.text(name)
-        if not isinstance(value, int | float):
+        if type(value) is int:
+            return exact(value, self.where(name))
+        if not isinstance(value, bool | float):
             raise PayloadError(f"{self.where(name)}: expected a text, a number, true or false")
-        return value if isinstance(value, bool) else float(value)
+        return value
 
     def time(self, name: str) -> datetime | None:
         """Read a time in ISO 8601 with its zone."""
@@ -251,19 +256,32 @@ def parse_unix_time(seconds: float, where: str) -> datetime:
         raise PayloadError(f"{where}: expected a time since 1970") from None
 
 
+def exact(number: int, where: str) -> float:
+    """Return a whole number as a float that has all of its digits.
+
+    Raises:
+        PayloadError: There is none for certain, for it is beyond 2^53.
+    """
+    if abs(number) > _LARGEST_EXACT:
+        raise PayloadError(f"{where}: expected a number of at most 2^53; longer ones belong into texts")
+    return float(number)
+
+
 def parse_number(text: str, where: str, decimal_mark: str = ".") -> float:
     """Return the number that a decimal text means, in any digits.
 
     Marks that group thousands are refused, for one file's thousands are another's decimals.
 
     Raises:
-        PayloadError: It is no decimal number, or has another mark than `decimal_mark` before its decimals.
+        PayloadError: It is no decimal number, has another mark than `decimal_mark` before its decimals, or is beyond
+            2^53, where floats lose whole digits.
     """
     # The marks change places, so that a point where a comma is expected does not become a decimal point.
     marks = str.maketrans(f"{decimal_mark}.", f".{decimal_mark}")
     plain = fold(text).strip().replace("٫", decimal_mark).translate(marks)
     if not (plain.isascii() and _DECIMAL.fullmatch(plain)) or math.isinf(number := float(plain)):
         raise PayloadError(f"{where}: expected a decimal number written as 1234{decimal_mark}5")
+    exact(int(plain.partition(".")[0]), where)
     return number
 
 

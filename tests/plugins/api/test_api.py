@@ -89,6 +89,7 @@ def test_an_item_may_say_nothing_but_names() -> None:
         ({"event": {"name": "x", "properties": []}}, "event.properties: expected an object"),
         ({"traits": [{"name": "a", "value": 1}, {"name": "b"}]}, "traits[1].value: expected either value or time"),
         ({"traits": [{"name": "a", "value": 1, "time": "2026-01-01T00:00:00Z"}]}, "traits[0].value: expected either"),
+        ({"traits": [{"name": "a", "value": 2**53 + 1}]}, "traits[0].value: expected a number of at most 2^53"),
         ({"traits": [{"name": "a", "value": []}]}, "traits[0].value: expected a text, a number, true or false"),
         ({"traits": [{"name": "a", "value": 1, "method": "guessed"}]}, "traits[0].method: expected one of declared"),
         ({"traits": [{"name": "a", "value": 1, "method": []}]}, "traits[0].method: expected a text"),

@@ -82,6 +82,10 @@ def test_a_consent_is_taken() -> None:
         ({"at": None}, "batch[0].at: expected a value"),
         ({"at": "yesterday"}, "batch[0].at: expected a time in ISO 8601 with its zone"),
         ({"properties": []}, "batch[0].properties: expected an object"),
+        (
+            {"traits": {"a": 2**53 + 1}},
+            "batch[0].traits.a: expected a number of at most 2^53; longer ones belong into texts",
+        ),
         ({"traits": {"a": []}}, "batch[0].traits.a: expected a text, a number, true or false"),
         ({"consents": {"a": "yes"}}, "batch[0].consents.a: expected true or false"),
         ({"traits": {"": 1}}, "batch[0].traits: expected names that are not blank"),

@@ -131,6 +131,7 @@ def test_every_column_has_its_meaning(read: Read) -> None:
         ("1,05.01.2026,1", "date: expected a time written in ISO 8601"),
         ("1,2026-01-05,", "amount: expected a decimal number written as 1234.5"),
         ("1,2026-01-05,1e9", "amount: expected a decimal number written as 1234.5"),
+        ("1,2026-01-05,9007199254740993", "amount: expected a number of at most 2^53; longer ones belong into texts"),
         ('1,2026-01-05,"1,50"', "amount: expected a decimal number written as 1234.5"),
     ],
 )
@@ -194,6 +195,20 @@ def test_cents_add_up(read: Read) -> None:
     """Ten times ten cents are one, and not nearly one."""
     (page,) = read("receipt,customer_id,date,amount\n" + "A,1,2026-01-05,0.1\n" * 10, order="receipt")
     assert event(page.facts[0]).properties["total"] == 1.0
+
+
+def test_absurd_amounts_do_not_end_the_import(read: Read) -> None:
+    """Only the record is refused, however large the number in it."""
+    huge = "9" * 300
+    lines = f"A,1,2026-01-05,{huge},{huge}\nA,1,2026-01-05,-{huge},{huge}\nB,1,2026-01-05,2,3\n"
+    (page,) = read(
+        "receipt,customer_id,date,n,price\n" + lines,
+        order="receipt",
+        quantity="n",
+        unit_price="price",
+    )
+    assert [event(fact).properties["total"] for fact in page.facts] == [6.0]
+    assert [refusal.reason.partition(": ")[0] for refusal in page.refusals] == ["record 1"]
 
 
 def test_a_missing_column_is_missed(read: Read) -> None:

@@ -8,6 +8,8 @@
                 {"name": "member_since", "time": "2020-05-01T00:00:00Z"}],
      "consents": [{"purpose": "email_marketing", "granted": true}]}
 
+A trait that is a whole number beyond 2^53, as numbers of cards may be, is sent as a text.
+
 This is the way that most facts of a busy installation take, so it is read by hand rather than through `Fields`.
 """
 
@@ -16,7 +18,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sima_sdk import Consent, Event, Fact, Identifier, Method, PayloadError, Trait
-from sima_sdk.payload import check_json, parse_time
+from sima_sdk.payload import check_json, exact, parse_time
 
 _FACT = frozenset({"message_id", "identifiers", "occurred_at", "event", "traits", "consents"})
 _IDENTIFIER = frozenset({"kind", "value"})
@@ -84,7 +86,7 @@ def _trait_value(fields: dict[str, Any]) -> str | float | bool | datetime:
     if value is None:
         return parse_time(_text(fields, "time"), "time")
     if type(value) is int:
-        return float(value)
+        return exact(value, "value")
     if type(value) not in (str, float, bool):
         raise PayloadError("value: expected a text, a number, true or false")
     return value  # type: ignore[no-any-return]
