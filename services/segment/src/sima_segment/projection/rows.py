@@ -1,7 +1,7 @@
 """Small steps that all parts of the projection share."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import duckdb
 import pyarrow as pa
@@ -20,7 +20,8 @@ def registered(connection: Connection, **tables: pa.Table) -> Iterator[None]:
         yield
     finally:
         for name in tables:
-            connection.unregister(name)
+            with suppress(duckdb.Error):  # nothing can be done any more in a transaction that something aborted
+                connection.unregister(name)
 
 
 def keep(connection: Connection, name: str, query: str, parameters: Mapping[str, object] | None = None) -> int:
