@@ -16,7 +16,7 @@ class GroupingSettings(BaseSettings):
     )
     most_identifiers: int = Field(5_000, ge=1, description="No profile gets more identifiers than this.")
     blocked: Mapping[str, re.Pattern[str]] = Field(
-        {},
+        default={},
         description="By kind of identifier, a regular expression for values that name nobody, besides the known junk. "
         "It is held against the whole of a normalised value that is new. "
         'JSON such as {"email": "till-[0-9]+@shop[.]example"}.',
