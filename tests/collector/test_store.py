@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from sima_collector import models
 from sima_collector.facts import MOST_FACTS, Chunk, Refused
 from sima_collector.store import Checkpoint, Store, now
 from sima_runtime.errors import FixConfigurationError, OverloadedError
@@ -151,6 +152,17 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     assert [row.chunk for row in await again.spool.head("main")] == [chunk(b"fact")]
     assert (again.spool.room.used, again.refusals.room.used) == (4, 3)
     await again.close()
+
+
+def test_a_first_start_that_fails_in_the_middle_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk or a crash while the file is made leaves nothing in the way of the next start."""
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "_SCHEMA", f"{models._SCHEMA} CREATE TABLE spool (id);")
+        with pytest.raises(FixConfigurationError):
+            Store(tmp_path, spool_bytes=1, refusal_bytes=1)
+    asyncio.run(Store(tmp_path, spool_bytes=1, refusal_bytes=1).close())
 
 
 async def test_a_directory_belongs_to_one_process(store: Store, tmp_path: Path) -> None:

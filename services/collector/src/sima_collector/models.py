@@ -8,7 +8,6 @@ from sima_runtime.errors import FixConfigurationError
 
 _VERSION = 1
 _SCHEMA = """
-PRAGMA auto_vacuum = FULL;
 CREATE TABLE spool (
   id INTEGER PRIMARY KEY AUTOINCREMENT, workspace TEXT NOT NULL, source TEXT NOT NULL, facts INTEGER NOT NULL,
   data BLOB NOT NULL
@@ -38,9 +37,11 @@ def open_file(directory: Path) -> sqlite3.Connection:
         path = directory / "collector.db"
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
-        # An exclusive lock keeps a second collector out of the same directory.
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        _prepare(db)
+        try:
+            _prepare(db)
+        except BaseException:
+            db.close()
+            raise
     except (OSError, sqlite3.Error) as error:
         raise FixConfigurationError(
             f"data_dir {directory}: cannot be opened for this process alone ({type(error).__name__}: {error})"
@@ -49,11 +50,15 @@ def open_file(directory: Path) -> sqlite3.Connection:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
+    # An exclusive lock keeps a second collector out of the same directory.
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version not in (0, _VERSION):
         raise FixConfigurationError(f"data_dir was written by another version: expected {_VERSION}, found {version}")
     if version == 0:
-        db.executescript(f"{_SCHEMA}; PRAGMA user_version = {_VERSION};")
+        db.execute("PRAGMA auto_vacuum = FULL")  # has an effect only before the first table
+        # In one transaction: a process that ends in the middle must leave a file that the next one can open.
+        db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA journal_size_limit = 67108864")
