@@ -196,7 +196,7 @@ async def test_deleting_the_file_loses_nothing(start_segment: StartSegment) -> N
 async def test_a_crash_between_the_two_commits_loses_nothing(
     start_segment: StartSegment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When PostgreSQL has the new state and DuckDB has not, the facts are read again and change nothing more."""
+    """When PostgreSQL has the new state and DuckDB has not, facts and people are looked at again; nothing changes."""
     async with start_segment() as world:
         await fill(world)
     commit, crashes = Projection.commit, iter([True])

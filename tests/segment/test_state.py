@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock, call
@@ -12,13 +13,13 @@ import pytest_asyncio
 from sima_runtime.database import Database
 from sima_runtime.errors import DependencyUnavailableError
 from sima_segment import metrics, store
-from sima_segment.projection import Configuration, Limits
+from sima_segment.projection import Configuration, Limits, Projection
 from sima_segment.projection.evaluation import find
 from sima_segment.rulebook import RuleBook
 from sima_segment.rules import parse
 from sima_segment.state import State, opened
 
-from .builders import Happened, Moved, change_page, fact_page
+from .builders import Happened, Moved, change_page, fact_page, key
 from .worlds import Clock
 
 #: Much longer than it takes, much shorter than the endless.
@@ -114,3 +115,33 @@ async def test_what_comes_beyond_the_limits_is_reported(
     counted = [each for each in gauge.set.mock_calls if each.args[1]["kind"] == "events"]
     assert counted == [call(count, {"workspace": workspace, "kind": "events"}) for count in (0, 1, 2)]
     log.warning.assert_called_once_with("beyond_limits", workspace=workspace, kind="events", count=1)
+
+
+@asynccontextmanager
+async def loaded(workspace: str, path: Path, database: Database) -> AsyncIterator[State]:
+    """The state of a workspace as the loop has it when it begins."""
+    async with opened(workspace, path, Configuration(), database, Clock()) as state:
+        await state.load(RuleBook({}))
+        yield state
+
+
+async def test_who_entered_in_a_step_that_was_lost_does_not_stay_for_ever(
+    open_database: Callable[[str], Database], workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read after a crash need not name those again whom the lost step was about."""
+    database, path = open_database("segment"), tmp_path / "w.duckdb"
+    async with database.statement() as connection:
+        await store.follow(connection, workspace)
+    async with loaded(workspace, path, database) as state:
+        await state.settle()
+        await state.define("buyers", parse('events("order").exists()'), "")
+        await state.take_in(([change_page(Moved(1, 101))], [fact_page(Happened(1, (1,)))]))
+        with monkeypatch.context() as crash:
+            crash.setattr(Projection, "commit", Mock(side_effect=RuntimeError("a crash")))
+            with pytest.raises(RuntimeError):
+                await state.settle()
+    async with loaded(workspace, path, database) as state:
+        await state.take_in(([change_page(Moved(1, 101), Moved(1, 102))], [fact_page(Happened(1, (1,)))]))
+        await state.settle()
+    async with database.statement() as connection:
+        assert await store.members(connection, workspace, "buyers") == [key(102)]

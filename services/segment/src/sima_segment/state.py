@@ -3,8 +3,8 @@
 The memberships stored in PostgreSQL are always those of one state: everything up to a cursor in each feed, looked at
 from one instant. To move on, the projection takes in what arrived, the people about whom a rule may have changed its
 mind are found, all rules are evaluated for them, and the differences are stored together with the new state in one
-transaction. Only then does the projection keep what it took in. A crash in between is no loss: the projection takes the
-same in again, and finds no difference.
+transaction. Only then does the projection keep what it took in. After a crash in between everybody is looked at again:
+what the feeds tell by then need not name the people whom the lost step was about.
 """
 
 import asyncio
@@ -252,5 +252,5 @@ class State:
 
 
 def _continues(position: Position, stored: store.Stored) -> bool:
-    """Whether the stored memberships are of a state that the projection had, or will have when it reads on."""
-    return position.lineage == stored.lineage and position.tick <= stored.tick
+    """Whether the stored memberships are of the very state that the projection has."""
+    return position.lineage == stored.lineage and position.tick == stored.tick
