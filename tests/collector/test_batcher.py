@@ -13,7 +13,7 @@ from sima.type.v1.fact_pb2 import Fact
 from sima_collector.batcher import Batcher, BatchLimits
 from sima_collector.draining import Drainer
 from sima_collector.facts import Chunk, Report
-from sima_collector.store import Store
+from sima_collector.store import Spooled, Store
 from sima_runtime.errors import DependencyUnavailableError, OverloadedError
 
 from tests.collector.conftest import eventually
@@ -72,6 +72,28 @@ async def test_a_surprise_at_sending_leaves_the_facts_in_the_buffer(batcher: Bat
     ingest.failure = KeyError("nobody foresaw this")
     async with asyncio.timeout(10):
         assert (await batcher.deliver([chunk("a")])).buffered == 1
+
+
+@pytest.mark.parametrize("failure", [OverloadedError("disk"), KeyError("nobody foresaw this")])
+async def test_a_buffer_that_cannot_be_read_for_a_moment_is_emptied_all_the_same(
+    store: Store, ingest: MemoryIngest, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    """Whoever could not look for facts looks again, without being woken by others."""
+    head, failures = store.spool.head, [failure]
+
+    async def failing_once(workspace: str) -> list[Spooled]:
+        if failures:
+            raise failures.pop()
+        return await head(workspace)
+
+    monkeypatch.setattr(store.spool, "head", failing_once)
+    await store.spool.put([chunk("a")])
+    ingest.free.set()
+    drainer = Drainer(ingest, store.spool)
+    drainer.wake("main")
+    await eventually(lambda: not store.spool.room.used)
+    assert ingest.chunks == [chunk("a")]
+    await drainer.stop()
 
 
 async def test_a_surprise_at_buffering_is_told_to_who_waits(

@@ -64,9 +64,10 @@ class Drainer:
 
     async def _drain(self, workspace: str) -> None:
         failures, since = 0, self._ingest.succeeded(workspace)
-        while rows := await self._next(workspace):
+        while workspace in self._woken:
             try:
-                await self._settle(workspace, rows, since if failures >= _PATIENCE else None)
+                if rows := await self._next(workspace):
+                    await self._settle(workspace, rows, since if failures >= _PATIENCE else None)
             except SimaError as error:
                 await self._pause(workspace, error, failures)
                 failures += 1
@@ -76,13 +77,16 @@ class Drainer:
         del self._tasks[workspace]
 
     async def _next(self, workspace: str) -> list[Spooled]:
-        """Return the oldest facts; a wake-up that comes while an empty answer is on its way is not missed."""
-        while workspace in self._woken:
-            self._woken.discard(workspace)
-            if rows := await self._spool.head(workspace):
-                self._woken.add(workspace)
-                return rows
-        return []
+        """Return the oldest facts; if none are left the workspace sleeps, unless it was woken in the meantime."""
+        self._woken.discard(workspace)
+        try:
+            rows = await self._spool.head(workspace)
+        except Exception:
+            self._woken.add(workspace)  # who could not look does not know that nothing is left
+            raise
+        if rows:
+            self._woken.add(workspace)
+        return rows
 
     async def _settle(self, workspace: str, rows: Sequence[Spooled], since: int | None) -> None:
         """Send facts on; with `since`, in ever smaller calls if one fails, for whatever reason."""
