@@ -250,13 +250,15 @@ async def test_more_bodies_than_memory_are_503(settings: Callable[..., Collector
 async def test_more_requests_than_allowed_are_503(
     settings: Callable[..., CollectorSettings], open_door: OpenDoor, profile: MemoryProfile
 ) -> None:
-    """The excess is told to come back, the others are served."""
+    """The excess is told to come back, the others are served, and probes hear that all is well."""
     door = await open_door(settings(requests=3))
     profile.hold.clear()
     waiting = [asyncio.create_task(door.send(f"{n}")) for n in range(3)]
     await asyncio.sleep(0.3)
     answer = await door.send("4")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    probes = [await door.client.get(path) for path in ("/healthz", "/readyz")]
+    assert [probe.status_code for probe in probes] == [200, 200]
     profile.hold.set()
     assert [(await task).status_code for task in waiting] == [200, 200, 200]
 

@@ -16,6 +16,8 @@ from sima_collector.problems import problem, surprise
 #: Key of the request's scope under which a handler leaves the name of the source.
 SOURCE = "sima.source"
 _REQUEST_ID = b"sima-request-id"
+# Whoever asks these would end or avoid a process that is merely busy.
+_PROBES = frozenset({"/healthz", "/readyz"})
 
 _log = structlog.get_logger(__name__)
 
@@ -24,7 +26,7 @@ class AccessMiddleware:
     """ASGI middleware around the whole application."""
 
     def __init__(self, app: ASGIApp, most: int) -> None:
-        """Let at most `most` requests in at once."""
+        """Let at most `most` requests in at once, and probes always."""
         self._app, self._most, self._running = app, most, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,16 +35,18 @@ class AccessMiddleware:
             await self._app(scope, receive, send)
             return
         access = _Access(scope, send)
-        self._running += 1
+        counted = scope["path"] not in _PROBES
+        self._running += counted
         try:
-            app = self._app if self._running <= self._most else problem(OverloadedError("requests"))
+            fits = not counted or self._running <= self._most
+            app = self._app if fits else problem(OverloadedError("requests"))
             await app(scope, receive, access.send)
         except Exception as error:
             if not access.answers_surprise(error):
                 raise  # half an answer is out already: only the end of the connection can tell its client
             await surprise()(scope, receive, access.send)
         finally:
-            self._running -= 1
+            self._running -= counted
             access.report()
 
 
