@@ -6,10 +6,14 @@ from sima_runtime.errors import OverloadedError
 
 
 class Room:
-    """Counts the bytes of one kind of content against a limit; used from the store's thread and from the event loop."""
+    """Counts the bytes of one kind of content against a limit; used from the store's thread and from the event loop.
+
+    It is `full` once something did not fit, until room is given back: a limit is hardly ever met exactly.
+    """
 
     def __init__(self, name: str, limit: int, used: int) -> None:
         self.name, self.limit, self.used = name, limit, used
+        self.full = False
         self._lock = threading.Lock()
 
     def take(self, size: int) -> None:
@@ -20,6 +24,7 @@ class Room:
         """
         with self._lock:
             if self.used + size > self.limit:
+                self.full = True
                 raise OverloadedError(self.name)
             self.used += size
 
@@ -27,6 +32,7 @@ class Room:
         """Give back `size` bytes."""
         with self._lock:
             self.used -= size
+            self.full = self.full and not size
 
 
 class Claim:

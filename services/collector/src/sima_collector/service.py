@@ -61,8 +61,7 @@ class Collector:
 
     def missing(self) -> list[str]:
         """What it lacks to take payloads; empty if it is ready."""
-        room = self.store.spool.room
-        lacks = {"time": self.stopping, "workers": not self.pool.pids, "buffer": room.used >= room.limit}
+        lacks = {"time": self.stopping, "workers": not self.pool.pids, "buffer": self.store.spool.room.full}
         return [name for name, is_missing in lacks.items() if is_missing]
 
 
