@@ -1,5 +1,6 @@
 """The owners of facts follow identity."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from sima.profile.v1 import profile_service_pb2 as pb
 from sima.type.v1.fact_pb2 import Event, Fact
 from sima.type.v1.identifier_pb2 import Identifier
+from sima_profile import following
 from sima_profile.following import OwnerFollower
 from sima_profile.identity import Changes, Identity
 from sima_profile.owners import NonOwners, Standing
@@ -18,6 +20,8 @@ from sima_profile.settings import FollowerSettings
 from sima_profile.store import owning, rewriting
 from sima_runtime.cursors import START, token
 from sima_runtime.database import execute
+from sima_runtime.errors import OverloadedError
+from sima_runtime.supervision import supervise
 
 from .conftest import Stack, at, by, email
 
@@ -163,7 +167,7 @@ async def test_whenever_standings_change_each_fact_ends_with_its_owner(stack: St
 
 
 async def test_nobody_waits_while_owners_are_rewritten(stack: Stack) -> None:
-    """In the midst of a portion facts are accepted, and another replica leaves the workspace to who is at it."""
+    """In the midst of a portion standings change, facts are accepted, and another replica leaves it to who is at it."""
     await stack.ingest(*[clicked(number, *NAMES) for number in range(5)])
     await stack.settled()
     keys = await keys_of_all(stack)
@@ -175,6 +179,7 @@ async def test_nobody_waits_while_owners_are_rewritten(stack: Stack) -> None:
         assert unfinished is not None
         await rewriting.rewrite(connection, stack.workspace, unfinished, 2)
         assert await rewriting.begin(other, stack.workspace) is None
+        await stand(stack, {keys[1]: BLOCKED}, 1001)
         [result] = await stack.ingest(clicked(9, *NAMES))
         assert result.outcome == pb.INGEST_OUTCOME_ACCEPTED
     await rewritten(stack)
@@ -193,12 +198,13 @@ async def test_another_workspace_keeps_its_owners(stack: Stack, workspace: str) 
 
 
 async def test_following_goes_on_from_the_start_when_the_place_is_lost(stack: Stack) -> None:
-    """A place of before a restore costs a second reading, and nothing else."""
+    """A place of before a restore costs a second reading; what identity does not know any more is forgotten here."""
     await stack.ingest(*[clicked(i, TABLET, email(f"p{i}")) for i in range(25)], clicked(99, TABLET))
     await stack.settled()
     async with stack.database.transaction() as connection:
         place = await owning.place(connection, stack.workspace)
-        lost = place._replace(identity_cursor=token(START, epoch=99))
+        lost = place._replace(identity_cursor=token(START, epoch=99), version=place.version + 1)
+        await owning.stand(connection, stack.workspace, {uuid.uuid4().bytes: SHARED}, lost.version)
         await owning.move(connection, stack.workspace, lost)
     await stack.ingest(*[clicked(200 + i, Identifier(kind="device_id", value="t2"), email(f"q{i}")) for i in range(25)])
     await stack.settled()
@@ -259,3 +265,60 @@ async def test_who_has_to_begin_anew_leaves_no_stream_open(stack: Stack) -> None
     follower._take = place_of_another  # type: ignore[method-assign]
     assert not await follower._follow(workspace, until_now=True)
     assert identity.closed
+
+
+class Unsteady(OwnerFollower):
+    """Fails once to look for workspaces."""
+
+    def __init__(self, stack: Stack, identity: Identity) -> None:
+        super().__init__(stack.database, identity, OwnerRewriter(stack.database, FollowerSettings()), 0.01)
+        self.looked = 0
+        self.begun: list[str] = []
+
+    async def _workspaces(self) -> set[str]:
+        self.looked += 1
+        if self.looked == 2:
+            raise OverloadedError("connections")
+        return {"followed"}
+
+    async def _keep_following(self, workspace: str) -> None:
+        self.begun.append(workspace)
+        await asyncio.Event().wait()
+
+
+async def test_who_was_followed_is_followed_after_a_crash(stack: Stack) -> None:
+    """A database that does not answer for a moment ends no following for good."""
+    follower = Unsteady(stack, Identity(stack.identity))
+    task = asyncio.create_task(supervise(follower.run))
+    async with asyncio.timeout(30):
+        while follower.looked < 5:  # noqa: ASYNC110  # it is done beside
+            await asyncio.sleep(0.01)
+    task.cancel()
+    assert follower.begun == ["followed", "followed"]
+
+
+class HeldBack(Identity):
+    """Identity whose feed something holds back."""
+
+    opened = 0
+
+    async def changes(self, *_: object, **__: object) -> AsyncGenerator[Changes, None]:
+        """Never a page."""
+        self.opened += 1
+        await asyncio.Event().wait()
+        yield Changes({}, "")
+
+
+async def test_a_feed_that_is_held_back_is_waited_for_once(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All batches that come meanwhile share one stream; who comes later does not wait for it again."""
+    monkeypatch.setattr(following, "CATCH_UP_SECONDS", 0.1)
+    monkeypatch.setattr(following, "_MOST_CATCH_UP_SECONDS", 0.5)
+    identity = HeldBack(stack.identity)
+    follower = OwnerFollower(stack.database, identity, OwnerRewriter(stack.database, FollowerSettings()), 1)
+    await asyncio.gather(*[follower._catch_up(stack.workspace) for _ in range(5)])
+    async with asyncio.timeout(0.05):
+        await follower._catch_up(stack.workspace)
+    assert identity.opened == 1
+    [(_, task)] = follower._catching_up.values()
+    await asyncio.wait({task})
+    assert not follower._catching_up

@@ -5,9 +5,15 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 
 import pytest
-from sima_runtime.coalescing import Coalescer
+from sima_runtime.coalescing import MOST_SLOW_ROUNDS, Coalescer
 from sima_runtime.context import CallContext, current, enter
-from sima_runtime.errors import DeadlineExceededError, DependencyUnavailableError, OverloadedError, RetryLaterError
+from sima_runtime.errors import (
+    DeadlineExceededError,
+    DependencyUnavailableError,
+    OverloadedError,
+    RetryLaterError,
+    TooSlowError,
+)
 
 CALLER: ContextVar[str] = ContextVar("caller")
 
@@ -152,3 +158,41 @@ async def test_a_round_lasts_as_long_as_one_of_its_callers_waits() -> None:
     await asyncio.gather(*[ask(deadline) for deadline in (5, 1, 9, 2)])
     await asyncio.gather(*[ask(deadline) for deadline in (5, 1, None, 2)])
     assert seen == [5, 9, 5, None]
+
+
+async def test_a_slow_round_does_not_hold_up_the_others() -> None:
+    """Who asks for much waits for it alone; but there are not ever more of such rounds."""
+    rounds: list[list[int]] = []
+
+    async def answer(_: str, questions: Sequence[int]) -> Sequence[int]:
+        rounds.append(list(questions))
+        if min(questions) < 0:
+            await asyncio.Event().wait()
+        return questions
+
+    coalescer: Coalescer[int, int] = Coalescer(answer, patience_seconds=0.01)
+    slow = []
+    for number in range(MOST_SLOW_ROUNDS):
+        slow += await asked(coalescer, -1)
+        assert await coalescer.ask("w", number) == number
+    slow += await asked(coalescer, -1, 99)
+    await asyncio.sleep(0.1)
+    assert not slow[-1].done()
+    assert rounds == [[-1], [0], [-1], [1], [-1], [2], [-1], [3], [-1]]
+    for task in slow:
+        task.cancel()
+
+
+async def test_one_that_takes_too_long_fails_alone() -> None:
+    """What the database gave up is no reason to refuse those who asked at the same time."""
+
+    async def answer(_: str, questions: Sequence[int]) -> Sequence[int]:
+        await asyncio.sleep(0)
+        if min(questions) < 0:
+            raise TooSlowError
+        return questions
+
+    tasks = await asked(Coalescer(answer), 1, 2, -3, 4)
+    assert [await tasks[0], await tasks[1], await tasks[3]] == [1, 2, 4]
+    with pytest.raises(TooSlowError):
+        await tasks[2]

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.pq import TransactionStatus
 from sima_runtime.database import Database, copy_into, execute, fetch
-from sima_runtime.errors import DependencyUnavailableError, OverloadedError, SimaError
+from sima_runtime.errors import DependencyUnavailableError, OverloadedError, SimaError, TooSlowError
 from sima_runtime.keys import Key, Keys
 from sima_runtime.settings import DatabaseSettings
+from sqlalchemy.engine import make_url
 
 from .conftest import LONG, LogLines
 
@@ -36,6 +37,11 @@ async def database(postgres_url: str) -> AsyncIterator[Database]:
         await execute(connection, f"CREATE TABLE things ({columns})")
     yield database
     await database.close()
+
+
+def as_user(url: str, role: str) -> str:
+    """The same database, for another user."""
+    return make_url(url).set(username=role).render_as_string(hide_password=False)
 
 
 async def count(database: Database) -> int:
@@ -223,6 +229,24 @@ async def test_a_loss_leaves_no_connection_open(database: Database) -> None:
         assert not two.closed
 
 
+async def test_a_refused_connection_costs_no_other(postgres_url: str) -> None:
+    """While the server has no room for more connections, those that there are stay in use."""
+    role = f"narrow_{uuid.uuid4().hex}"
+    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as other:
+        await other.execute(f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1")
+    database = Database(DatabaseSettings(database_url=as_user(postgres_url, role)), "public")
+
+    async def pid() -> int:
+        async with database.statement() as connection:
+            return connection.info.backend_pid
+
+    async with database.statement() as held:
+        with pytest.raises(DependencyUnavailableError):
+            await pid()
+    assert await pid() == held.info.backend_pid
+    await database.close()
+
+
 async def test_unreachable_database_is_unavailable() -> None:
     """Without a database calls are retryable failures."""
     database = Database(DatabaseSettings(database_url="postgresql://127.0.0.1:1/none"), "public")
@@ -250,7 +274,7 @@ async def test_other_failures_stay_what_they_are(database: Database) -> None:
 @pytest.mark.parametrize(
     ("sqlstate", "expected"),
     [
-        ("57014", OverloadedError),  # statement timeout
+        ("57014", TooSlowError),  # statement timeout
         ("40P01", OverloadedError),  # deadlock
         ("53100", DependencyUnavailableError),  # disk full
         ("25006", DependencyUnavailableError),  # no longer the primary

@@ -84,4 +84,5 @@ def settle(arrivals: Iterable[Arrival], best: Mapping[bytes, Arrival], stored: M
         for arrival in arrivals
         if arrival.fact.content not in (standing[arrival.id], stored.get(arrival.id))
     }
-    return Settlement(replaced, tuple(kept.values()))
+    # In one order, so that two batches with the same messages never wait for each other in a circle.
+    return Settlement(replaced, tuple(kept[each] for each in sorted(kept)))

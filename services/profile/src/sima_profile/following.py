@@ -1,7 +1,8 @@
 """Keeps the standings of identifiers in step with identity, which says which are shared or blocked."""
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable
 from contextlib import aclosing, suppress
 from functools import partial
 
@@ -11,12 +12,15 @@ from sima_runtime.errors import CursorExpiredError
 from sima_runtime.supervision import supervise
 
 from sima_profile.identity import Belonging, Changes, Identity
-from sima_profile.owners import NonOwners
+from sima_profile.owners import PLAIN, NonOwners
 from sima_profile.rewriting import OwnerRewriter
 from sima_profile.store import owning
 
 #: How long an `Ingest` waits for identity's changes, in seconds, before it goes on with the owners known here.
 CATCH_UP_SECONDS = 1.0
+
+# Something else may hold identity's feed back; so long the batches that come meanwhile do not wait again.
+_MOST_CATCH_UP_SECONDS = 10.0
 
 _log = structlog.get_logger()
 
@@ -43,18 +47,28 @@ class OwnerFollower:
         self._poll_seconds = poll_seconds
         self._known: dict[str, NonOwners] = {}
         self._following: set[str] = set()
+        self._catching_up: dict[str, tuple[float, asyncio.Task[None]]] = {}
         self._new_workspace = asyncio.Event()
 
     async def run(self) -> None:
         """Follow all workspaces, also those that appear later, until cancelled. A background task of the service."""
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                self._new_workspace.clear()
-                for workspace in await self._workspaces() - self._following:
-                    self._following.add(workspace)
-                    tasks.create_task(supervise(partial(self._keep_following, workspace)))
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._new_workspace.wait(), self._poll_seconds)
+        self._following.clear()  # when this is not the first start, those that were followed are not any more
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    await self._follow_new(tasks)
+        finally:
+            for _, task in self._catching_up.values():
+                task.cancel()
+
+    async def _follow_new(self, tasks: asyncio.TaskGroup) -> None:
+        """Begin to follow workspaces that are not followed, and wait until there may be others."""
+        self._new_workspace.clear()
+        for workspace in await self._workspaces() - self._following:
+            self._following.add(workspace)
+            tasks.create_task(supervise(partial(self._keep_following, workspace)))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._new_workspace.wait(), self._poll_seconds)
 
     def follow(self, workspace: str) -> None:
         """Make it known that a workspace has facts, so that it is followed from the first one on."""
@@ -72,17 +86,33 @@ class OwnerFollower:
                 known.update(news, version)
         return known
 
-    def agrees(self, workspace: str, belongings: Iterable[Belonging]) -> bool:
-        """Whether the standings known here lead to the owners that identity names."""
+    async def agree(self, workspace: str, belongings: Collection[Belonging]) -> None:
+        """Have the standings known here lead to the owners that identity names, if that can be had in a moment."""
+        for _ in range(2):  # the changes that others are waiting for may be older ones
+            if not self._agrees(workspace, belongings):
+                await self._catch_up(workspace)
+
+    def _agrees(self, workspace: str, belongings: Iterable[Belonging]) -> bool:
         known = self._known.get(workspace) or NonOwners()
         return all((known.owner(belonging.keys).owner or b"") == belonging.owner for belonging in belongings)
 
-    async def catch_up(self, workspace: str) -> None:
-        """Take over what identity has changed by now, if it can be had in a moment."""
-        with suppress(TimeoutError, CursorExpiredError):  # then the tail does it, in a while
-            async with asyncio.timeout(CATCH_UP_SECONDS):
+    async def _catch_up(self, workspace: str) -> None:
+        """Take over what identity has changed by now. All who come meanwhile share one reading of its feed."""
+        begun, task = self._catching_up.get(workspace, (0.0, None))
+        if task is None:
+            begun, task = time.monotonic(), asyncio.create_task(self._read_to_the_end(workspace))
+            self._catching_up[workspace] = begun, task
+        await asyncio.wait({task}, timeout=begun + CATCH_UP_SECONDS - time.monotonic())
+
+    async def _read_to_the_end(self, workspace: str) -> None:
+        try:
+            async with asyncio.timeout(_MOST_CATCH_UP_SECONDS):
                 while not await self._follow(workspace, until_now=True):
                     pass
+        except Exception as error:  # noqa: BLE001  # whatever it was, the tail does it in a while
+            _log.warning("catching_up_left_to_the_tail", workspace=workspace, exc_info=error)
+        finally:
+            del self._catching_up[workspace]
 
     async def _workspaces(self) -> set[str]:
         async with self._database.statement() as connection:
@@ -111,7 +141,7 @@ class OwnerFollower:
         """Work off one page that follows `cursor`; false if the stored place is another one."""
         async with self._database.transaction() as connection:
             place = await owning.place(connection, workspace, lock=True)
-            if place.identity_cursor != cursor:
+            if place.identity_cursor != cursor or changes == Changes({}, cursor):
                 return place.identity_cursor == changes.cursor
             known = await self.non_owners(connection, workspace, place.epoch, place.version)
             news = known.differences(changes.standings)
@@ -124,7 +154,12 @@ class OwnerFollower:
         return True
 
     async def _start_again(self, workspace: str) -> None:
-        # Read from the start, every identifier comes by with its standing of today, so nothing needs to be cleared.
+        """Read identity from the start: until it says otherwise again, every identifier is an ordinary one."""
         async with self._database.transaction() as connection:
             place = await owning.place(connection, workspace, lock=True)
-            await owning.move(connection, workspace, place._replace(identity_cursor=""))
+            known = await self.non_owners(connection, workspace, place.epoch, place.version)
+            version = place.version + bool(known.standings)
+            if known.standings:
+                await owning.stand(connection, workspace, dict.fromkeys(known.standings, PLAIN), version)
+            await owning.move(connection, workspace, place._replace(identity_cursor="", version=version))
+        self._rewriter.wake()

@@ -132,8 +132,7 @@ class Ingestion:
         return [first.get(fact.message, now) if fact.stated_at is None else fact.stated_at for fact in facts]
 
     async def _append(self, workspace: str, arrivals: Sequence[Arrival], now: int) -> list[Outcome]:
-        if not self._followed.agrees(workspace, [arrival.belonging for arrival in arrivals]):
-            await self._followed.catch_up(workspace)
+        await self._followed.agree(workspace, [arrival.belonging for arrival in arrivals])
         for _ in range(_ATTEMPTS):
             with suppress(appending.OvertakenError):
                 return outcomes(arrivals, await self._append_once(workspace, arrivals, now))

@@ -57,6 +57,11 @@ def time_prefix(at: int) -> bytes:
     return min(max(at // _MICROSECONDS, 0), _LATEST).to_bytes(_TIME_BYTES)
 
 
+def least_of_its_time(fact: bytes) -> bytes:
+    """Return the least id that a fact of the same time can have."""
+    return fact[:_TIME_BYTES].ljust(HASH_BYTES, b"\0")
+
+
 def part_id(fact: bytes, relation: str, position: int) -> bytes:
     """Return the id of the observation or consent at `position` of a fact; it sorts where the fact sorts."""
     path = fact + f"{relation}[{position}]".encode()

@@ -53,19 +53,25 @@ class Workspace(Base, table=True):
 class NonOwner(Base, table=True):
     """An identifier that does not own facts as others do; with both flags false it does again.
 
-    `rewritten_to` is the last fact that has its owner by this standing; null: all have.
+    `rewritten_at` and `rewritten_to` are time and id of the last fact that has its owner by this standing; null: all
+    have.
     """
 
     __tablename__ = "non_owners"
     __table_args__: ClassVar[Arguments] = (
         Index("non_owners_by_version", "workspace", "version"),
-        Index("non_owners_unfinished", "workspace", "rewritten_to", postgresql_where=text("rewritten_to IS NOT NULL")),
+        Index(
+            "non_owners_unfinished",
+            *("workspace", "rewritten_at", "rewritten_to"),
+            postgresql_where=text("rewritten_to IS NOT NULL"),
+        ),
     )
 
     key: UUID = Field(primary_key=True)
     shared: bool
     blocked: bool
     version: int = Field(sa_type=BigInteger)
+    rewritten_at: datetime | None = Field(sa_type=_TIME)
     rewritten_to: UUID | None
 
 

@@ -1,6 +1,6 @@
 """Who owns a fact: the strongest of its identifiers that is neither blocked nor shared. Pure.
 
-Which identifiers are blocked or shared is identity's to say; this service follows it (follower.py) and keeps a copy.
+Which identifiers are blocked or shared is identity's to say; this service follows it (following.py) and keeps a copy.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

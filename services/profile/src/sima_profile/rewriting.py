@@ -3,10 +3,13 @@
 import asyncio
 from contextlib import suppress
 
+import structlog
 from sima_runtime.database import Database
 
 from sima_profile.settings import FollowerSettings
 from sima_profile.store import rewriting
+
+_log = structlog.get_logger()
 
 
 class OwnerRewriter:
@@ -43,8 +46,12 @@ class OwnerRewriter:
         return any([await self._portion(workspace) for workspace in waiting])
 
     async def _portion(self, workspace: str) -> bool:
-        async with self._database.transaction() as connection:
-            unfinished = await rewriting.begin(connection, workspace)
-            if unfinished:
-                await rewriting.rewrite(connection, workspace, unfinished, self._settings.owner_portion)
+        try:
+            async with self._database.transaction() as connection:
+                unfinished = await rewriting.begin(connection, workspace)
+                if unfinished:
+                    await rewriting.rewrite(connection, workspace, unfinished, self._settings.owner_portion)
+        except Exception:  # noqa: BLE001  # the others are not to wait for this one
+            _log.exception("owners_not_rewritten", workspace=workspace)
+            return False
         return unfinished is not None

@@ -1,5 +1,6 @@
 """The contract of the profile service: protobuf to domain calls and back."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence, Sized
 from contextlib import aclosing, contextmanager
 
@@ -31,6 +32,8 @@ MAX_FACTS = 10_000
 MAX_KEYS = 1_000
 WATCH_PAGE_SIZE = 10_000
 MAX_WATCH_PAGE_SIZE = 100_000
+
+_LARGE_PAGE = 1_000  # rows
 
 _OUTCOMES = {
     Outcome.ACCEPTED: pb.INGEST_OUTCOME_ACCEPTED,
@@ -118,7 +121,7 @@ class ProfileServicer(ProfileServiceServicer):
         stream = self._feed.pages(current().workspace, request.cursor, size, until_now=request.until_now)
         async with aclosing(stream):
             async for page in stream:
-                yield _page(page.items, page.cursor)
+                yield await _page(page.items, page.cursor)
 
     def _key(self, message: pb.ProfileKey) -> KeyOrProfile:
         return self._keys.read(current().workspace, message, "key")
@@ -223,7 +226,14 @@ def _event(event: StoredEvent) -> pb.TimelineEvent:
     )
 
 
-def _page(rows: FactRows, cursor: str) -> pb.WatchFactsResponse:
+async def _page(rows: FactRows, cursor: str) -> pb.WatchFactsResponse:
+    """Make a page; a large one beside the loop, for it takes as long as many calls."""
+    if sum(map(len, rows)) < _LARGE_PAGE:
+        return _to_arrow(rows, cursor)
+    return await asyncio.to_thread(_to_arrow, rows, cursor)
+
+
+def _to_arrow(rows: FactRows, cursor: str) -> pb.WatchFactsResponse:
     return pb.WatchFactsResponse(
         events=pages.to_arrow(pages.EVENTS, rows.events),
         observations=pages.to_arrow(pages.OBSERVATIONS, rows.observations),

@@ -43,11 +43,14 @@ class FollowerSettings(BaseSettings):
     """How the owners of facts follow identity."""
 
     workspace_poll_seconds: float = Field(
-        default=5.0, gt=0, description="How often to look for workspaces that another replica was the first to see."
+        default=5.0,
+        gt=0,
+        description="How often to look for workspaces, and for owners to be rewritten, that another replica left.",
     )
     owner_portion: int = Field(
-        default=5_000,
+        default=1_000,
         ge=1,
+        le=10_000,
         description="When an identifier becomes shared or blocked, so many facts get another owner in one transaction.",
     )
 

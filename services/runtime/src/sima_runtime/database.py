@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from sima_runtime import keys
-from sima_runtime.errors import DependencyUnavailableError, OverloadedError
+from sima_runtime.errors import DependencyUnavailableError, OverloadedError, TooSlowError
 from sima_runtime.settings import DatabaseSettings
 
 _log = structlog.get_logger()
@@ -32,8 +32,9 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 _LOST = {"08000", "08001", "08003", "08004", "08006", "53100", "53200", "53300", "25006", "25P03"} | {
     f"57P0{digit}" for digit in range(1, 6)
 }
-# SQLSTATE of "not now": statement timeout, deadlock, serialization failure, lock not available.
-_BUSY = {"57014", "40P01", "40001", "55P03"}
+# SQLSTATE of "not now": deadlock, serialization failure, lock not available; and of a statement that took too long.
+_BUSY = {"40P01", "40001", "55P03"}
+_TOO_SLOW = "57014"
 
 
 class Database:
@@ -69,6 +70,7 @@ class Database:
             try:
                 yield own
             except BaseException:
+                self._losses += own.closed
                 if own.closed or own.info.transaction_status is TransactionStatus.ACTIVE:
                     await connection.invalidate()  # it was left in the midst of something
                 raise
@@ -88,12 +90,14 @@ class Database:
         except PoolTimeoutError:
             raise OverloadedError("database connections") from None
         except (DBAPIError, psycopg.Error) as error:
-            if (cause := _cause(error)) is not None and cause.sqlstate in _BUSY:
+            sqlstate = cause.sqlstate if (cause := _cause(error)) else None
+            if sqlstate == _TOO_SLOW:
+                raise TooSlowError from error
+            if sqlstate in _BUSY:
                 raise OverloadedError("the database") from error
             if not _is_lost(error):
                 raise
             _log.warning("database_unavailable", schema=self.schema, exc_info=error)
-            self._losses += 1
             raise DependencyUnavailableError("database") from error
 
     def _refuse_outlived(self, _: object, record: ConnectionPoolEntry, __: object) -> None:
@@ -175,6 +179,15 @@ def _roll_back(connection: AdaptedConnection, *_: object) -> None:
 # Statements are short and many: starting workers or a compiler for one costs more than it does.
 _SHORT_STATEMENTS = ("-c max_parallel_workers_per_gather=0", "-c jit=off")
 
+# A server that is gone without a word, after a failover for example, is noticed within seconds, not hours.
+_NOTICE_A_DEAD_SERVER = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
 
 def _session(settings: DatabaseSettings, schema: str) -> dict[str, Any]:
     milliseconds = {
@@ -183,6 +196,7 @@ def _session(settings: DatabaseSettings, schema: str) -> dict[str, Any]:
     }
     options = [f"-c {name}={int(seconds * 1000)}" for name, seconds in milliseconds.items()]
     return {
+        **_NOTICE_A_DEAD_SERVER,
         "application_name": f"sima-{schema}",
         # Instants of the year 1 cannot be read in a time zone west of UTC.
         "options": " ".join([f"-c search_path={schema} -c timezone=UTC", *_SHORT_STATEMENTS, *options]),

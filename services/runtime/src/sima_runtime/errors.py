@@ -158,6 +158,13 @@ class OverloadedError(RetryLaterError):
         super().__init__(f"all of {resource} is in use")
 
 
+class TooSlowError(OverloadedError):
+    """The database did not do in time what this call asks of it; others may well be served."""
+
+    def __init__(self) -> None:
+        super().__init__("the database")
+
+
 class DeadlineExceededError(RetryLaterError):
     """The caller's deadline passed before the answer was ready."""
 

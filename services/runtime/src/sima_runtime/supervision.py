@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 
@@ -35,6 +36,7 @@ async def supervise(work: Background) -> None:
 
 
 def _report(work: Background, pause: float) -> None:
-    name = getattr(work, "__qualname__", type(work).__qualname__)
+    called = work.func if isinstance(work, partial) else work
+    name = getattr(called, "__qualname__", type(called).__qualname__)
     task_crashes.add(1, {"task": name})
     _log.error("task_crashed", task=name, again_in_seconds=pause, exc_info=True)

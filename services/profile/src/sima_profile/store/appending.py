@@ -12,8 +12,7 @@ from sima_runtime.keys import Key, Keys
 from sima_profile.store.feed import CHANNEL
 from sima_profile.store.times import microseconds_of, to_copy, to_database
 
-#: Until the transaction ends, no standing changes; any number of transactions may hold it.
-HOLD_OWNERS = "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
+_HOLD_OWNERS = "SELECT pg_advisory_xact_lock_shared(hashtextextended(%s, 0))"
 _VERSIONS = "SELECT owners_version, (SELECT epoch FROM feed_epoch) FROM workspaces WHERE workspace = %s"
 # Asked for first: to insert a row that is there would wait for who changes it.
 _REGISTER = """INSERT INTO workspaces (workspace)
@@ -110,7 +109,7 @@ _STORED_TYPES = ("text", "int8", "int4")
 
 
 def owners_lock(workspace: str) -> str:
-    """Return the name of the lock that who appends or rewrites holds shared, and who changes standings alone."""
+    """Return the name of the lock that who appends holds shared, and who changes standings alone."""
     return f"profile owners {workspace}"
 
 
@@ -134,7 +133,7 @@ async def begin(
     stored = connection.cursor(binary=True)
     async with connection.pipeline():  # one round trip; each statement sees what the one before waited for
         await notify(connection, CHANNEL, workspace)
-        await connection.execute(HOLD_OWNERS, (owners_lock(workspace),))
+        await connection.execute(_HOLD_OWNERS, (owners_lock(workspace),))
         await register(connection, workspace)
         versions = await connection.execute(_VERSIONS, (workspace,))
         await stored.execute(_STORED_CONTENTS, wanted)

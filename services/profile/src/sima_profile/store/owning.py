@@ -16,12 +16,12 @@ _PLACE = f"SELECT identity_cursor, owners_version, {CURRENT_EPOCH} FROM workspac
 _MOVE = "UPDATE workspaces SET identity_cursor = %s, owners_version = %s WHERE workspace = %s"
 _NEWS = "SELECT key, shared, blocked FROM non_owners WHERE workspace = %s AND version > %s"
 # From now on whoever appends heeds it; what was appended before is rewritten from the first fact on.
-_STAND = """INSERT INTO non_owners (workspace, key, shared, blocked, version, rewritten_to)
-    SELECT %(workspace)s, key, shared, blocked, %(version)s, %(first)s
+_STAND = """INSERT INTO non_owners (workspace, key, shared, blocked, version, rewritten_at, rewritten_to)
+    SELECT %(workspace)s, key, shared, blocked, %(version)s, %(first_at)s, %(first)s
     FROM unnest(%(keys)s, %(shared)s::boolean[], %(blocked)s::boolean[]) AS news (key, shared, blocked)
     ON CONFLICT (workspace, key) DO UPDATE SET
         shared = excluded.shared, blocked = excluded.blocked,
-        version = excluded.version, rewritten_to = excluded.rewritten_to"""
+        version = excluded.version, rewritten_at = excluded.rewritten_at, rewritten_to = excluded.rewritten_to"""
 _HOLD_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
 
 
@@ -70,7 +70,8 @@ async def stand(connection: Driver, workspace: str, standings: Mapping[bytes, St
     parameters = {
         "workspace": workspace,
         "version": version,
-        "first": Key(BEFORE_ALL),
+        "first_at": BEFORE_ALL[0],
+        "first": Key(BEFORE_ALL[1]),
         "keys": Keys(standings),
         "shared": [standing.shared for standing in standings.values()],
         "blocked": [standing.blocked for standing in standings.values()],

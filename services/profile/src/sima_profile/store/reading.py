@@ -19,17 +19,20 @@ FEW = 100
 _OBSERVED_AT = microseconds_of("observed_at")
 _COLUMNS = f"owner, trait, {_OBSERVED_AT}, confidence, source, method, type, value"
 # One statement, so that all is of one moment, and because three cost more. Rows with a number of events are activities,
-# rows with a consent are statements, all others are observations. Owners are looked up one by one, here and below:
-# asked for many at once, PostgreSQL may rather read the whole workspace.
-_MATERIAL = f"""SELECT listed.*, NULL::boolean AS granted, NULL::bigint AS events, NULL::bigint AS last_at
+# rows with a consent are statements, all others are observations. Owners are looked up one by one, here and below, and
+# consents by their keys alone (which are hashed with the workspace's secret): asked in another way, PostgreSQL may
+# rather read the whole workspace.
+_MATERIAL = f"""WITH named AS MATERIALIZED (
+    SELECT workspace, keys, purpose, granted, source, stated_at FROM consents WHERE keys && %(owners)s)
+SELECT listed.*, NULL::boolean AS granted, NULL::bigint AS events, NULL::bigint AS last_at
     FROM unnest(%(owners)s) AS owners (key) CROSS JOIN LATERAL (
         SELECT {_COLUMNS} FROM observations
         WHERE workspace = %(workspace)s AND owner = owners.key LIMIT {FEW + 1}) AS listed
 UNION ALL
 (SELECT DISTINCT ON (key, purpose)
         key, purpose, {microseconds_of("stated_at")}, NULL, source, NULL, NULL, NULL, granted, NULL, NULL
-    FROM consents CROSS JOIN unnest(keys) AS key
-    WHERE workspace = %(workspace)s AND keys && %(owners)s AND key = ANY(%(owners)s)
+    FROM named CROSS JOIN unnest(keys) AS key
+    WHERE workspace = %(workspace)s AND key = ANY(%(owners)s)
     ORDER BY key, purpose, stated_at DESC, granted, source DESC)
 UNION ALL
 SELECT owners.key, NULL, {microseconds_of("first_at")}, NULL, NULL, NULL, NULL, NULL, NULL,
@@ -148,12 +151,10 @@ async def material(connection: Driver, workspace: str, owners: Collection[bytes]
             statements.append(Statement(key, name, granted, source, at))
         else:
             observations.append((key, name, Observation(at, confidence, source, *rest)))
-    many = {owner for owner, number in Counter(owner for owner, *_ in observations).items() if number > FEW}
-    if many:
-        parameters |= {"owners": Keys(many), "unions": list(unions)}
-        latest = await fetch(connection, _LATEST, parameters)
-        observations = [each for each in observations if each[0] not in many]
-        observations += [(owner, trait, Observation(*rest)) for owner, trait, *rest in latest]
+    if any(number > FEW for number in Counter(owner for owner, *_ in observations).values()):
+        # All of them again, for owners may have changed between the two statements.
+        latest = await fetch(connection, _LATEST, parameters | {"unions": list(unions)})
+        observations = [(owner, trait, Observation(*rest)) for owner, trait, *rest in latest]
     return Material(observations, statements, activities)
 
 

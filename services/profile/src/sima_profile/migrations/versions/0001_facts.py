@@ -14,17 +14,20 @@ TABLES = (
         identity_cursor text NOT NULL DEFAULT '',
         owners_version bigint NOT NULL DEFAULT 0)""",
     # Identifiers that do not own facts as others do. A row is never removed: both flags false says that it does again.
-    # `rewritten_to` is the last fact that has its owner by this standing; null: all have.
+    # `rewritten_at` and `rewritten_to` are time and id of the last fact that has its owner by this standing; null: all
+    # have.
     """CREATE TABLE non_owners (
         workspace text COLLATE "C" NOT NULL,
         key uuid NOT NULL,
         shared boolean NOT NULL,
         blocked boolean NOT NULL,
         version bigint NOT NULL,
+        rewritten_at timestamptz,
         rewritten_to uuid,
         PRIMARY KEY (workspace, key))""",
     "CREATE INDEX non_owners_by_version ON non_owners (workspace, version)",
-    "CREATE INDEX non_owners_unfinished ON non_owners (workspace, rewritten_to) WHERE rewritten_to IS NOT NULL",
+    """CREATE INDEX non_owners_unfinished ON non_owners (workspace, rewritten_at, rewritten_to)
+        WHERE rewritten_to IS NOT NULL""",
     # When messages that state no time were first received.
     """CREATE TABLE message_times (
         workspace text COLLATE "C" NOT NULL,
