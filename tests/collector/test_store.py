@@ -61,6 +61,13 @@ async def test_a_full_buffer_says_so_and_has_room_again_when_facts_left(store: S
     assert store.spool.room.used == 1_001
 
 
+async def test_a_buffer_is_full_only_if_it_will_be_emptier(store: Store) -> None:
+    """What is larger than the whole buffer says nothing about the room for others."""
+    with pytest.raises(OverloadedError):
+        await store.spool.put([chunk(b"x" * 10_001)])
+    assert not store.spool.room.full
+
+
 async def test_facts_leave_the_buffer_together_with_what_was_refused_of_them(store: Store) -> None:
     """When there is no room for the refusals, the facts stay where they are."""
     await store.spool.put([chunk(b"fact")])

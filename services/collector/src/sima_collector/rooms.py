@@ -24,7 +24,7 @@ class Room:
         """
         with self._lock:
             if self.used + size > self.limit:
-                self.full = True
+                self.full = self.used > 0  # else nothing will ever be given back
                 raise OverloadedError(self.name)
             self.used += size
 
