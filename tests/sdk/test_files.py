@@ -1,5 +1,7 @@
 """Reading files of records."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -134,6 +136,40 @@ def test_message_ids_never_change(write: Write) -> None:
     """An id computed today is the id stored yesterday."""
     ids = message_ids(write(b"customer,amount\n17,12.50\n17,12.50\n"))
     assert ids == ["f00fab590cf0a9cd63e8d018dc55d600-1", "f00fab590cf0a9cd63e8d018dc55d600-2"]
+
+
+LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+from sima_sdk import Source, files
+
+files.MOST_IN_MEMORY = 1_000
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + (12 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+records = files.read_csv(Path(sys.argv[1]), Source("till"))
+print(sum(1 for group in files.grouped(records, "receipt") if not group[0].fault))
+"""
+
+
+def test_a_file_may_be_larger_than_the_memory(write: Write) -> None:
+    """What must be remembered of its records moves to the disk; here a memory of which they would fill a multiple."""
+    path = write(b"receipt,amount\n" + b"".join(b"%d,10\n" % number for number in range(100_000)))
+    read = subprocess.run([sys.executable, "-c", LITTLE_MEMORY, path], capture_output=True, text=True, check=False)
+    assert (read.stdout, read.stderr) == ("100000\n", "")
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_what_moves_to_the_disk_is_remembered_as_well(write: Write, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Neither message ids nor groups depend on where their records are remembered."""
+    path = write(b"a,b\nA,1\nA,1\nB,2\nC,3\nA,1\nC,3\n,\n,\n")
+    ids = message_ids(path)
+    faults = [group[0].fault for group in grouped(read_csv(path, source()), "a")]
+    monkeypatch.setattr("sima_sdk.files.MOST_IN_MEMORY", most)
+    assert message_ids(path) == ids
+    assert [group[0].fault for group in grouped(read_csv(path, source()), "a")] == faults
+    assert [one.partition("-")[2] for one in ids] == ["1", "2", "1", "1", "3", "2", "1", "2"]
+    assert [bool(fault) for fault in faults] == [False, False, False, True, True, False, False]
 
 
 def test_records_of_one_receipt_are_a_group(write: Write) -> None:

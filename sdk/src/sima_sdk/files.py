@@ -3,12 +3,16 @@
 Options of a source: `delimiter` (one character, or `tab`; default a comma), `encoding` (default UTF-8, with or without
 byte-order mark), `time_zone` (default UTC), in which the file's clock ran, and `decimal_mark` (a point or a comma;
 default a point), which stands before the decimals of its numbers.
+
+A file may be larger than the memory: what must be remembered of many records lies in a temporary file.
 """
 
 import csv
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from hashlib import blake2b
@@ -25,6 +29,8 @@ from sima_sdk.payload import is_storable
 
 #: Most facts and refusals in one page of a pull.
 PAGE_SIZE = 1_000
+#: Most records of a file that are remembered in memory, about 100 bytes each; the others are on disk.
+MOST_IN_MEMORY = 500_000
 
 _LONGEST_LINE = 1 << 20  # so that a file without line ends does not fill the memory
 
@@ -61,14 +67,14 @@ def read_csv(file: Path, source: Source, columns: Collection[str] = ()) -> Itera
         FixConfigurationError: The source's `delimiter` or `encoding` does not exist.
     """
     encoding = source.options.get("encoding", "utf-8-sig")
-    with _open(file, encoding, source) as handle:
+    with _open(file, encoding, source) as handle, closing(_Ordinals()) as ordinals:
         lines = _Lines(handle, encoding)
         rows = csv.reader(lines, delimiter=_delimiter(source), strict=True)
         header = _header(rows, lines, columns)
-        ids = _MessageIds()
         for number, (row, raw, fault) in enumerate(_rows(rows, lines, len(header)), start=1):
             values = _certain(header, row) if fault else _values(header, row)
-            yield Record(number, values, raw, ids.following({"": raw.hex()} if fault else values), fault)
+            message_id = _message_id({"": raw.hex()} if fault else values, ordinals)
+            yield Record(number, values, raw, message_id, fault)
 
 
 def zone_of(source: Source) -> tzinfo:
@@ -109,19 +115,18 @@ def grouped(records: Iterable[Record], column: str) -> Iterator[list[Record]]:
     it is not certain what it says there may be a part of the group before it or of the one behind it: it joins the
     former, and the latter is marked as broken as well.
     """
-    seen: set[str | int] = set()
     torn = False
-    for name, members in groupby(_named(records, column), itemgetter(0)):
-        group = [record for _, record in members]
-        fault = group[0].fault
-        if name in seen:
-            fault = f"{column}: expected the records that agree in it to stand together"
-        elif torn and isinstance(name, str):
-            fault = f"{column}: expected no broken record before it, which may be a part of it"
-        group[0] = replace(group[0], fault=fault)
-        seen.add(name)
-        torn = bool(group[-1].fault) and column not in group[-1].values
-        yield group
+    with closing(_Ordinals()) as ordinals:
+        for name, members in groupby(_named(records, column), itemgetter(0)):
+            group = [record for _, record in members]
+            fault = group[0].fault
+            if isinstance(name, str) and ordinals.following(_digest(name)) > 1:
+                fault = f"{column}: expected the records that agree in it to stand together"
+            elif torn and isinstance(name, str):
+                fault = f"{column}: expected no broken record before it, which may be a part of it"
+            group[0] = replace(group[0], fault=fault)
+            torn = bool(group[-1].fault) and column not in group[-1].values
+            yield group
 
 
 def in_pages(
@@ -148,21 +153,48 @@ def in_pages(
         yield Page(tuple(facts), tuple(refusals), str(last))
 
 
-class _MessageIds:
-    """Ids for records without one: the hash of what a record says, and its place among identical records.
+class _Ordinals:
+    """Counts how often each digest was met in a file: in memory, and of large files on disk.
+
+    64 bits of a digest stand for it. Even among a hundred million records it is unlikely that two share them; the later
+    one then counts as met before.
+    """
+
+    _COUNT = "INSERT INTO met VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times"
+
+    def __init__(self) -> None:
+        self._first: dict[int, int] = {}
+        # A database without a name is a temporary file, and none at all while it fits into the cache (here of 32 MiB).
+        self._others = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._others.executescript(
+            "PRAGMA journal_mode = OFF; PRAGMA cache_size = -32768;"
+            "CREATE TABLE met (digest INTEGER PRIMARY KEY, times INTEGER NOT NULL); BEGIN"
+        )
+
+    def following(self, digest: bytes) -> int:
+        """Return how often a digest was met, this time included."""
+        key = int.from_bytes(digest[:8], "big", signed=True)
+        if key in self._first or len(self._first) < MOST_IN_MEMORY:
+            self._first[key] = self._first.get(key, 0) + 1
+            return self._first[key]
+        return int(self._others.execute(self._COUNT, (key,)).fetchone()[0])
+
+    def close(self) -> None:
+        """Give memory and disk back."""
+        self._others.close()
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+
+
+def _message_id(values: Mapping[str, str], ordinals: _Ordinals) -> str:
+    """Return an id for a record without one: the hash of what it says, and its place among identical records.
 
     A purchase that stands twice in a file is two purchases; the same file read twice says the same twice.
     """
-
-    def __init__(self) -> None:
-        self._ordinals: Counter[str] = Counter()
-
-    def following(self, values: Mapping[str, str]) -> str:
-        """Return the id of the next record of the file."""
-        content = json.dumps(values, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogateescape")
-        digest = blake2b(content, digest_size=16).hexdigest()
-        self._ordinals[digest] += 1
-        return f"{digest}-{self._ordinals[digest]}"
+    digest = _digest(json.dumps(values, sort_keys=True, ensure_ascii=False))
+    return f"{digest.hex()}-{ordinals.following(digest)}"
 
 
 class _Lines:
