@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from sima_sdk.connectors import Page, Source
 from sima_sdk.errors import FixConfigurationError, PayloadError
 from sima_sdk.facts import Fact, Identifier
-from sima_sdk.files import PAGE_SIZE, Record, decimal_mark_of, grouped, in_pages, one_by_one, read_csv, zone_of
+from sima_sdk.files import (
+    PAGE_SIZE,
+    Record,
+    check_csv,
+    decimal_mark_of,
+    grouped,
+    in_pages,
+    one_by_one,
+    read_csv,
+    zone_of,
+)
 
 Write = Callable[[bytes], Path]
 
@@ -114,9 +124,18 @@ def test_text_that_breaks_off_is_refused(write: Write) -> None:
     "option", [{"encoding": "utf-5"}, {"encoding": "rot13"}, {"delimiter": ""}, {"delimiter": ";;"}]
 )
 def test_options_that_make_no_sense_are_refused(write: Write, option: dict[str, str]) -> None:
-    """A wrong option is an error of whoever configured the source, by its name."""
-    with pytest.raises(FixConfigurationError, match=f"source till, option {next(iter(option))}: expected"):
+    """A wrong option is an error of whoever configured the source, by its name, before the first file comes."""
+    complaint = f"source till, option {next(iter(option))}: expected"
+    with pytest.raises(FixConfigurationError, match=complaint):
+        check_csv(source(**option))
+    with pytest.raises(FixConfigurationError, match=complaint):
         records(write(b"a,b\n1,2\n"), **option)
+
+
+@pytest.mark.parametrize("option", [{}, {"encoding": "windows-1256"}, {"delimiter": "tab"}, {"delimiter": ";"}])
+def test_options_that_make_sense_pass(option: dict[str, str]) -> None:
+    """So do the defaults."""
+    check_csv(source(**option))
 
 
 def test_identical_records_are_different_messages(write: Write) -> None:

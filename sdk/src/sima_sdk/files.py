@@ -54,6 +54,16 @@ class Record:
     fault: str = ""
 
 
+def check_csv(source: Source) -> None:
+    """Complain about options by which no CSV file can be read; connectors call it in their `check`.
+
+    Raises:
+        FixConfigurationError: The source's `delimiter` or `encoding` does not exist.
+    """
+    _encoding(source)
+    _delimiter(source)
+
+
 def read_csv(file: Path, source: Source, columns: Collection[str] = ()) -> Iterator[Record]:
     """Yield the records of a CSV file, the broken ones too.
 
@@ -66,8 +76,8 @@ def read_csv(file: Path, source: Source, columns: Collection[str] = ()) -> Itera
         PayloadError: The file has no header line, names a column twice, or lacks some of `columns`.
         FixConfigurationError: The source's `delimiter` or `encoding` does not exist.
     """
-    encoding = source.options.get("encoding", "utf-8-sig")
-    with _open(file, encoding, source) as handle, closing(_Ordinals()) as ordinals:
+    encoding = _encoding(source)
+    with file.open(encoding=encoding, errors="surrogateescape", newline="") as handle, closing(_Ordinals()) as ordinals:
         lines = _Lines(handle, encoding)
         rows = csv.reader(lines, delimiter=_delimiter(source), strict=True)
         header = _header(rows, lines, columns)
@@ -224,11 +234,13 @@ class _Lines:
         return text.encode(self._encoding.removesuffix("-sig"), "surrogateescape")
 
 
-def _open(file: Path, encoding: str, source: Source) -> TextIO:
+def _encoding(source: Source) -> str:
+    encoding = source.options.get("encoding", "utf-8-sig")
     try:
-        return file.open(encoding=encoding, errors="surrogateescape", newline="")
-    except LookupError:
+        "".encode(encoding)
+    except (LookupError, ValueError):
         raise FixConfigurationError(f"source {source.name}, option encoding: expected a known encoding") from None
+    return encoding
 
 
 def _delimiter(source: Source) -> str:

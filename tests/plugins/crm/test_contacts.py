@@ -150,6 +150,8 @@ def test_a_file_in_which_nothing_says_who_is_refused_as_a_whole(read: Read) -> N
         ({"identifier.email": " , "}, "option identifier.email: expected columns"),
         ({"method": "guessed"}, "option method: expected declared, observed or acquired"),
         ({"time_zone": "Mars/Olympus"}, "option time_zone: expected"),
+        ({"encoding": "utf-5"}, "option encoding: expected a known encoding"),
+        ({"delimiter": ";;"}, "option delimiter: expected one character, or tab"),
         ({"decimal_mark": "'"}, "option decimal_mark: expected a point or a comma"),
     ],
 )

@@ -223,6 +223,8 @@ def test_a_missing_column_is_missed(read: Read) -> None:
         ({"quantity": "n"}, "expected both options quantity and unit_price"),
         ({"date_format": "%d.%q"}, "option date_format: expected a pattern"),
         ({"time_zone": "Mars/Olympus"}, "option time_zone: expected"),
+        ({"encoding": "utf-5"}, "option encoding: expected a known encoding"),
+        ({"delimiter": ";;"}, "option delimiter: expected one character, or tab"),
         ({"decimal_mark": ""}, "option decimal_mark: expected a point or a comma"),
         ({"property.size": "size:time"}, r"option property\.size: expected a column, perhaps with :text"),
         ({"property.size": " "}, r"option property\.size: expected a column"),

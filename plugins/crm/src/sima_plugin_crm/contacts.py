@@ -22,7 +22,7 @@ from pathlib import Path
 
 from sima_sdk import Consent, Fact, Identifier, Page, PayloadError, PullConnector, Source, Trait
 from sima_sdk.facts import identifiers
-from sima_sdk.files import Record, in_pages, one_by_one, read_csv
+from sima_sdk.files import Record, check_csv, in_pages, one_by_one, read_csv
 
 from sima_plugin_crm.layout import Layout
 
@@ -34,6 +34,7 @@ class ContactsConnector(PullConnector):
 
     def check(self, source: Source) -> None:
         """Require options that make sense."""
+        check_csv(source)
         Layout.of(source)
 
     def pull(self, source: Source, file: Path, checkpoint: str = "") -> Iterator[Page]:

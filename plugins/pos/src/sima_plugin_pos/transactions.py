@@ -25,7 +25,7 @@ from pathlib import Path
 from sima_sdk import Event, Fact, FixConfigurationError, Identifier, Page, PayloadError, PullConnector, Source
 from sima_sdk.columns import Column
 from sima_sdk.facts import identifiers
-from sima_sdk.files import Record, decimal_mark_of, grouped, in_pages, one_by_one, read_csv, zone_of
+from sima_sdk.files import Record, check_csv, decimal_mark_of, grouped, in_pages, one_by_one, read_csv, zone_of
 from sima_sdk.payload import parse_local_time, parse_number, present
 
 NAMES_OF_CUSTOMER = ("email", "phone", "loyalty_card")
@@ -40,6 +40,7 @@ class TransactionsConnector(PullConnector):
 
     def check(self, source: Source) -> None:
         """Require options that make sense."""
+        check_csv(source)
         Layout.of(source)
 
     def pull(self, source: Source, file: Path, checkpoint: str = "") -> Iterator[Page]:
