@@ -36,6 +36,15 @@ async def test_refusals_are_filtered(door: Door) -> None:
     assert await door.refusals(workspace="third") == []
 
 
+async def test_refusals_can_be_removed(door: Door) -> None:
+    """All of a source, a workspace or both, as they are listed; and how many went is told."""
+    for source in ("web", "web", "branch"):
+        await door.send(f"{{bad {source}", source=source)
+    answer = await door.client.delete("/refusals", params={"workspace": "main", "source": "web"})
+    assert (answer.status_code, answer.json()) == (200, {"removed": 1})
+    assert [one["raw"] for one in await door.refusals()] == ["{bad branch"]
+
+
 @pytest.mark.parametrize(
     "query", [{"page_size": "-1"}, {"page_size": "many"}, {"page_token": "x"}, {"page_token": "W10="}]
 )
@@ -69,6 +78,7 @@ async def test_a_configured_token_is_needed(settings: MakeSettings, open_door: O
     for path in ("/refusals", "/refusals/1/raw", "/metrics"):
         answer = await door.client.get(path)
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert (await door.client.delete("/refusals")).status_code == 401
     headers = {"authorization": "Bearer open-sesame"}
     assert (await door.client.get("/refusals", headers=headers)).status_code == 200
     assert (await door.client.post("/import/files", content="rows\n1", headers=headers)).status_code == 200

@@ -189,19 +189,15 @@ async def test_what_is_refused_after_the_buffer_is_stored_with_its_reason(
     assert (stored["message_id"], stored["reason"]) == ("m2", "occurred_at: must not lie ahead")
 
 
-async def test_a_refusal_without_room_stays_in_the_buffer_and_holds_up_nobody_else(
-    settings: MakeSettings, profile: MemoryProfile, switch: ProfileSwitch
+async def test_a_full_room_for_refusals_holds_up_no_fact_in_the_buffer(
+    settings: MakeSettings, open_door: OpenDoor, profile: MemoryProfile, switch: ProfileSwitch
 ) -> None:
-    """Facts that come later are stored meanwhile, and with more room it is kept as refused."""
+    """What the profile service refuses is kept as the newest, and the facts around it are stored."""
+    door = await open_door(settings(refusal_bytes=1_000))
+    assert (await door.send("{" + "x" * 900)).status_code == 400
     profile.refuse.add("m2")
-    async with opened(settings(refusal_bytes=10, drain_seconds=1.0)) as door:
-        await switch.unplug()
-        await door.send("1\n2\n3")
-        await switch.plug_in()
-        await eventually(lambda: profile.ids() == ["m1", "m3"])
-        await asyncio.sleep(1)
-        assert (await door.send("4")).headers["sima-accepted"] == "1"
-        assert await door.refusals() == []
-    async with opened(settings()) as door:
-        await eventually(lambda: not door.collector.store.spool.room.used)
-        assert [one["message_id"] for one in await door.refusals()] == ["m2"]
+    await switch.unplug()
+    await door.send("1\n2\n3")
+    await switch.plug_in()
+    await eventually(lambda: profile.ids() == ["m1", "m3"] and not door.collector.store.spool.room.used)
+    assert [one["message_id"] for one in await door.refusals()] == ["m2"]

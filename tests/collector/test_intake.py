@@ -276,14 +276,19 @@ async def test_a_deadline_that_passes_is_503_and_loses_nothing(
     assert (await door.send("1")).headers["sima-duplicates"] == "1"
 
 
-async def test_refusals_that_do_not_fit_are_never_dropped_in_silence(
+async def test_a_full_room_for_refusals_turns_nobody_away(
     settings: Callable[..., CollectorSettings], open_door: OpenDoor, profile: MemoryProfile
 ) -> None:
-    """The channel is told to come back instead, while good facts go on."""
-    door = await open_door(settings(refusal_bytes=10))
-    assert (await door.send("{nonsense, and much of it")).status_code == 503
-    assert (await door.send("{short")).status_code == 400
-    assert (await door.send("1")).status_code == 200
+    """Whoever sends nonsense to one source stops neither good facts nor bad ones beside them, in no workspace."""
+    door = await open_door(settings(refusal_bytes=1_000))
+    assert (await door.send("bad in another workspace\n1", source="branch")).status_code == 200
+    assert {(await door.send("{" + f"{n:0100}")).status_code for n in range(30)} == {400}
+    answer = await door.send("bad\n2")
+    assert (answer.status_code, answer.headers["sima-refused"]) == (200, "1")
+    assert profile.ids() == ["m1", "m2"]
+    kept = await door.refusals()
+    assert (kept[0]["raw"], kept[-1]["raw"]) == ("bad", "bad in another workspace")
+    assert len(kept) == 11
 
 
 async def test_every_answer_names_its_request(door: Door) -> None:

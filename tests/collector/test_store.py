@@ -11,8 +11,10 @@ import pytest
 import pytest_asyncio
 from sima_collector import models
 from sima_collector.facts import MOST_FACTS, Chunk, Refused
-from sima_collector.store import Checkpoint, Store, now
+from sima_collector.refusals import now
+from sima_collector.store import Checkpoint, Store
 from sima_runtime.errors import FixConfigurationError, OverloadedError
+from structlog.testing import CapturingLogger
 
 
 @pytest_asyncio.fixture
@@ -69,29 +71,57 @@ async def test_a_buffer_is_full_only_if_it_will_be_emptier(store: Store) -> None
 
 
 async def test_facts_leave_the_buffer_together_with_what_was_refused_of_them(store: Store) -> None:
-    """When there is no room for the refusals, the facts stay where they are."""
+    """What cannot be kept as refused leaves the facts where they are."""
     await store.spool.put([chunk(b"fact")])
     head = await store.spool.head("main")
-    with pytest.raises(OverloadedError):
-        await store.spool.settle(head, [refused(b"small"), refused(b"r" * 10_000)])
+    with pytest.raises(UnicodeEncodeError):
+        await store.spool.settle(head, [refused(b"good"), refused(b"bad", reason="\ud800")])
     assert await store.spool.head("main") == head
-    assert store.refusals.room.used == 0
     assert await store.refusals.page("", "", now(), 10) == []
-    await store.spool.settle(head, [refused(b"small")])
+    await store.spool.settle(head, [refused(b"good")])
     assert await store.spool.head("main") == []
-    assert [one.refused.raw for one in await store.refusals.page("", "", now(), 10)] == [b"small"]
+    assert [one.refused.raw for one in await store.refusals.page("", "", now(), 10)] == [b"good"]
 
 
 async def test_one_callers_failure_undoes_nothing_of_the_others(store: Store) -> None:
     """Callers share a transaction and still have fates of their own."""
     results = await asyncio.gather(
         store.refusals.put([refused(b"good")]),
-        store.refusals.put([refused(b"r" * 10_001)]),
+        store.refusals.put([refused(b"bad", reason="\ud800")]),
         store.refusals.put([refused(b"also good")]),
         return_exceptions=True,
     )
-    assert [type(result) for result in results] == [type(None), OverloadedError, type(None)]
+    assert [type(result) for result in results] == [type(None), UnicodeEncodeError, type(None)]
     assert store.refusals.room.used == len(b"good") + len(b"also good")
+
+
+async def test_who_fills_the_room_for_refusals_loses_its_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever one source sends, what others were refused stays; of its own the newest stay, and the log says so."""
+    log = CapturingLogger()
+    monkeypatch.setattr("sima_collector.refusals._log", log)
+    await store.refusals.put([Refused("other", "shop", "no", b"s" * 1_000)])
+    for n in range(20):
+        await store.refusals.put([refused(b"%02d" % n * 500)])
+    stored = [one.refused for one in await store.refusals.page("", "", now(), 100)]
+    assert [one.source for one in stored] == ["web"] * 9 + ["shop"]
+    assert [one.raw[:2] for one in stored[:9]] == [b"%02d" % n for n in range(19, 10, -1)]
+    assert store.refusals.room.used == 10_000
+    assert [call.kwargs for call in log.calls] == [{"source": "web", "count": 1}] * 11
+
+
+async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits in it is still there, and what was refused counts against the room."""
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "_VERSIONS", models._VERSIONS[:1])
+        db = models.open_file(tmp_path)
+    db.execute("INSERT INTO spool VALUES (1, 'main', 'web', 1, x'00')")
+    db.execute("INSERT INTO refusals VALUES (1, x'00', 'main', 'web', 'no', '', 1, 1, 1, x'0000')")
+    db.close()
+    store = Store(tmp_path, spool_bytes=100, refusal_bytes=3)
+    assert (store.spool.room.used, store.refusals.room.used) == (1, 2)
+    await store.refusals.put([refused(b"ab")])
+    assert [one.refused.raw for one in await store.refusals.page("", "", now(), 10)] == [b"ab"]
+    await store.close()
 
 
 async def test_the_same_refusal_is_counted_and_not_doubled(store: Store) -> None:
@@ -123,6 +153,18 @@ async def test_old_refusals_leave_and_give_their_room_back(store: Store) -> None
     instant = now() + 1
     assert await store.refusals.expire(instant - 1_000_000) == 0
     assert await store.refusals.expire(instant) == 1
+    assert store.refusals.room.used == 0
+
+
+async def test_refusals_can_be_removed(store: Store) -> None:
+    """Of one source, of one workspace, or all; they give their room back, however many they are."""
+    for n in range(70):
+        await store.refusals.put([refused(f"{n}".encode())])
+    await store.refusals.put([Refused("other", "shop", "no", b"kept")])
+    assert await store.refusals.remove("other", "web") == 0
+    assert await store.refusals.remove("", "web") == 70
+    assert store.refusals.room.used == len(b"kept")
+    assert await store.refusals.remove("other", "") == 1
     assert store.refusals.room.used == 0
 
 
@@ -166,7 +208,7 @@ def test_a_first_start_that_fails_in_the_middle_can_be_repeated(
 ) -> None:
     """A full disk or a crash while the file is made leaves nothing in the way of the next start."""
     with monkeypatch.context() as patch:
-        patch.setattr(models, "_SCHEMA", f"{models._SCHEMA} CREATE TABLE spool (id);")
+        patch.setattr(models, "_VERSIONS", (*models._VERSIONS, "CREATE TABLE spool (id);"))
         with pytest.raises(FixConfigurationError):
             Store(tmp_path, spool_bytes=1, refusal_bytes=1)
     asyncio.run(Store(tmp_path, spool_bytes=1, refusal_bytes=1).close())

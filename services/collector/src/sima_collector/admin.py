@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sima_runtime.errors import (
     InvalidFieldsError,
@@ -24,8 +25,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sima_collector.refusals import StoredRefusal
 from sima_collector.service import Collector
-from sima_collector.store import StoredRefusal
+
+_log = structlog.get_logger(__name__)
 
 _LAST = 2**62
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -47,6 +50,7 @@ class Administration:
             return []
         return [
             Route("/refusals", self._guarded(self._list)),
+            Route("/refusals", self._guarded(self._remove), methods=("DELETE",)),
             Route("/refusals/{number:int}/raw", self._guarded(self._raw)),
             Route("/metrics", self._guarded(_metrics)),
         ]
@@ -70,6 +74,12 @@ class Administration:
         found = await self._refusals.page(workspace, source, before, size)
         token = _token([workspace, source, found[-1].id]) if len(found) == size else ""
         return JSONResponse({"refusals": [_shown(one) for one in found], "next_page_token": token})
+
+    async def _remove(self, request: Request) -> Response:
+        query = request.query_params
+        removed = await self._refusals.remove(query.get("workspace", ""), query.get("source", ""))
+        _log.warning("refusals_removed", count=removed)
+        return JSONResponse({"removed": removed})
 
     async def _raw(self, request: Request) -> Response:
         number = request.path_params["number"]

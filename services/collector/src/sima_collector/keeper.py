@@ -7,7 +7,7 @@ from sima_collector.facts import Refused, Report
 from sima_collector.messages import Parsed
 from sima_collector.metrics import count_refusals
 from sima_collector.redaction import Redaction
-from sima_collector.store import Refusals
+from sima_collector.refusals import Refusals
 
 
 class Keeper:
@@ -33,7 +33,7 @@ class Keeper:
         """Store what was refused, without values of protected identifiers.
 
         Raises:
-            OverloadedError: The room for refusals is full.
+            OverloadedError: The disk is full or broken.
         """
         await self._refusals.put([self._redaction.of(one) for one in refused])
         count_refusals(refused)

@@ -28,6 +28,9 @@ request_seconds = _meter.create_histogram(
 refusals_expired = _meter.create_counter(
     "sima_collector_refusals_expired", "1", "Refused payloads that were removed because of their age."
 )
+refusals_evicted = _meter.create_counter(
+    "sima_collector_refusals_evicted", "1", "Refused payloads that were removed for want of room, by source."
+)
 _observed: dict[str, Callable[[], Iterable[Observation]]] = {}
 
 
@@ -46,7 +49,10 @@ _meter.create_observable_gauge(
     "sima_collector_room_used", [_observing("used")], "By", "Bytes on disk, by room (buffer, refusals)."
 )
 _meter.create_observable_gauge(
-    "sima_collector_room_limit", [_observing("limit")], "By", "Most bytes on disk; a full room answers 503."
+    "sima_collector_room_limit",
+    [_observing("limit")],
+    "By",
+    "Most bytes on disk, by room; beyond it facts get 503, and refusals make older ones go.",
 )
 _meter.create_observable_gauge(
     "sima_collector_waiting_payloads", [_observing("waiting")], "1", "Payloads that wait for a worker."

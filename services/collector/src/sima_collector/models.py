@@ -6,8 +6,9 @@ from pathlib import Path
 
 from sima_runtime.errors import FixConfigurationError
 
-_VERSION = 1
-_SCHEMA = """
+# The first makes the tables; each further one brings a file of the version before it up to date.
+_VERSIONS = (
+    """
 CREATE TABLE spool (
   id INTEGER PRIMARY KEY AUTOINCREMENT, workspace TEXT NOT NULL, source TEXT NOT NULL, facts INTEGER NOT NULL,
   data BLOB NOT NULL
@@ -23,14 +24,27 @@ CREATE INDEX refusals_by_workspace ON refusals (workspace, id);
 CREATE TABLE checkpoints (
   key BLOB PRIMARY KEY, position TEXT NOT NULL, totals TEXT NOT NULL, at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-"""
+""",
+    """
+CREATE TABLE refusal_bytes (source TEXT PRIMARY KEY, bytes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO refusal_bytes SELECT source, sum(length(raw)) FROM refusals GROUP BY source;
+CREATE TRIGGER refusal_came AFTER INSERT ON refusals BEGIN
+  INSERT INTO refusal_bytes VALUES (new.source, length(new.raw))
+    ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER refusal_went AFTER DELETE ON refusals BEGIN
+  UPDATE refusal_bytes SET bytes = bytes - length(old.raw) WHERE source = old.source;
+END;
+CREATE INDEX refusals_by_source ON refusals (source, id);
+""",
+)
 
 
 def open_file(directory: Path) -> sqlite3.Connection:
     """Open `collector.db` in a directory, making both if need be; use it from one thread at a time.
 
     Raises:
-        FixConfigurationError: The directory cannot be written, another process uses it, or another version made it.
+        FixConfigurationError: The directory cannot be written, another process uses it, or a newer version made it.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -53,12 +67,14 @@ def _prepare(db: sqlite3.Connection) -> None:
     # An exclusive lock keeps a second collector out of the same directory.
     db.execute("PRAGMA locking_mode = EXCLUSIVE")
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version not in (0, _VERSION):
-        raise FixConfigurationError(f"data_dir was written by another version: expected {_VERSION}, found {version}")
+    if version > len(_VERSIONS):
+        raise FixConfigurationError(f"data_dir was written by a newer version: expected {len(_VERSIONS)} or less")
     if version == 0:
         db.execute("PRAGMA auto_vacuum = FULL")  # has an effect only before the first table
+    if version < len(_VERSIONS):
         # In one transaction: a process that ends in the middle must leave a file that the next one can open.
-        db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT")
+        changes = " ".join(_VERSIONS[version:])
+        db.executescript(f"BEGIN; {changes} PRAGMA user_version = {len(_VERSIONS)}; COMMIT")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA journal_size_limit = 67108864")

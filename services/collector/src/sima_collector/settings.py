@@ -83,7 +83,9 @@ class DeliverySettings(BaseSettings):
     )
     buffer_bytes: int = Field(default=4 << 30, gt=0, description="Most bytes of buffered facts; then requests get 503.")
     refusal_bytes: int = Field(
-        default=1 << 30, gt=0, description="Most bytes of refused payloads; then what would be refused gets 503."
+        default=1 << 30,
+        gt=0,
+        description="Most bytes of refused payloads; then the source with most loses its oldest.",
     )
     refusal_days: float = Field(default=30.0, gt=0, description="How long refused payloads are kept.")
     import_bytes: int = Field(default=2 << 30, gt=0, description="Largest file that can be imported.")

@@ -1,14 +1,13 @@
-"""The collector's own disk: buffered facts, refused payloads, checkpoints of imports. Every query is here.
+"""The collector's own disk: buffered facts, refused payloads (`refusals`), checkpoints of imports.
 
 One SQLite file in WAL mode with `synchronous=FULL`: what a method has returned from is on disk. One thread owns the
 connection, and the work of all callers that wait for it shares a transaction, so they also share the cost of a sync.
 """
 
 import asyncio
-import hashlib
 import sqlite3
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +18,12 @@ from sima_runtime.errors import OverloadedError
 
 from sima_collector.facts import MOST_BYTES, MOST_FACTS, Chunk, Refused
 from sima_collector.models import open_file
+from sima_collector.refusals import Refusals, now, used_bytes
 from sima_collector.rooms import Claim, Room
 
 T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
-
-_SELECT_REFUSAL = (
-    "SELECT id, workspace, source, reason, CASE WHEN length(raw) <= ? THEN raw ELSE x'' END, message_id,"
-    " first_at, last_at, times, length(raw) FROM refusals"
-)
-# Longer raw payloads are not listed, only found one by one: a page of them may be more than fits into memory.
-_LISTED_BYTES = 16 << 10
-_ANY_BYTES = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +32,6 @@ class Spooled:
 
     id: int
     chunk: Chunk
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRefusal:
-    """A refused payload as it is kept.
-
-    Attributes:
-        id: Its number; later ones are greater.
-        refused: The payload and the reason.
-        first_at: When it came for the first time, in microseconds since 1970.
-        last_at: When it came for the last time.
-        times: How often the same bytes came and were refused for the same reason.
-        size: Length of the raw payload in bytes.
-    """
-
-    id: int
-    refused: Refused
-    first_at: int
-    last_at: int
-    times: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +69,7 @@ class Store:
         self._waiting: list[_Work] = []
         self._committing: asyncio.Task[None] | None = None
         self.spool = Spool(self, Room("buffer", spool_bytes, sizes[0]))
-        self.refusals = Refusals(self, Room("refusals", refusal_bytes, sizes[1]))
+        self.refusals = Refusals(self.run, Room("refusals", refusal_bytes, sizes[1]))
         self.checkpoints = Checkpoints(self)
 
     async def run(self, work: Callable[[sqlite3.Connection], T], undo: Callable[[], None] = lambda: None) -> T:
@@ -202,65 +173,16 @@ class Spool:
         """Remove chunks that the profile service has answered, and keep what it refused of them, in one step.
 
         Raises:
-            OverloadedError: The room for refused payloads is full; nothing was removed.
+            OverloadedError: The disk is full or broken; nothing was removed.
         """
-        claim = Claim(self._store.refusals.room)
-        numbers = [(row.id,) for row in done]
+        refusals, numbers = self._store.refusals, [(row.id,) for row in done]
 
-        def work(db: sqlite3.Connection) -> None:
-            _insert_refusals(db, refused, claim)
+        def work(db: sqlite3.Connection) -> Counter[str]:
             db.executemany("DELETE FROM spool WHERE id = ?", numbers)
+            return refusals.insert(db, refused)
 
-        await self._store.run(work, claim.undo)
+        refusals.tell(await self._store.run(work))
         self.room.give_back(sum(len(row.chunk.data) for row in done))
-
-
-class Refusals:
-    """Payloads that did not become facts. The same bytes refused for the same reason again are counted, not doubled."""
-
-    def __init__(self, store: Store, room: Room) -> None:
-        self._store, self.room = store, room
-
-    async def put(self, refused: Sequence[Refused]) -> None:
-        """Keep refused payloads; they are on disk afterwards.
-
-        Raises:
-            OverloadedError: The room for them or the disk is full; none was kept.
-        """
-        if refused:
-            claim = Claim(self.room)
-            await self._store.run(lambda db: _insert_refusals(db, refused, claim), claim.undo)
-
-    async def page(self, workspace: str, source: str, before: int, size: int) -> list[StoredRefusal]:
-        """The newest `size` refusals with a number below `before`; empty workspace or source: of all.
-
-        Raw payloads of more than 16 KiB are left out; `get` has them.
-        """
-        rows = await self._store.run(
-            lambda db: db.execute(
-                f"{_SELECT_REFUSAL} WHERE id < ? AND (? = '' OR workspace = ?) AND (? = '' OR source = ?) "
-                "ORDER BY id DESC LIMIT ?",
-                (_LISTED_BYTES, before, workspace, workspace, source, source, size),
-            ).fetchall()
-        )
-        return [_stored(row) for row in rows]
-
-    async def get(self, number: int) -> StoredRefusal | None:
-        """The refusal with this number; None if there is none."""
-        row = await self._store.run(
-            lambda db: db.execute(f"{_SELECT_REFUSAL} WHERE id = ?", (_ANY_BYTES, number)).fetchone()
-        )
-        return None if row is None else _stored(row)
-
-    async def expire(self, older_than: int) -> int:
-        """Remove refusals that came last before an instant (microseconds since 1970); returns how many."""
-        sizes = await self._store.run(
-            lambda db: db.execute(
-                "DELETE FROM refusals WHERE last_at < ? RETURNING length(raw)", (older_than,)
-            ).fetchall()
-        )
-        self.room.give_back(sum(size for (size,) in sizes))
-        return len(sizes)
 
 
 class Checkpoints:
@@ -290,17 +212,9 @@ class Checkpoints:
         await self._store.run(lambda db: db.execute("DELETE FROM checkpoints WHERE at < ?", (older_than,)))
 
 
-def now() -> int:
-    """The time in microseconds since 1970."""
-    return time.time_ns() // 1_000
-
-
 def _sizes(db: sqlite3.Connection) -> tuple[int, int]:
-    sizes: tuple[int, int] = db.execute(
-        "SELECT (SELECT coalesce(sum(length(data)), 0) FROM spool),"
-        " (SELECT coalesce(sum(length(raw)), 0) FROM refusals)"
-    ).fetchone()
-    return sizes
+    (waiting,) = db.execute("SELECT coalesce(sum(length(data)), 0) FROM spool").fetchone()
+    return waiting, used_bytes(db)
 
 
 def _head(db: sqlite3.Connection, workspace: str) -> list[Spooled]:
@@ -318,33 +232,6 @@ def _head(db: sqlite3.Connection, workspace: str) -> list[Spooled]:
         (workspace, last),
     )
     return [Spooled(number, Chunk(*columns)) for number, *columns in rows]
-
-
-def _insert_refusals(db: sqlite3.Connection, refused: Iterable[Refused], claim: Claim) -> None:
-    for one in refused:
-        if _insert_refusal(db, one):
-            claim.take(len(one.raw))
-
-
-def _insert_refusal(db: sqlite3.Connection, refused: Refused) -> bool:
-    """Insert or count a refusal; says whether it is a new one."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (refused.workspace, refused.source, refused.reason, refused.message_id):
-        digest.update(f"{part}\x1f".encode())
-    digest.update(refused.raw)
-    at = now()
-    (times,) = db.execute(
-        "INSERT INTO refusals (hash, workspace, source, reason, message_id, first_at, last_at, times, raw) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?) "
-        "ON CONFLICT (hash) DO UPDATE SET times = times + 1, last_at = excluded.last_at RETURNING times",
-        (digest.digest(), refused.workspace, refused.source, refused.reason, refused.message_id, at, at, refused.raw),
-    ).fetchone()
-    return bool(times == 1)
-
-
-def _stored(row: Sequence[Any]) -> StoredRefusal:
-    number, workspace, source, reason, raw, message_id, *rest = row
-    return StoredRefusal(number, Refused(workspace, source, reason, raw, message_id), *rest)
 
 
 def _resolve(future: asyncio.Future[Any], result: object) -> None:
