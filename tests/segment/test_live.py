@@ -4,6 +4,7 @@ import asyncio
 from base64 import urlsafe_b64decode as b64decode
 from base64 import urlsafe_b64encode as b64encode
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,43 @@ async def test_an_expired_cursor_leads_to_a_new_projection(start_segment: StartS
         await world.settle()
         assert await everything(world) == members
         assert await world.changes() == changes
+
+
+async def lineage(world: World) -> str:
+    """What names the projection of a service that has stopped."""
+    with duckdb.connect(world.data_dir / f"{world.workspace}.duckdb") as connection:
+        [(found,)] = connection.execute("SELECT lineage FROM position").fetchall()
+    return str(found)
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "kept"),
+    [
+        ("affected", duckdb.OutOfMemoryException("no memory"), True),
+        ("evaluate", duckdb.InternalException("broken"), False),
+    ],
+)
+async def test_only_a_broken_projection_is_built_again(
+    start_segment: StartSegment, monkeypatch: pytest.MonkeyPatch, method: str, error: duckdb.Error, kept: bool
+) -> None:
+    """What a new one would not mend leaves the file; what only some calls meet counts although others go well."""
+    async with start_segment() as world:
+        await fill(world)
+    before = await lineage(world)
+    work, errors = getattr(Projection, method), iter([error] * 3)
+
+    def failing(self: Projection, *arguments: Any) -> Any:
+        if found := next(errors, None):
+            raise found
+        return work(self, *arguments)
+
+    monkeypatch.setattr(Projection, method, failing)
+    async with start_segment() as world:
+        while "third" not in await world.names():
+            with suppress(DependencyUnavailableError):
+                await world.create("third", "true")
+        assert await world.members("third") == await world.members("buyers") | await world.members("rest")
+    assert (await lineage(world) == before) is kept
 
 
 async def test_a_second_writer_does_no_harm(start_segment: StartSegment, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+import duckdb
 import orjson
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from sima_profile import survivorship as profile_survivorship
 from sima_runtime.errors import FixConfigurationError
 from sima_segment.plan import Plan
-from sima_segment.projection import Configuration, Limits, Projection, ProjectionError, Resources, exchange
+from sima_segment.projection import Configuration, Limits, Projection, ProjectionError, Resources, exchange, is_broken
 from sima_segment.rules import parse
 from sima_segment.survivorship import Survivorship, TraitPolicy
 
@@ -335,6 +336,34 @@ def test_a_file_that_cannot_be_read_is_built_again(tmp_path: Path, damage: bytes
     projection = Projection(path, Configuration())
     assert (projection.position.facts, projection.position.everybody) == ("", True)
     projection.close()
+
+
+def test_a_file_with_a_wrong_checksum_is_broken(tmp_path: Path) -> None:
+    """DuckDB says so once it reads the damaged place, which may be late."""
+    path = tmp_path / "w.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE numbers AS SELECT range AS number, hash(range) AS noise FROM range(200_000)")
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"damage" * 1_000)
+    with duckdb.connect(path) as connection, pytest.raises(ProjectionError) as told:
+        connection.execute("SELECT sum(noise) FROM numbers").fetchall()
+    assert is_broken(told.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate"),
+        duckdb.TransactionException("Failed to commit: Could not write file: No space left on device"),
+        duckdb.FatalException("FATAL Error: Failed to create checkpoint because of error: Could not write file"),
+        duckdb.InvalidInputException("Invalid Input Error: JSON exceeds maximum recursion depth"),
+        duckdb.InterruptException("Interrupted!"),
+    ],
+)
+def test_what_a_new_file_would_not_mend_does_not_break_it(error: ProjectionError) -> None:
+    """A full disk, little memory or a strange fact would be there again after hours of reading."""
+    assert not is_broken(error)
 
 
 def test_two_processes_cannot_share_a_projection(tmp_path: Path) -> None:

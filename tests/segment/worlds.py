@@ -96,6 +96,11 @@ class World:
         found: pb.GetSegmentResponse = await self.call("GetSegment", pb.GetSegmentRequest(name=name))
         return found.segment
 
+    async def names(self) -> list[str]:
+        """The names of the first segments that there are."""
+        listed: pb.ListSegmentsResponse = await self.call("ListSegments", pb.ListSegmentsRequest())
+        return [segment.name for segment in listed.segments]
+
     async def preview(self, rule: str, sample_size: int = 0) -> pb.PreviewSegmentResponse:
         """Try a rule."""
         request = pb.PreviewSegmentRequest(rule=rule, sample_size=sample_size)

@@ -5,6 +5,7 @@ arrived, and what calls ask for.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from sima_runtime.database import Database
 from sima_runtime.errors import CursorExpiredError, DeadlineExceededError, DependencyUnavailableError, SimaError
 
 from sima_segment.inputs import Facts, Grouping
-from sima_segment.projection import ProjectionError, discard
+from sima_segment.projection import ProjectionError, discard, is_broken
 from sima_segment.reading import Reading
 from sima_segment.rulebook import RuleBook
 from sima_segment.settings import SegmentSettings
@@ -25,8 +26,9 @@ from sima_segment.store import OutpacedError
 
 T = TypeVar("T")
 
-#: A projection in which something goes wrong so often in a row is built again.
+#: A broken projection fails so often, without so long a time of good work between, before it is built again.
 _MOST_FAILURES = 3
+_GOOD_WORK_SECONDS = 600.0
 
 _log = structlog.get_logger()
 
@@ -64,7 +66,7 @@ class Live:
         self._path = around.settings.data_dir / f"{workspace}.duckdb"
         self._reading = Reading(workspace, around.facts, around.grouping)
         self._requests: list[_Request] = []
-        self._ready = False
+        self._ready_since: float | None = None
         self._failures = 0
 
     async def ask(self, work: Callable[[State], Awaitable[T]]) -> T:
@@ -106,18 +108,26 @@ class Live:
         except OutpacedError:
             _log.warning("another_process_was_faster", workspace=self.workspace)
             await asyncio.sleep(self._settings.step_seconds)
-        except ProjectionError:
-            self._failures += 1
-            if self._failures >= _MOST_FAILURES:
-                _log.exception("projection_discarded", workspace=self.workspace)
-                discard(self._path)
+        except ProjectionError as error:
+            if is_broken(error):
+                self._count_failure()
             raise
         finally:
-            self._ready = False
+            self._ready_since = None
+
+    def _count_failure(self) -> None:
+        """Note that the projection is broken; throw it away if that is no single case."""
+        since = self._ready_since
+        worked_well = since is not None and time.monotonic() - since > _GOOD_WORK_SECONDS
+        self._failures = 1 if worked_well else self._failures + 1
+        if self._failures >= _MOST_FAILURES:
+            _log.exception("projection_discarded", workspace=self.workspace)
+            discard(self._path)
+            self._failures = 0
 
     def _lose_patience(self, request: "_Request") -> None:
         """Refuse what was asked for while the loop is still starting, which may take long."""
-        if not self._ready:
+        if self._ready_since is None:
             request.refuse()
 
     async def _follow(self) -> None:
@@ -128,8 +138,7 @@ class Live:
             await self._catch_up(state, None)
             await self._settle(state)
             self._reading.follow(state.position)
-            self._failures = 0
-            self._ready = True
+            self._ready_since = time.monotonic()
             try:
                 while True:
                     await self._turn(state)

@@ -32,6 +32,7 @@ class Resources:
 
 #: What goes wrong in a projection that cannot be read or written.
 ProjectionError = duckdb.Error
+_BROKEN = (duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
 
 
 class ProjectionFile:
@@ -44,7 +45,7 @@ class ProjectionFile:
             FixConfigurationError: Another process has it.
         """
         self._path = path
-        self._lock = None if path is None else _lock(path.with_name(path.name + ".lock"))
+        self._lock = None if path is None else _lock(_lock_of(path))
 
     def open(self, resources: Resources, layout: str) -> duckdb.DuckDBPyConnection:
         """Connect to the file; if it is of another layout or broken, to a new one."""
@@ -59,7 +60,7 @@ class ProjectionFile:
         if self._path is None:
             return duckdb.connect(config=settings)
         if self._path.exists() and not _usable(self._path, layout):
-            discard(self._path)
+            _remove(self._path)
         return duckdb.connect(self._path, config=settings)
 
     def release(self) -> None:
@@ -68,10 +69,35 @@ class ProjectionFile:
             os.close(self._lock)
 
 
+def is_broken(error: ProjectionError) -> bool:
+    """Whether an error is the file's own, so that a new one mends it: not of memory, disk, or what was asked.
+
+    DuckDB has no class of its own for a wrong checksum, and also calls it fatal when the disk is full at a checkpoint.
+    """
+    text = str(error)
+    return "Corrupt database file" in text or (isinstance(error, _BROKEN) and "create checkpoint" not in text)
+
+
 def discard(path: Path) -> None:
-    """Throw away a projection that is closed."""
+    """Throw away a projection that is closed.
+
+    Raises:
+        FixConfigurationError: Another process has it by now.
+    """
+    lock = _lock(_lock_of(path))
+    try:
+        _remove(path)
+    finally:
+        os.close(lock)
+
+
+def _remove(path: Path) -> None:
     for part in (path, path.with_name(path.name + ".wal")):
         part.unlink(missing_ok=True)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
 
 
 def _lock(path: Path) -> int:

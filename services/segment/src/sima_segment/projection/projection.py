@@ -237,8 +237,8 @@ class Projection:
             self._writing = True
 
     def _commit(self) -> None:
+        self._writing = False  # also if it fails: DuckDB has ended the transaction then
         self._connection.execute("COMMIT")
-        self._writing = False
         self._saved = self.position
         self._committed = self._tables.catalogue()
         if not self.position.everybody and self._indexed != (events := frozenset(self._tables.events)):
