@@ -1,7 +1,8 @@
 """The entrances of the pixel: the script, the events that it sends, and a picture for e-mails.
 
 Options of a source: `write_key`, which script and pictures must then repeat (it stands in public pages and is no
-secret), and `origins`, with commas between them: the sites whose pages may send events; by default any site.
+secret), and `origins`, with commas between them: the sites whose pages may send events; by default any site. A picture
+without the key is shown, and counted nowhere.
 
 In the browser of a visitor the script stores two first-party cookies and nothing else, each for a year: `sima_id`, a
 random id, and `sima_user`, the user id that a page told it. For visitors who ask not to be tracked it stores and sends
@@ -18,7 +19,6 @@ from sima_sdk import (
     PushConnector,
     Reception,
     Refusal,
-    RefuseRequestError,
     Request,
     Response,
     Route,
@@ -68,7 +68,9 @@ def _picture(request: Request, source: Source) -> Reception:
     try:
         _check_key(request, source)
         return Reception((read_picture(request.query),), response=response)
-    except RefuseRequestError as error:
+    except SignatureError:  # what proves nothing leaves no trace
+        return Reception(response=response)
+    except PayloadError as error:
         raw = json.dumps(dict(request.query)).encode()
         return Reception(refusals=(Refusal(str(error), raw),), response=response)
 
