@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 from uuid import UUID
 
 import duckdb
@@ -364,6 +365,24 @@ def test_a_file_with_a_wrong_checksum_is_broken(tmp_path: Path) -> None:
 def test_what_a_new_file_would_not_mend_does_not_break_it(error: ProjectionError) -> None:
     """A full disk, little memory or a strange fact would be there again after hours of reading."""
     assert not is_broken(error)
+
+
+def test_a_file_that_cannot_be_opened_for_want_of_memory_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is opened with the memory and threads of the settings, and once there is enough, it is as it was."""
+    path = tmp_path / "w.duckdb"
+    first = Projection(path, Configuration())
+    first.commit(START, 1)
+    first.close()
+    with monkeypatch.context() as scarce:
+        error = duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate")
+        scarce.setattr("sima_segment.projection.file.has_layout", Mock(side_effect=error))
+        with pytest.raises(duckdb.OutOfMemoryException):
+            Projection(path, Configuration())
+    again = Projection(path, Configuration())
+    assert again.position == first.position
+    again.close()
 
 
 def test_two_processes_cannot_share_a_projection(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,9 @@ class Resources:
 
 #: What goes wrong in a projection that cannot be read or written.
 ProjectionError = duckdb.Error
+#: Settings of DuckDB.
+Settings = dict[str, str | bool | int | float | list[str]]
+
 _BROKEN = (duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
 
 
@@ -49,7 +53,7 @@ class ProjectionFile:
 
     def open(self, resources: Resources, layout: str) -> duckdb.DuckDBPyConnection:
         """Connect to the file; if it is of another layout or broken, to a new one."""
-        settings: dict[str, str | bool | int | float | list[str]] = {
+        settings: Settings = {
             "threads": resources.threads,
             "memory_limit": resources.memory,
             "checkpoint_threshold": _LOG_SIZE,
@@ -59,7 +63,9 @@ class ProjectionFile:
         }
         if self._path is None:
             return duckdb.connect(config=settings)
-        if self._path.exists() and not _usable(self._path, layout):
+        if self._path.exists():
+            if (connection := _opened(self._path, settings, layout)) is not None:
+                return connection
             _remove(self._path)
         return duckdb.connect(self._path, config=settings)
 
@@ -111,9 +117,16 @@ def _lock(path: Path) -> int:
     return lock
 
 
-def _usable(path: Path, layout: str) -> bool:
-    try:
-        with duckdb.connect(path) as connection:
-            return has_layout(connection, layout)
-    except duckdb.Error:
-        return False
+def _opened(path: Path, settings: Settings, layout: str) -> duckdb.DuckDBPyConnection | None:
+    """Connect to a file that is there; None if it is of another layout or broken."""
+    with ExitStack() as held:
+        try:
+            connection = held.enter_context(duckdb.connect(path, config=settings))
+            if not has_layout(connection, layout):
+                return None
+        except ProjectionError as error:
+            if is_broken(error) or isinstance(error, duckdb.IOException):  # what is no database, or of another version
+                return None
+            raise
+        held.pop_all()
+        return connection
