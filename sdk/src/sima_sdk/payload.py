@@ -229,7 +229,8 @@ def parse_local_time(text: str, where: str, zone: tzinfo, pattern: str | None = 
         text: What it showed, perhaps with its own zone, which then counts.
         where: Names the text in the error.
         zone: Where the clock hung.
-        pattern: How it is written, as `datetime.strptime` understands it. None: in ISO 8601.
+        pattern: How it is written, as `datetime.strptime` understands it, zones as `%z`: of `%Z` it forgets what it
+            read. None: in ISO 8601.
 
     Raises:
         PayloadError: It is not written so.

@@ -217,11 +217,20 @@ def test_a_missing_column_is_missed(read: Read) -> None:
         read("id,date,amount\n1,2026-01-05,1\n")
 
 
+def test_a_zone_in_the_file_counts(read: Read) -> None:
+    """It is the clock's own; a percent sign before a Z is none."""
+    (page,) = read("customer_id,date,amount\n1,2026-01-05 10:00 +0300,1\n", date_format="%Y-%m-%d %H:%M %z")
+    assert page.facts[0].occurred_at == datetime(2026, 1, 5, 7, tzinfo=UTC)
+    (page,) = read("customer_id,date,amount\n1,2026-01-05%Z,1\n", date_format="%Y-%m-%d%%Z")
+    assert page.facts[0].occurred_at == datetime(2026, 1, 5, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
         ({"quantity": "n"}, "expected both options quantity and unit_price"),
         ({"date_format": "%d.%q"}, "option date_format: expected a pattern"),
+        ({"date_format": "%Y-%m-%d %H:%M %Z"}, "option date_format: expected a pattern .* with zones as %z, not %Z"),
         ({"time_zone": "Mars/Olympus"}, "option time_zone: expected"),
         ({"encoding": "utf-5"}, "option encoding: expected a known encoding"),
         ({"delimiter": ";;"}, "option delimiter: expected one character, or tab"),

@@ -4,8 +4,8 @@ Options of a source name the columns and how they are written:
 
 - `customer` (default `customer_id`), written as user id `<customer_namespace>:<value>`; the namespace is by default the
   name of the source. `email`, `phone`, `loyalty_card`: further columns that name the customer; none by default.
-- `date` (default `date`), in `date_format` (of strptime; default ISO 8601), in `time_zone` (default UTC) where the text
-  itself names none.
+- `date` (default `date`), in `date_format` (of strptime, zones as `%z`; default ISO 8601), in `time_zone` (default UTC)
+  where the text itself names none.
 - `amount` (default `amount`), or `quantity` and `unit_price`.
 - `order`: the records that agree in it are lines of one purchase. By default each record is a purchase.
 - `currency`: the currency of all amounts, for example `SAR`.
@@ -17,7 +17,7 @@ A sum below zero is a refund. See also the options of `sima_sdk.files`, among th
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from math import fsum
 from pathlib import Path
@@ -140,14 +140,21 @@ def _fact(layout: Layout, lines: Sequence[Record]) -> Fact:
 
 def _date_format(source: Source) -> str | None:
     pattern = source.options.get("date_format")
-    if pattern:
-        try:
-            datetime.strptime(datetime(2000, 1, 2, 3, 4, 5).strftime(pattern), pattern)
-        except ValueError:
-            raise FixConfigurationError(
-                f"source {source.name}, option date_format: expected a pattern such as %Y-%m-%d"
-            ) from None
+    if pattern and not _is_date_format(pattern):
+        raise FixConfigurationError(
+            f"source {source.name}, option date_format: expected a pattern such as %Y-%m-%d, with zones as %z, not %Z"
+        )
     return pattern
+
+
+def _is_date_format(pattern: str) -> bool:
+    if "%Z" in pattern.replace("%%", ""):  # strptime reads the name of a zone and forgets it
+        return False
+    try:
+        datetime.strptime(datetime(2000, 1, 2, 3, 4, 5, tzinfo=UTC).strftime(pattern), pattern)
+    except ValueError:
+        return False
+    return True
 
 
 def _property(source: Source, option: str) -> Column:
