@@ -162,6 +162,12 @@ def test_a_body_that_is_no_batch_is_refused(body: object) -> None:
         post(body)
 
 
+def test_nothing_beside_the_items_is_lost_in_silence() -> None:
+    """A time that was meant for all items is refused with them, as a misspelt field of an item is."""
+    with pytest.raises(PayloadError, match=r"^body: expected no fields but batch$"):
+        post({"batch": [ADA], "occurred_at": "2026-01-31T12:00:00Z"})
+
+
 def test_the_largest_batch_is_taken() -> None:
     """A thousand items are one call."""
     assert len(post({"batch": [ADA] * MOST_ITEMS}).facts) == MOST_ITEMS

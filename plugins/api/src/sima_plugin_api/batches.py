@@ -48,6 +48,8 @@ def _items(body: bytes) -> tuple[list[Any], bool]:
     items = value.get("batch") if isinstance(value, dict) else None
     if not isinstance(items, list) or not 1 <= len(items) <= MOST_ITEMS:
         raise PayloadError(f"batch: expected a list of 1 to {MOST_ITEMS} items")
+    if len(value) > 1:  # what somebody means for all items would otherwise be lost in silence
+        raise PayloadError("body: expected no fields but batch")
     return items, plain
 
 
