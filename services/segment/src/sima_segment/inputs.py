@@ -1,6 +1,6 @@
 """What the segment service reads of the others: the feed of facts, the feed of the grouping, and who somebody is."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol
 
@@ -29,6 +29,9 @@ class Page(Protocol):
     def rows(self) -> int:
         """How many rows it has."""
 
+    def size(self) -> int:
+        """How many bytes it has."""
+
 
 class Facts:
     """The feed of facts."""
@@ -39,7 +42,7 @@ class Facts:
 
     async def pages(
         self, workspace: str, cursor: str, *, until_now: bool, seconds: float | None = None
-    ) -> AsyncIterator[FactPage]:
+    ) -> AsyncGenerator[FactPage, None]:
         """Yield what lies behind a cursor.
 
         A page of very large facts may not fit into a message; then smaller pages are asked for.
@@ -81,7 +84,7 @@ class Grouping:
 
     async def pages(
         self, workspace: str, cursor: str, *, until_now: bool, seconds: float | None = None
-    ) -> AsyncIterator[ChangePage]:
+    ) -> AsyncGenerator[ChangePage, None]:
         """Yield what lies behind a cursor. Arguments and exceptions as of `Facts.pages`."""
         request = identity_pb.WatchProfileChangesRequest(cursor=cursor, until_now=until_now)
         stream = self._client.stream(self._stub.WatchProfileChanges, request, workspace=workspace, deadline=seconds)

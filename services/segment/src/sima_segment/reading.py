@@ -1,19 +1,21 @@
 """Reads the two feeds for one projection: ahead of the steps while it keeps up, in large batches while it is behind."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
 
 from sima_segment.inputs import Facts, Grouping, Page
 from sima_segment.projection import ChangePage, FactPage, Position
+from sima_segment.projection.pages import BYTES_AT_ONCE
 from sima_segment.tails import Tail
 
 P = TypeVar("P", bound=Page)
 #: Pages of both feeds.
 Batch = tuple[list[ChangePage], list[FactPage]]
 
-#: Rows that a projection takes in at once while it is behind.
+#: Rows that a projection takes in at once while it is behind, unless they are large.
 _ROWS_AT_ONCE = 50_000
 
 
@@ -68,12 +70,15 @@ class Reading:
             yield changes, []
 
 
-async def _batches(pages: AsyncIterator[P]) -> AsyncIterator[list[P]]:
+async def _batches(pages: AsyncGenerator[P, None]) -> AsyncIterator[list[P]]:
     batch: list[P] = []
-    async for page in pages:
-        batch.append(page)
-        if sum(each.rows() for each in batch) >= _ROWS_AT_ONCE:
-            yield batch
-            batch = []
+    rows = size = 0
+    async with aclosing(pages):
+        async for page in pages:
+            batch.append(page)
+            rows, size = rows + page.rows(), size + page.size()
+            if rows >= _ROWS_AT_ONCE or size >= BYTES_AT_ONCE:
+                yield batch
+                batch, rows, size = [], 0, 0
     if batch:
         yield batch

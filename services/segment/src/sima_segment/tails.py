@@ -1,20 +1,21 @@
 """Reads a feed ahead into a bounded buffer, so that what arrives during one piece of work is ready for the next."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from typing import Generic, TypeVar
 
 from sima_runtime.errors import RetryLaterError
 
 from sima_segment.inputs import Page
+from sima_segment.projection.pages import BYTES_AT_ONCE
 
 P = TypeVar("P", bound=Page)
 
 #: Opens a feed behind a cursor.
-OpenFeed = Callable[[str], AsyncIterator[P]]
+OpenFeed = Callable[[str], AsyncGenerator[P, None]]
 
-#: Pages held before the feed has to wait.
+#: Pages held before the feed has to wait, unless they are large.
 _MOST_PAGES = 64
 _PAUSE_SECONDS = 0.5
 
@@ -31,17 +32,21 @@ class Tail(Generic[P]):
         """
         self._open = open_feed
         self._news = news
-        self._pages: asyncio.Queue[P] = asyncio.Queue(_MOST_PAGES)
+        self._pages: list[P] = []
+        self._size = 0
+        self._room = asyncio.Event()
         self._reading: asyncio.Task[None] | None = None
 
     def start(self, cursor: str) -> None:
         """Begin to read behind a cursor."""
+        self._room.set()
         self._reading = asyncio.create_task(self._read(cursor))
         self._reading.add_done_callback(lambda _: self._news.set())
 
     def take(self) -> list[P]:
         """Return the pages that are there; once there is none, raise what ended the reading."""
-        pages = [self._pages.get_nowait() for _ in range(self._pages.qsize())]
+        pages, self._pages, self._size = self._pages, [], 0
+        self._room.set()
         if not pages and self._reading is not None and self._reading.done():
             self._reading.result()
         return pages
@@ -58,8 +63,16 @@ class Tail(Generic[P]):
         while True:
             # The other service is away for a moment, or ended the stream because it stops.
             with suppress(RetryLaterError):
-                async for page in self._open(cursor):
-                    await self._pages.put(page)
-                    self._news.set()
-                    cursor = page.cursor
+                async with aclosing(self._open(cursor)) as pages:
+                    async for page in pages:
+                        await self._room.wait()
+                        self._put(page)
+                        cursor = page.cursor
             await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _put(self, page: P) -> None:
+        self._pages.append(page)
+        self._size += page.size()
+        if len(self._pages) >= _MOST_PAGES or self._size >= BYTES_AT_ONCE:
+            self._room.clear()
+        self._news.set()

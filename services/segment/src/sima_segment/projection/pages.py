@@ -44,6 +44,9 @@ CONSENTS = pa.schema(
 )
 RETRACTIONS = pa.schema([("id", KEY), ("relation", pa.string())])
 
+#: So many bytes of pages are gathered, besides the last one. Arrow cannot join texts of more than two gigabytes.
+BYTES_AT_ONCE = 64 * 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
@@ -55,6 +58,10 @@ class ChangePage:
     def rows(self) -> int:
         """How many rows the page has."""
         return int(self.changes.num_rows)
+
+    def size(self) -> int:
+        """How many bytes the page has."""
+        return int(self.changes.nbytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,10 @@ class FactPage:
     def rows(self) -> int:
         """How many rows of all kinds the page has."""
         return sum(table.num_rows for table in self.relations().values())
+
+    def size(self) -> int:
+        """How many bytes the page has."""
+        return sum(table.nbytes for table in self.relations().values())
 
 
 def joined(pages: Iterable[FactPage]) -> Iterator[FactPage]:
