@@ -155,6 +155,54 @@ async def test_headers_that_dawdle_end_the_connection(spawn: Spawn) -> None:
     assert (await silent, await half) == (b"", b"")
 
 
+@pytest.mark.parametrize(
+    "behind", [b"", b"1", b"\r\n", b"POST /in/web HTTP/1.1\r\n"], ids=["nothing", "body", "blank", "half"]
+)
+async def test_no_connection_stays_open_behind_an_answer(spawn: Spawn, behind: bytes) -> None:
+    """Not even if the client sends the rest of an unread body, blank lines, or half of the next request."""
+    collector = await spawn(header_seconds=0.5)
+    request = b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n"
+    answer = await talk(collector, request, b"1", behind, pause=0.2)
+    assert answer.startswith(b"HTTP/1.1 404 ")
+
+
+async def test_a_connection_serves_on_behind_a_body_that_nobody_read(spawn: Spawn) -> None:
+    """The next request on it finds its answer."""
+    collector = await spawn()
+    unread = b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n"
+    read = b"POST /in/web HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\nconnection: close\r\n\r\n1"
+    answer = await talk(collector, unread, b"12", read, pause=0.2)
+    assert (answer.count(b"HTTP/1.1 404 "), answer.count(b"HTTP/1.1 200 ")) == (1, 1)
+
+
+@pytest.mark.parametrize("start", [b"GET /in/web?", b"GET /in/web HTTP/1.1\r\nx-long: "], ids=["address", "header"])
+async def test_headers_that_are_too_long_are_431(spawn: Spawn, start: bytes) -> None:
+    """What has no end is not held in memory until its time is over."""
+    collector = await spawn()
+    answer = await talk(collector, start, *[b"x" * 30_000] * 3, pause=0.1)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_trailers_that_are_too_long_end_the_connection(spawn: Spawn) -> None:
+    """Whatever follows a body is nobody's headers either."""
+    collector = await spawn()
+    head = b"POST /in/web HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\n7\r\n0\r\n"
+    assert await talk(collector, head, b"x-long: ", *[b"x" * 30_000] * 3, pause=0.1) == b""
+
+
+async def test_more_connections_than_allowed_are_closed_at_once(spawn: Spawn) -> None:
+    """Who is connected is served, and room comes back with each that goes."""
+    collector = await spawn(connections=2)
+    host, _, port = collector.address.rpartition(":")
+    held = [(await asyncio.open_connection(host, int(port)))[1] for _ in range(2)]
+    with pytest.raises(httpx.HTTPError):
+        await post(collector, "1")
+    for writer in held:
+        writer.close()
+    await asyncio.sleep(0.2)
+    assert (await post(collector, "1")).status_code == 200
+
+
 @pytest.mark.parametrize("announced", [True, False])
 async def test_a_body_that_is_too_large_hears_413(spawn: Spawn, announced: bool) -> None:
     """The client gets the answer although it has not sent everything, and nobody reads the rest."""

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn, with a deadline for headers, its own way to stop, and an address that others can find."""
+"""The HTTP server: uvicorn, with bounds for connections, its own way to stop, and an address that others can find."""
 
 import asyncio
 import contextlib
@@ -23,17 +23,34 @@ from sima_collector.settings import CollectorSettings
 
 _log = structlog.get_logger(__name__)
 
+_HEADER_BYTES = 64 << 10
+_HEADERS_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
 
 class PatientProtocol(HttpToolsProtocol):
-    """Waits for the headers of a request only so long: uvicorn itself would wait for ever."""
+    """Bounds what uvicorn leaves open: connections, the time and length of headers, and what follows an answer."""
 
     header_seconds: ClassVar[float]
+    most_connections: ClassVar[int]
     _header_timer: TimerHandle | None = None
+    _hoarded = 0  # bytes that came since the parser last handed something on
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
-        self._wait_for_headers()
+        if len(self.connections) > self.most_connections:
+            transport.close()
+        else:
+            self._wait_for_headers()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in. Behind an answer uvicorn waits no longer once any have come, so they begin a new wait."""
+        if self._header_timer is None and self._answered:
+            self._wait_for_headers()
+        self._hoarded += len(data)
+        super().data_received(data)
+        if self._hoarded > _HEADER_BYTES and not self.transport.is_closing():
+            self._refuse_headers()
 
     def on_message_begin(self) -> None:
         """Begin to wait for the headers of a request."""
@@ -43,12 +60,27 @@ class PatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop waiting."""
         self._stop_waiting()
+        self._hoarded = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body in."""
+        self._hoarded = 0
+        super().on_body(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    @property
+    def _answered(self) -> bool:
+        return self.cycle is not None and self.cycle.response_complete
+
+    def _refuse_headers(self) -> None:
+        if self.cycle is None or self._answered:  # else they follow a body, and its answer is not to be mixed with this
+            self.transport.write(_HEADERS_TOO_LONG)
+        self.transport.close()
 
     def _wait_for_headers(self) -> None:
         self._stop_waiting()
@@ -107,6 +139,7 @@ async def serve_http(app: ASGIApp, settings: CollectorSettings, on_stop: Callabl
 def _config(app: ASGIApp, settings: CollectorSettings) -> uvicorn.Config:
     class Protocol(PatientProtocol):
         header_seconds = settings.header_seconds
+        most_connections = settings.connections
 
     config = uvicorn.Config(
         app,

@@ -41,6 +41,7 @@ class HttpSettings(BaseSettings):
     answer_seconds: float = Field(
         default=30.0, gt=0, description="How long a request may take after its body arrived; then it gets 503."
     )
+    connections: int = Field(default=10_000, gt=0, description="Most connections at once; more are closed at once.")
     requests: int = Field(default=2_000, gt=0, description="Most requests at once; more get 503.")
 
 
