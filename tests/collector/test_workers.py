@@ -54,6 +54,16 @@ async def test_a_worker_killed_from_outside_costs_no_payload(
     assert await door.refusals() == []
 
 
+async def test_a_payload_that_was_never_begun_is_not_refused(door: Door, profile: MemoryProfile) -> None:
+    """Workers that stand still are replaced after the limit, and what they did not begin is parsed by others."""
+    stopped = door.collector.pool.pids
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    assert (await door.send("1")).status_code == 200
+    assert profile.ids() == ["m1"]
+    assert await door.refusals() == []
+
+
 async def test_more_payloads_than_may_wait_are_503(
     settings: Callable[..., CollectorSettings], open_door: OpenDoor
 ) -> None:

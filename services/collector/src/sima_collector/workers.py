@@ -177,7 +177,8 @@ class WorkerPool:
             begun = await worker.begun(self.limits.seconds)
             job.finish(read_outcome(await worker.receive(self.limits.seconds)))
         except WorkerTimeoutError:
-            job.finish(Rejected(Verdict.FAILED, f"reading it took longer than {self.limits.seconds:g} s"))
+            if begun:  # else it waits for another worker, as long as its caller waits for it
+                job.finish(Rejected(Verdict.FAILED, f"reading it took longer than {self.limits.seconds:g} s"))
             self._report("time_limit", job, started)
         except WorkerDiedError:
             job.deaths += begun
