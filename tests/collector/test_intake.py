@@ -186,6 +186,7 @@ async def test_a_source_that_keeps_nothing_leaves_no_value_on_the_disk(door: Doo
     [
         ("fail", "the connector failed with KeyError"),
         ("leave", "the connector failed with SystemExit"),
+        ("misfit", "source web: expected another colour"),
         ("gorge", "reading it needs more memory than a worker may use"),
     ],
 )

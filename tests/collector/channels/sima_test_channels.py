@@ -62,6 +62,11 @@ def leave() -> None:
     raise SystemExit(3)
 
 
+def misfit() -> None:
+    """Find out only now that the source cannot work."""
+    raise FixConfigurationError("source web: expected another colour")
+
+
 def doze() -> None:
     """Take a second, and leave a sign that it began."""
     dozing(os.getpid()).touch()
@@ -79,6 +84,7 @@ MISCHIEF: dict[str, Callable[[], None]] = {
     "gorge": gorge,
     "fail": fail,
     "leave": leave,
+    "misfit": misfit,
     "doze": doze,
 }
 

@@ -179,6 +179,8 @@ def _judged(read: Callable[[], Parsed]) -> Parsed | Rejected:
         return Rejected(Verdict.DENIED, _clean(str(error)))
     except RefuseRequestError as error:
         return Rejected(Verdict.MALFORMED, _clean(str(error)))
+    except FixConfigurationError as error:
+        return Rejected(Verdict.FAILED, _clean(str(error)))
     except MemoryError:
         return Rejected(Verdict.FAILED, "reading it needs more memory than a worker may use")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - plugin code may raise anything
