@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+import pytest
+from sima_runtime.errors import DeadlineExceededError
 from sima_segment.projection import FactPage, Position
 from sima_segment.reading import Reading
 from sima_segment.tails import Tail
@@ -53,3 +55,11 @@ async def test_what_is_read_ahead_has_a_size() -> None:
         await asyncio.sleep(0.05)
         assert AT_ONCE / 2 < len(tail.take()) <= AT_ONCE
     await tail.stop()
+
+
+async def test_what_came_in_time_is_taken_in_though_the_rest_did_not() -> None:
+    """Otherwise a slow feed would be read again and again from the same place."""
+    batches = reading(Given([fact_page(cursor="f1"), fact_page(cursor="f2")], DeadlineExceededError()))
+    assert [page.cursor for page in (await anext(batches))[1]] == ["f1", "f2"]
+    with pytest.raises(DeadlineExceededError):
+        await anext(batches)

@@ -6,6 +6,8 @@ from contextlib import aclosing
 from functools import partial
 from typing import TypeVar
 
+from sima_runtime.errors import DeadlineExceededError
+
 from sima_segment.inputs import Facts, Grouping, Page
 from sima_segment.projection import ChangePage, FactPage, Position
 from sima_segment.projection.pages import BYTES_AT_ONCE
@@ -73,12 +75,17 @@ class Reading:
 async def _batches(pages: AsyncGenerator[P, None]) -> AsyncIterator[list[P]]:
     batch: list[P] = []
     rows = size = 0
-    async with aclosing(pages):
-        async for page in pages:
-            batch.append(page)
-            rows, size = rows + page.rows(), size + page.size()
-            if rows >= _ROWS_AT_ONCE or size >= BYTES_AT_ONCE:
-                yield batch
-                batch, rows, size = [], 0, 0
+    try:
+        async with aclosing(pages):
+            async for page in pages:
+                batch.append(page)
+                rows, size = rows + page.rows(), size + page.size()
+                if rows >= _ROWS_AT_ONCE or size >= BYTES_AT_ONCE:
+                    yield batch
+                    batch, rows, size = [], 0, 0
+    except DeadlineExceededError:
+        if batch:
+            yield batch
+        raise
     if batch:
         yield batch
