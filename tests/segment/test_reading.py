@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from sima_runtime.errors import DeadlineExceededError
+from sima_runtime.errors import DeadlineExceededError, OverloadedError
+from sima_segment.inputs import Facts
 from sima_segment.projection import FactPage, Position
 from sima_segment.reading import Reading
 from sima_segment.tails import Tail
@@ -63,3 +65,11 @@ async def test_what_came_in_time_is_taken_in_though_the_rest_did_not() -> None:
     assert [page.cursor for page in (await anext(batches))[1]] == ["f1", "f2"]
     with pytest.raises(DeadlineExceededError):
         await anext(batches)
+
+
+async def test_a_service_that_is_overloaded_is_not_asked_again_at_once() -> None:
+    """Who reads decides when to come again."""
+    busy = Mock(stream=Mock(side_effect=Given(error=OverloadedError("connections")).pages))
+    with pytest.raises(OverloadedError):
+        await anext(Facts(busy).pages("w", "", until_now=True))
+    assert busy.stream.call_count == 1

@@ -10,13 +10,12 @@ from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from sima.profile.v1 import profile_service_pb2 as profile_pb
 from sima.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from sima_runtime.clients import ServiceClient
-from sima_runtime.errors import InvalidFieldsError, NotFoundError, OverloadedError, Violation
+from sima_runtime.errors import InvalidFieldsError, NotFoundError, Violation
 
 from sima_segment.projection import ChangePage, FactPage
 from sima_segment.projection.pages import CHANGES, CONSENTS, EVENTS, OBSERVATIONS, RETRACTIONS
 
 _PAGE_ROWS = 10_000
-_FEWEST_ROWS = 10
 
 
 class Page(Protocol):
@@ -45,8 +44,6 @@ class Facts:
     ) -> AsyncGenerator[FactPage, None]:
         """Yield what lies behind a cursor.
 
-        A page of very large facts may not fit into a message; then smaller pages are asked for.
-
         Args:
             workspace: Whose facts.
             cursor: Where to begin; empty for the start.
@@ -58,21 +55,11 @@ class Facts:
             DeadlineExceededError: It took longer.
             SimaError: What else `ServiceClient.stream` raises.
         """
-        rows = _PAGE_ROWS
-        while True:
-            request = profile_pb.WatchFactsRequest(cursor=cursor, page_size=rows, until_now=until_now)
-            try:
-                stream = self._client.stream(self._stub.WatchFacts, request, workspace=workspace, deadline=seconds)
-                async with aclosing(stream):
-                    async for page in stream:
-                        cursor = page.cursor
-                        yield _facts(page)
-            except OverloadedError:
-                if rows <= _FEWEST_ROWS:
-                    raise
-                rows //= 4
-            else:
-                return
+        request = profile_pb.WatchFactsRequest(cursor=cursor, page_size=_PAGE_ROWS, until_now=until_now)
+        stream = self._client.stream(self._stub.WatchFacts, request, workspace=workspace, deadline=seconds)
+        async with aclosing(stream):
+            async for page in stream:
+                yield _facts(page)
 
 
 class Grouping:

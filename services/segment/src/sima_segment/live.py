@@ -14,7 +14,13 @@ from typing import Any, TypeVar
 
 import structlog
 from sima_runtime.database import Database
-from sima_runtime.errors import CursorExpiredError, DeadlineExceededError, DependencyUnavailableError, SimaError
+from sima_runtime.errors import (
+    CursorExpiredError,
+    DeadlineExceededError,
+    DependencyUnavailableError,
+    RetryLaterError,
+    SimaError,
+)
 
 from sima_segment.inputs import Facts, Grouping
 from sima_segment.projection import ProjectionError, discard, is_broken
@@ -73,7 +79,7 @@ class Live:
         """Have something done between two steps, when everything accepted before this call is worked off.
 
         Raises:
-            DependencyUnavailableError: Another service, or this loop, cannot go on at the moment.
+            RetryLaterError: Another service, or this loop, cannot go on at the moment.
             SimaError: What `work` raises.
         """
         request = _Request(work)
@@ -179,7 +185,7 @@ class Live:
         await self._reading.stop()
         try:
             await self._catch_up(state, self._settings.catch_up_seconds)
-        except DependencyUnavailableError as error:
+        except RetryLaterError as error:
             for request in requests:
                 request.fail(error)
             return False
