@@ -8,11 +8,13 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import duckdb
 import pytest
 from sima.segment.v1 import segment_service_pb2 as pb
 from sima_runtime.errors import DependencyUnavailableError
+from sima_segment.live import Request
 from sima_segment.projection import Projection
 from sima_segment.reading import Batch, Reading
 
@@ -316,6 +318,15 @@ async def test_a_call_is_told_when_the_start_takes_long(
     async with start_segment(start_seconds=0.2) as world:
         with pytest.raises(DependencyUnavailableError):
             await world.preview("true")
+
+
+async def test_what_nobody_waits_for_any_more_is_not_done() -> None:
+    """Whoever left while others were served makes nobody wait."""
+    work = AsyncMock()
+    request = Request(work)
+    request.answer.cancel()
+    await request.do(Mock())
+    work.assert_not_called()
 
 
 async def test_configured_workspaces_are_followed_from_the_start(start_segment: StartSegment, workspace: str) -> None:

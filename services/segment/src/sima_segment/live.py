@@ -71,7 +71,7 @@ class Live:
         self._settings = around.settings
         self._path = around.settings.data_dir / f"{workspace}.duckdb"
         self._reading = Reading(workspace, around.facts, around.grouping)
-        self._requests: list[_Request] = []
+        self._requests: list[Request] = []
         self._ready_since: float | None = None
         self._failures = 0
 
@@ -82,7 +82,7 @@ class Live:
             RetryLaterError: Another service, or this loop, cannot go on at the moment.
             SimaError: What `work` raises.
         """
-        request = _Request(work)
+        request = Request(work)
         self._requests.append(request)
         self._reading.news.set()
         loop = asyncio.get_running_loop()
@@ -131,7 +131,7 @@ class Live:
             discard(self._path)
             self._failures = 0
 
-    def _lose_patience(self, request: "_Request") -> None:
+    def _lose_patience(self, request: "Request") -> None:
         """Refuse what was asked for while the loop is still starting, which may take long."""
         if self._ready_since is None:
             request.refuse()
@@ -180,7 +180,7 @@ class Live:
                 async with asyncio.timeout(self._settings.tick_seconds):
                     await self._reading.news.wait()
 
-    async def _caught_up(self, state: State, requests: list["_Request"]) -> bool:
+    async def _caught_up(self, state: State, requests: list["Request"]) -> bool:
         """Take in all that was accepted before the requests; tells them if that is not possible."""
         await self._reading.stop()
         try:
@@ -211,7 +211,7 @@ class Live:
         self.as_of = state.position.instant
 
 
-class _Request:
+class Request:
     """Something that a call wants done, and its answer."""
 
     def __init__(self, work: Callable[[State], Awaitable[Any]]) -> None:
@@ -219,7 +219,12 @@ class _Request:
         self._work = work
 
     async def do(self, state: State) -> None:
-        """Do it. What went wrong goes to the caller; a surprise ends the loop too, for the state may be broken."""
+        """Do it, if somebody waits for it still.
+
+        What went wrong goes to the caller; a surprise ends the loop too, for the state may be broken.
+        """
+        if self.answer.done():
+            return
         try:
             result = await self._work(state)
         except SimaError as error:
