@@ -15,7 +15,7 @@ from sima_runtime.context import current
 from sima_runtime.cursors import Cursor, Horizon
 from sima_runtime.database import Database
 from sima_runtime.errors import InvalidFieldsError, Violation, Violations
-from sima_runtime.feeds import Feed, FeedPage, Rows
+from sima_runtime.feeds import Feed, Rows
 from sima_runtime.paging import next_page_token, page_position, page_size
 from sima_runtime.wire import datetime_to_timestamp
 
@@ -121,15 +121,17 @@ class SegmentServicer(SegmentServiceServicer):
         """See the contract."""
         workspace = current().workspace
         wanted = await self._segments.named(workspace, request.segments)
-        read = partial(self._read_page, workspace)
+        read = partial(self._read_page, workspace, wanted)
         pages = self._feed.pages(request.cursor, read, workspace=workspace, until_now=request.until_now)
         async with aclosing(pages):
             async for page in pages:
-                yield _page(page, wanted)
+                yield pb.WatchMembershipsResponse(changes=map(_change, page.items), cursor=page.cursor)
 
-    async def _read_page(self, workspace: str, after: Cursor, horizon: Horizon) -> Rows[list[store.Changed]]:
+    async def _read_page(
+        self, workspace: str, segments: frozenset[str], after: Cursor, horizon: Horizon
+    ) -> Rows[list[store.Changed]]:
         async with self._database.statement() as connection:
-            return await store.read_page(connection, workspace, after, horizon, _WATCH_ROWS)
+            return await store.read_page(connection, workspace, after, horizon, limit=_WATCH_ROWS, segments=segments)
 
 
 def _changed_fields(request: pb.UpdateSegmentRequest) -> tuple[str, ...]:
@@ -181,11 +183,6 @@ def _problem(problem: Problem) -> pb.RuleProblem:
 
 def _member(person: bytes, entered_at: datetime) -> pb.Member:
     return pb.Member(profile_id=person.hex(), entered_at=datetime_to_timestamp(entered_at))
-
-
-def _page(page: FeedPage[list[store.Changed]], wanted: frozenset[str]) -> pb.WatchMembershipsResponse:
-    changes = [_change(change) for change in page.items if not wanted or change.segment in wanted]
-    return pb.WatchMembershipsResponse(changes=changes, cursor=page.cursor)
 
 
 def _change(change: store.Changed) -> pb.MembershipChange:

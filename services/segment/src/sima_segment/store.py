@@ -1,6 +1,6 @@
 """All queries of the schema `segment`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -228,15 +228,24 @@ async def memberships(connection: Driver, workspace: str, person: bytes) -> list
 
 
 async def read_page(
-    connection: Driver, workspace: str, after: Cursor, horizon: Horizon, limit: int
+    connection: Driver, workspace: str, after: Cursor, horizon: Horizon, *, limit: int, segments: Collection[str] = ()
 ) -> Rows[list[Changed]]:
-    """Read a page of the feed."""
-    query = f"""SELECT {FEED_ORDER}, segment, profile_id, entered, changed_at FROM membership_changes
-        WHERE workspace = %(workspace)s AND {FEED_RANGE} ORDER BY {FEED_ORDER} LIMIT %(limit)s"""
-    parameters = {"workspace": workspace, "limit": limit, **feed_parameters(after, horizon)}
-    rows = await fetch(connection, query, parameters)
-    last = Cursor(*rows[-1][:3]) if rows else None
-    return Rows([Changed(*row[3:]) for row in rows], last, full=len(rows) == limit)
+    """Read a page of the feed; of it only what concerns some segments, if any is named.
+
+    The last row is always read, so that what is left out is not looked at again.
+    """
+    query = f"""WITH page AS MATERIALIZED (
+            SELECT {FEED_ORDER}, segment, profile_id, entered, changed_at FROM membership_changes
+            WHERE workspace = %(workspace)s AND {FEED_RANGE} ORDER BY {FEED_ORDER} LIMIT %(limit)s),
+        last AS (SELECT {FEED_ORDER} FROM page ORDER BY epoch DESC, xid DESC, seq DESC LIMIT 1)
+        SELECT *, (SELECT count(*) FROM page) FROM page
+        WHERE %(all)s OR segment = ANY(%(segments)s) OR ({FEED_ORDER}) = (SELECT {FEED_ORDER} FROM last)
+        ORDER BY {FEED_ORDER}"""
+    parameters = {"workspace": workspace, "limit": limit, "all": not segments, "segments": list(segments)}
+    rows = await fetch(connection, query, parameters | feed_parameters(after, horizon))
+    changes = [Changed(*change) for _, _, _, *change, _ in rows]
+    wanted = [change for change in changes if not segments or change.segment in segments]
+    return Rows(wanted, Cursor(*rows[-1][:3]) if rows else None, full=bool(rows) and rows[-1][-1] == limit)
 
 
 async def _without_limit(connection: Driver) -> None:

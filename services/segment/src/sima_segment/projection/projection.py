@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
@@ -16,6 +16,7 @@ from sima_segment.projection.columns import Tables
 from sima_segment.projection.evaluation import Together, differences, evaluate, find, find_affected, forget
 from sima_segment.projection.file import ProjectionFile, Resources
 from sima_segment.projection.pages import ChangePage, FactPage, for_duckdb, joined
+from sima_segment.projection.parallelism import Parallelism
 from sima_segment.projection.rows import registered, remove
 from sima_segment.projection.tables import (
     BEYOND,
@@ -34,6 +35,9 @@ from sima_segment.survivorship import TraitPolicy
 
 #: From this share of all people on, looking at everybody costs less than copying.
 _MANY = 0.5
+
+# Up to so many rows at once, one thread takes them in as fast as several.
+_FEW_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Projection:
             traits.configure(self._connection, configuration.policies)
             self._tables = Tables(self._connection, configuration.limits)
             prepare_session(self._reader)
+            own = held.enter_context(self._connection.cursor())
+            self._parallelism = Parallelism(own, configuration.resources.threads)
             held.callback(self.rollback)
             self._held = held.pop_all()
         self._together = Together()
@@ -89,6 +95,11 @@ class Projection:
 
     def apply(self, changes: Sequence[ChangePage], facts: Sequence[FactPage]) -> None:
         """Take in pages of both feeds, in their order."""
+        rows = sum(page.rows() for pages in (changes, facts) for page in pages)
+        with self._parallelism.full() if rows > _FEW_ROWS else nullcontext():
+            self._apply(changes, facts)
+
+    def _apply(self, changes: Sequence[ChangePage], facts: Sequence[FactPage]) -> None:
         self._begin()
         if changes:
             self._regroup(pa.concat_tables([page.changes for page in changes]))
@@ -126,8 +137,9 @@ class Projection:
 
     def evaluate(self, plan: Plan, segment: str, instant: datetime) -> None:
         """Find all members of a segment; those to which it refers must have been found before."""
-        forget(self._connection, segment)
-        evaluate(self._connection, segment, plan.rules[segment], self._tables.catalogue(), instant)
+        with self._parallelism.full():
+            forget(self._connection, segment)
+            evaluate(self._connection, segment, plan.rules[segment], self._tables.catalogue(), instant)
 
     def differences(self, segment: str, stored: pa.Table) -> pa.Table:
         """Compare what `evaluate` found with the memberships stored of the same segment."""
@@ -175,6 +187,10 @@ class Projection:
 
         May run beside the other methods, in a thread of its own.
         """
+        with self._parallelism.full():
+            return self._preview(plan, segment, instant, sample)
+
+    def _preview(self, plan: Plan, segment: str, instant: datetime, sample: int) -> tuple[int, pa.Array]:
         *others, _ = plan.needed([segment])
         forget(self._reader)
         for other in others:
