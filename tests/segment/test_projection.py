@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from sima_profile import survivorship as profile_survivorship
 from sima_runtime.errors import FixConfigurationError
 from sima_segment.plan import Plan
 from sima_segment.projection import Configuration, Limits, Projection, ProjectionError, Resources, exchange, is_broken
+from sima_segment.projection.evaluation import evaluate
 from sima_segment.rules import parse
 from sima_segment.survivorship import Survivorship, TraitPolicy
 
@@ -292,6 +294,23 @@ def test_what_is_rolled_back_never_was(projection: Projection) -> None:
     assert "view" not in projection.catalogue().events
     projection.apply([], [page])
     assert whom(projection, 'events("view").sum("seconds") == 3.0') == {ANN}
+
+
+def test_a_preview_is_of_one_state(projection: Projection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made durable between its statements is not seen, and the next one sees it."""
+    take(projection, Happened(1, (2,)))
+    projection.commit(START, 1)
+    rules = {"a": 'events("order").exists()', "b": '!segment("a") && events("order").exists()'}
+    plan = Plan({name: parse(text, {}) for name, text in rules.items()})
+
+    def evaluate_slowly(*arguments: Any) -> None:
+        evaluate(*arguments)
+        take(projection, Happened(2, (1,)))
+        projection.commit(START, 2)
+
+    monkeypatch.setattr("sima_segment.projection.projection.evaluate", evaluate_slowly)
+    assert projection.preview(plan, "b", START, 10)[0] == 0
+    assert projection.preview(plan, "a", START, 10)[0] == 2
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from sima_segment.projection.evaluation import Together, differences, evaluate, 
 from sima_segment.projection.file import ProjectionFile, Resources
 from sima_segment.projection.pages import ChangePage, FactPage, for_duckdb, joined
 from sima_segment.projection.parallelism import Parallelism
-from sima_segment.projection.rows import registered, remove
+from sima_segment.projection.rows import registered, remove, rolled_back
 from sima_segment.projection.tables import (
     BEYOND,
     LAYOUT,
@@ -191,13 +191,13 @@ class Projection:
             return self._preview(plan, segment, instant, sample)
 
     def _preview(self, plan: Plan, segment: str, instant: datetime, sample: int) -> tuple[int, pa.Array]:
+        catalogue = self._committed  # taken first: the state that is read has all its columns, or more
         *others, _ = plan.needed([segment])
-        forget(self._reader)
-        for other in others:
-            evaluate(self._reader, other, plan.rules[other], self._committed, instant)
-        size = find(self._reader, plan.rules[segment], self._committed, instant)
-        found = self._reader.sql(f"FROM found ORDER BY person LIMIT {sample:d}").to_arrow_table()
-        self._reader.execute("DROP TABLE found")
+        with rolled_back(self._reader):
+            for other in others:
+                evaluate(self._reader, other, plan.rules[other], catalogue, instant)
+            size = find(self._reader, plan.rules[segment], catalogue, instant)
+            found = self._reader.sql(f"FROM found ORDER BY person LIMIT {sample:d}").to_arrow_table()
         return size, found.column("person").combine_chunks()
 
     def interrupt(self) -> None:

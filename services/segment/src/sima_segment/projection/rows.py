@@ -24,6 +24,25 @@ def registered(connection: Connection, **tables: pa.Table) -> Iterator[None]:
                 connection.unregister(name)
 
 
+@contextmanager
+def rolled_back(connection: Connection) -> Iterator[None]:
+    """Let statements see one state, and leave nothing behind, whatever becomes of them."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        _roll_back(connection)
+
+
+def _roll_back(connection: Connection) -> None:
+    """End a transaction. What interrupts its statements may hit this one, too, before or behind its effect."""
+    with suppress(duckdb.TransactionException):
+        while True:
+            with suppress(duckdb.InterruptException):
+                connection.execute("ROLLBACK")
+                return
+
+
 def keep(connection: Connection, name: str, query: str, parameters: Mapping[str, object] | None = None) -> int:
     """Keep the answer of a query for the statements that follow, and return how many rows it has."""
     [(rows,)] = connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}", parameters).fetchall()
