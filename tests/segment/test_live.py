@@ -5,15 +5,17 @@ from base64 import urlsafe_b64decode as b64decode
 from base64 import urlsafe_b64encode as b64encode
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import AsyncMock, Mock, call
 
 import duckdb
 import pytest
 from sima.segment.v1 import segment_service_pb2 as pb
+from sima_runtime.clients import ServiceClient
 from sima_runtime.errors import DependencyUnavailableError
+from sima_segment import metrics
 from sima_segment.live import Request
 from sima_segment.projection import Projection
 from sima_segment.reading import Batch, Reading
@@ -142,6 +144,35 @@ async def test_time_alone_makes_people_leave_and_enter(start_segment: StartSegme
         await becomes(world, "lost", user("ann"), user("bob"))
         instants = [change.changed_at.ToDatetime(START.tzinfo) for change in await world.changes(segments=["recent"])]
         assert instants == [START + timedelta(hours=hours) for hours in (0, 2, 4, 28)]
+
+
+async def test_memberships_say_how_far_the_facts_were_read(
+    start_segment: StartSegment, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time goes on while facts cannot be read; how far they are worked off does not, and the gauge shows it."""
+    gauge = Mock()
+    monkeypatch.setattr(metrics, "behind_seconds", gauge)
+
+    async def shown(world: World) -> datetime:
+        return (await world.memberships(*user("ann"))).as_of.ToDatetime(UTC)
+
+    async with start_segment() as world:
+        await world.create("recent", RECENT)
+        await world.ingest(order(1, user("ann")))
+        await becomes(world, "recent", user("ann"))
+        with monkeypatch.context() as away:
+            away.setattr(ServiceClient, "stream", Mock(side_effect=DependencyUnavailableError("profile")))
+            with pytest.raises(DependencyUnavailableError):
+                await world.settle()
+            clock.pass_by(days=2)
+            await becomes(world, "recent")
+            assert await shown(world) == START
+            assert gauge.set.mock_calls[-1] == call(2 * 86_400, {"workspace": world.workspace})
+
+        async def is_up_to_date() -> bool:
+            return await shown(world) == clock.instant
+
+        await eventually(is_up_to_date)
 
 
 async def test_a_restart_changes_nothing(start_segment: StartSegment, clock: Clock) -> None:

@@ -22,6 +22,7 @@ from sima_runtime.errors import (
     SimaError,
 )
 
+from sima_segment import metrics
 from sima_segment.inputs import Facts, Grouping
 from sima_segment.projection import ProjectionError, discard, is_broken
 from sima_segment.reading import Reading
@@ -65,7 +66,7 @@ class Live:
 
     def __init__(self, workspace: str, around: Surroundings) -> None:
         self.workspace = workspace
-        #: Up to when the stored memberships are known to be true. None: not known yet.
+        #: Up to when the facts that the stored memberships show are known to be all. None: not known yet.
         self.as_of: datetime | None = None
         self._around = around
         self._settings = around.settings
@@ -73,6 +74,7 @@ class Live:
         self._reading = Reading(workspace, around.facts, around.grouping)
         self._requests: list[Request] = []
         self._ready_since: float | None = None
+        self._caught_up_at: datetime | None = None
         self._failures = 0
 
     async def ask(self, work: Callable[[State], Awaitable[T]]) -> T:
@@ -158,7 +160,7 @@ class Live:
         requests, self._requests = [each for each in self._requests if not each.answer.done()], []
         try:
             if not requests:
-                await state.take_in(self._reading.take())
+                await self._take_in_news(state)
             elif not await self._caught_up(state, requests):
                 requests = []
             await self._settle(state)
@@ -180,6 +182,11 @@ class Live:
                 async with asyncio.timeout(self._settings.tick_seconds):
                     await self._reading.news.wait()
 
+    async def _take_in_news(self, state: State) -> None:
+        if self._reading.caught_up:
+            self._caught_up_at = self._around.clock()
+        await state.take_in(self._reading.take())
+
     async def _caught_up(self, state: State, requests: list["Request"]) -> bool:
         """Take in all that was accepted before the requests; tells them if that is not possible."""
         await self._reading.stop()
@@ -195,7 +202,7 @@ class Live:
 
     async def _catch_up(self, state: State, seconds: float | None) -> None:
         """Take in all that was accepted so far, within so many seconds if there is a limit."""
-        taken = 0
+        taken, began_at = 0, self._around.clock()
         try:
             async for batch in self._reading.behind(state.position, seconds):
                 await state.take_in(batch)
@@ -205,10 +212,15 @@ class Live:
                     _log.info("catching_up", workspace=self.workspace, rows=taken)
         except DeadlineExceededError:
             _log.warning("catching_up_takes_long", workspace=self.workspace, seconds=seconds)
+        else:
+            self._caught_up_at = began_at
 
     async def _settle(self, state: State) -> None:
         await state.settle()
-        self.as_of = state.position.instant
+        if (instant := state.position.instant) is not None and self._caught_up_at is not None:
+            self.as_of = min(instant, self._caught_up_at)
+            behind = self._around.clock() - self.as_of
+            metrics.behind_seconds.set(behind.total_seconds(), {"workspace": self.workspace})
 
 
 class Request:

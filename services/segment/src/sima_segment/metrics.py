@@ -14,3 +14,6 @@ beyond_limits = _meter.create_gauge(
     "1",
     "Event names, properties and traits that came beyond the limits since the start, by workspace and kind.",
 )
+behind_seconds = _meter.create_gauge(
+    "sima_segment_behind", "s", "How long ago all facts and changes of the grouping were last worked off, by workspace."
+)

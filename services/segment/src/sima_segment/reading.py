@@ -32,6 +32,11 @@ class Reading:
         self._new_facts = Tail(partial(self._facts, until_now=False), self.news)
         self._new_changes = Tail(partial(self._grouping, until_now=False), self.news)
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether what was taken, and what `take` would return now, is all that there is."""
+        return self._new_facts.caught_up and self._new_changes.caught_up
+
     def follow(self, position: Position) -> None:
         """Begin to read ahead of a position."""
         self._new_facts.start(position.facts)

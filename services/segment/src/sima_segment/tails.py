@@ -30,6 +30,8 @@ class Tail(Generic[P]):
             open_feed: Opens the feed behind a cursor; it goes on with what is new.
             news: Set whenever there is a page, or reading has ended with an error.
         """
+        #: The feed is open, and its last page said that there was no more. What was read need not be taken yet.
+        self.caught_up = False
         self._open = open_feed
         self._news = news
         self._pages: list[P] = []
@@ -57,6 +59,7 @@ class Tail(Generic[P]):
         if reading is not None:
             reading.cancel()
             await asyncio.wait([reading])
+        self.caught_up = False
         self.take()
 
     async def _read(self, cursor: str) -> None:
@@ -68,9 +71,11 @@ class Tail(Generic[P]):
                         await self._room.wait()
                         self._put(page)
                         cursor = page.cursor
+            self.caught_up = False
             await asyncio.sleep(_PAUSE_SECONDS)
 
     def _put(self, page: P) -> None:
+        self.caught_up = not page.rows()
         self._pages.append(page)
         self._size += page.size()
         if len(self._pages) >= _MOST_PAGES or self._size >= BYTES_AT_ONCE:
