@@ -153,6 +153,21 @@ async def test_notify_wakes_before_the_poll(numbers: Numbers, workspace: str) ->
             assert await waiting == [7]
 
 
+async def test_rows_that_keep_coming_are_gathered(numbers: Numbers, workspace: str) -> None:
+    """After a page that was not full, what comes within the pause is one page, however many commits it were."""
+    numbers.tune(feed_pause_seconds=2.0)
+    async with aclosing(numbers.feed.pages("", numbers.read(workspace), workspace=workspace)) as pages:
+        async with numbers.database.transaction() as connection:
+            await numbers.write(connection, workspace, 0)
+        assert (await anext(pages)).items == [0]
+        waiting = asyncio.create_task(next_rows(pages))
+        for number in range(1, 5):
+            async with numbers.database.transaction() as connection:
+                await numbers.write(connection, workspace, number)
+            await asyncio.sleep(0.05)
+        assert await waiting == [1, 2, 3, 4]
+
+
 async def test_rows_held_back_arrive_without_another_notice(numbers: Numbers, workspace: str) -> None:
     """A reader that was woken often for nothing still looks again soon when a row waits for an old transaction."""
     numbers.tune(feed_poll_seconds=3600, feed_heartbeat_seconds=3600)

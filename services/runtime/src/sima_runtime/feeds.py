@@ -145,6 +145,8 @@ class Feed:
                     continue
                 reader.report(progress)
                 if rows.last is not None:
+                    if not until_now:
+                        await reader.pause(self._settings.feed_pause_seconds)
                     reader.look(await read_horizon(self._database))
                 elif until_now and reader.horizon.xid >= start.newest:
                     return
@@ -189,6 +191,10 @@ class _Reader:
         """Make the page of what was read."""
         self._last_page = time.monotonic()
         return FeedPage(rows.items, token(self.after, self.horizon.epoch), caught_up=rows.last is None)
+
+    async def pause(self, seconds: float) -> None:
+        """Let rows gather until the last page was that long ago: each page costs as much as many rows."""
+        await asyncio.sleep(max(0.0, self._last_page + seconds - time.monotonic()))
 
     def heartbeat_due(self, seconds: float) -> bool:
         """Whether the last page was that long ago."""

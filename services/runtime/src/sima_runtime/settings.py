@@ -100,6 +100,11 @@ class FeedSettings(BaseSettings):
     feed_poll_seconds: float = Field(
         default=0.5, gt=0, description="A reader looks for rows at least this often, also when no wake-up reaches it."
     )
+    feed_pause_seconds: float = Field(
+        default=0.1,
+        ge=0,
+        description="While rows keep coming, a reader that has caught up gets a page of them this often at most.",
+    )
     feed_heartbeat_seconds: float = Field(
         default=10.0, gt=0, description="An idle reader gets an empty page this often."
     )
