@@ -36,11 +36,16 @@ FLAGS = [
 
 
 class Site:
-    """A shop with the pixel on every page; `facts` is what the connector made of what the browser sent."""
+    """A shop with the pixel on every page.
+
+    `facts` is what the connector made of what the browser sent, `posts` is how often it sent something, and `failures`
+    are what it is answered first.
+    """
 
     def __init__(self) -> None:
         self.facts: list[Fact] = []
         self.posts = 0
+        self.failures: list[int] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         Thread(target=self._server.serve_forever, daemon=True).start()
@@ -75,6 +80,8 @@ class Site:
         url = urlsplit(call.path)
         if not url.path.startswith("/in/web/"):
             return self._send(call, 200, "text/html; charset=utf-8", PAGE.encode(), {})
+        if call.command == "POST" and self.failures:
+            return self._send(call, self.failures.pop(0), "text/plain", b"", {})
         request = Request(
             method=call.command,
             path=url.path.removeprefix("/in/web"),
@@ -176,6 +183,54 @@ async def test_what_the_page_asked_before_the_script_came_is_not_lost(site: Site
         (seen,) = site.named("product_viewed")
         assert seen.event is not None
         assert seen.event.properties == {"sku": "RUN-101", "price": 119}
+
+
+async def test_what_a_busy_collector_does_not_take_is_sent_again(site: Site, browser: Browser) -> None:
+    """Later, as it was, and once: also if the visitor has signed out in between."""
+    site.failures = [503, 502]
+    async with visitor(browser) as context:
+        page = await context.new_page()
+        await page.clock.install()
+        await page.goto(site.url)
+        await page.evaluate("sima.identify({user_id: '42'}, {first_name: 'Ada'})")
+        await until(lambda: site.posts == 1, context)
+        (before,) = [cookie for cookie in await context.cookies() if cookie["name"] == "sima_id"]
+        await page.evaluate("sima.reset()")
+        await until(lambda: site.posts == 2, context)
+        await page.clock.fast_forward(60_000)
+        await until(lambda: [fact for fact in site.facts if fact.traits], context)
+        (known,) = [fact for fact in site.facts if fact.traits]
+        assert anonymous(known) == before["value"]
+        assert len({fact.message_id for fact in site.facts}) == len(site.facts)
+
+
+async def test_what_is_tracked_without_a_network_is_sent_when_it_is_back(site: Site, browser: Browser) -> None:
+    """A tunnel on the way costs no event."""
+    async with visitor(browser) as context:
+        page = await context.new_page()
+        await page.clock.install()
+        await page.goto(site.url)
+        await context.set_offline(True)
+        await page.evaluate("sima.identify({user_id: '42'}, {first_name: 'Ada'})")
+        await page.clock.run_for(1_000)
+        assert site.posts == 0
+        await context.set_offline(False)
+        await page.clock.fast_forward(60_000)
+        await until(lambda: [fact for fact in site.facts if fact.traits], context)
+
+
+async def test_what_the_collector_refuses_is_not_sent_again(site: Site, browser: Browser) -> None:
+    """It would be refused again."""
+    site.failures = [400]
+    async with visitor(browser) as context:
+        page = await context.new_page()
+        await page.clock.install()
+        await page.goto(site.url)
+        await page.evaluate("sima.consent('ads', false)")
+        await until(lambda: site.posts == 1, context)
+        await page.clock.fast_forward(60_000)
+        await page.wait_for_timeout(500)
+        assert site.posts == 1
 
 
 async def test_a_visitor_keeps_one_id_over_pages_and_visits(site: Site, browser: Browser) -> None:

@@ -15,6 +15,8 @@
  * It loads nothing, and stores nothing but two first-party cookies that last a year: sima_id, a random id that each visit
  * renews, and after `identify` sima_user, the user_id. `reset` deletes both. For visitors who ask not to be tracked (Do Not
  * Track, Global Privacy Control) it sends nothing, and deletes what it stored before they asked.
+ *
+ * What a collector that is busy or out of reach does not take is sent again, for some minutes and while the page is open.
  */
 (function (window, document, navigator) {
   "use strict";
@@ -24,11 +26,14 @@
   var YEAR_S = 365 * 24 * 3600;
   var FLUSH_MS = 5000;
   var MOST_ITEMS = 20;
+  var MOST_TRIES = 8; // within eleven minutes
+  var KEPT_ALIVE_BYTES = 64 * 1024; // so much may a page leave behind when it is left
   var CAMPAIGN = ["utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content"];
 
   var script = document.currentScript || document.querySelector("script[src*='sima.js']");
   var waiting = Array.isArray(window.sima) ? window.sima : [];
   var queue = [];
+  var unsent = new Map(); // bodies that the collector did not take, each with the number of its next try
   var timer = null;
   var view = null;
 
@@ -75,11 +80,33 @@
     window.clearTimeout(timer);
     timer = null;
     if (!queue.length) return;
-    var body = JSON.stringify({ anonymous_id: anonymousId(), batch: queue });
+    send(JSON.stringify({ anonymous_id: anonymousId(), batch: queue }), 1);
     queue = [];
-    // A text is sent without a preflight request, and sendBeacon outlives the page.
-    if (navigator.sendBeacon && navigator.sendBeacon(address(), body)) return;
-    window.fetch(address(), { method: "POST", body: body, keepalive: true, credentials: "omit" }).catch(function () {});
+  }
+
+  // A text is sent without a preflight request. A beacon outlives the page as well, but nobody learns what became of it,
+  // so it is only for browsers whose fetch does not: Firefox before 133.
+  function send(body, number) {
+    unsent.delete(body);
+    if (!("keepalive" in window.Request.prototype) && navigator.sendBeacon(address(), body)) return;
+    var short = body.length * 3 < KEPT_ALIVE_BYTES; // in any alphabet
+    window.fetch(address(), { method: "POST", body: body, keepalive: short, credentials: "omit" }).then(
+      function (answer) {
+        if (answer.status >= 500) sendLater(body, number + 1);
+      },
+      function () {
+        sendLater(body, number + 1);
+      }
+    );
+  }
+
+  // A busy or unreachable collector gets the same later, with the same ids, so that nothing is counted twice.
+  function sendLater(body, number) {
+    if (number > MOST_TRIES) return window.console.warn("sima: events are lost, for the collector does not take them");
+    unsent.set(body, number);
+    window.setTimeout(function () {
+      if (unsent.get(body) === number) send(body, number);
+    }, FLUSH_MS * Math.pow(2, number - 2));
   }
 
   function add(item) {
@@ -127,6 +154,9 @@
   function onHidden() {
     end();
     flush();
+    unsent.forEach(function (number, body) {
+      send(body, number);
+    });
   }
 
   function onVisible() {
