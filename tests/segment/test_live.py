@@ -327,6 +327,18 @@ async def test_a_rule_whose_plugin_is_gone_keeps_its_members(start_segment: Star
         assert len(await world.members("scored")) == 2
 
 
+async def test_a_rule_whose_plugin_comes_back_catches_up(start_segment: StartSegment) -> None:
+    """Whoever changed while it was not understood is looked at, too."""
+    async with start_segment() as world:
+        await world.create("scored", f"{BUYERS} || rfm.score() >= 16.0")
+    async with start_segment(plugins=()) as world:
+        await world.ingest(order(1, user("ann"), at=START - timedelta(days=1)))
+        await world.settle()
+        assert await world.members("scored") == set()
+    async with start_segment() as world:
+        await becomes(world, "scored", user("ann"))
+
+
 async def test_a_call_is_told_when_the_loop_cannot_start(start_segment: StartSegment, tmp_path: Path) -> None:
     """Nobody waits for a projection that cannot be opened."""
     blocked = tmp_path / "no-directory"

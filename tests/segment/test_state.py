@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from sima_runtime.database import Database
 from sima_runtime.errors import DependencyUnavailableError
+from sima_sdk.rules import SegmentFunction
 from sima_segment import metrics, store
 from sima_segment.projection import Configuration, Limits, Projection
 from sima_segment.projection.evaluation import find
@@ -118,10 +119,12 @@ async def test_what_comes_beyond_the_limits_is_reported(
 
 
 @asynccontextmanager
-async def loaded(workspace: str, path: Path, database: Database) -> AsyncIterator[State]:
+async def loaded(
+    workspace: str, path: Path, database: Database, functions: Mapping[str, SegmentFunction] | None = None
+) -> AsyncIterator[State]:
     """The state of a workspace as the loop has it when it begins."""
     async with opened(workspace, path, Configuration(), database, Clock()) as state:
-        await state.load(RuleBook({}))
+        await state.load(RuleBook(functions or {}))
         yield state
 
 
@@ -145,3 +148,29 @@ async def test_who_entered_in_a_step_that_was_lost_does_not_stay_for_ever(
         await state.settle()
     async with database.statement() as connection:
         assert await store.members(connection, workspace, "buyers") == [key(102)]
+
+
+def meaning(text: str) -> Callable[[], str]:
+    """What a function of a plugin expands to."""
+    return lambda: text
+
+
+async def test_another_version_of_a_function_holds_for_everybody(
+    open_database: Callable[[str], Database], workspace: str, tmp_path: Path
+) -> None:
+    """The text of the rule is the same, but not what it means; the same meaning needs no second look."""
+    database, path = open_database("segment"), tmp_path / "w.duckdb"
+    async with database.statement() as connection:
+        await store.follow(connection, workspace)
+    looked_at_everybody = []
+    for version in ("false", "true", " true "):
+        functions = {"a.b": SegmentFunction("a.b", "", meaning(version))}
+        async with loaded(workspace, path, database, functions) as state:
+            looked_at_everybody.append(state.position.everybody)
+            await state.take_in(([change_page(Moved(1, 101))], []))
+            await state.settle()
+            if version == "false":
+                await state.define("some", parse("a.b()", functions), "")
+    assert looked_at_everybody == [True, True, False]
+    async with database.statement() as connection:
+        assert await store.members(connection, workspace, "some") == [key(101)]

@@ -5,8 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from hashlib import sha256
 
 from sima_segment.rules import Rule, evaluation_order, references
+
+#: Number of what conditions mean; raised when one means something else than before, so that everybody is looked at.
+SEMANTICS = 1
 
 #: An event that is dated in the future counts from the moment on at which it occurs.
 AT_ONCE = timedelta()
@@ -22,6 +26,12 @@ class Plan:
     def order(self) -> tuple[str, ...]:
         """All segments, each behind those to which its rule refers."""
         return evaluation_order(self.rules)
+
+    @cached_property
+    def meaning(self) -> str:
+        """Name what the rules mean: the same text means something else once a plugin's function does."""
+        conditions = sorted((name, repr(rule.condition)) for name, rule in self.rules.items())
+        return f"{SEMANTICS}-{sha256(repr(conditions).encode()).hexdigest()}"
 
     @cached_property
     def levels(self) -> tuple[tuple[str, ...], ...]:

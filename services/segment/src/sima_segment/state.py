@@ -120,7 +120,7 @@ class State:
         for segment in segments:
             if segment.name not in self.plan.rules:
                 _log.error("rule_not_understood", workspace=self.workspace, segment=segment.name)
-        if not _continues(self.position, stored):
+        if not _continues(self.position, stored, self.plan):
             await self._do(self._projection.distrust)
 
     @property
@@ -148,7 +148,7 @@ class State:
             changes = await self._differences_of_all(self.plan, self.plan.order, instant)
         else:
             changes = await self._differences_of(affected, instant)
-        await self._store(changes, instant)
+        await self._store(self.plan, changes, instant)
         metrics.step_seconds.record(time.perf_counter() - started)
         metrics.affected_people.add(0 if affected is None else len(affected))
 
@@ -164,8 +164,7 @@ class State:
         async def put(connection: Driver) -> None:
             await store.put(connection, self.workspace, name, rule.text, description)
 
-        await self._store(changes, self._settled_at(), put)
-        self.plan = plan
+        await self._store(plan, changes, self._settled_at(), put)
 
     async def remove(self, name: str) -> None:
         """Delete a segment to which no rule refers; its members leave. The state must be settled."""
@@ -174,8 +173,7 @@ class State:
         async def delete(connection: Driver) -> None:
             await store.delete(connection, self.workspace, name, instant)
 
-        await self._store([], instant, delete)
-        self.plan = reduced(self.plan, name)
+        await self._store(reduced(self.plan, name), [], instant, delete)
 
     async def preview(self, rule: Rule, sample: int) -> Preview:
         """Say whom a rule would hold for.
@@ -208,8 +206,8 @@ class State:
         await self._do(self._projection.forget)
         return changes
 
-    async def _store(self, changes: Changes, instant: datetime, *writes: Write) -> None:
-        """Store a new state in PostgreSQL, then in the projection."""
+    async def _store(self, plan: Plan, changes: Changes, instant: datetime, *writes: Write) -> None:
+        """Store a new state in PostgreSQL, then in the projection; from then on its plan is in force."""
         position = self.position
         step = store.Advance(self._tick, position.lineage, position.facts, position.changes, instant)
         async with self._database.transaction() as connection:
@@ -218,7 +216,8 @@ class State:
                 await write(connection)
             await store.write_changes(connection, self.workspace, changes, instant)
         self._tick += 1
-        await self._do(self._projection.commit, instant, self._tick)
+        await self._do(self._projection.commit, instant, self._tick, plan.meaning)
+        self.plan = plan
         metrics.membership_changes.add(len(changes))
         self._report_beyond()
 
@@ -251,6 +250,6 @@ class State:
         return instant
 
 
-def _continues(position: Position, stored: store.Stored) -> bool:
-    """Whether the stored memberships are of the very state that the projection has."""
-    return position.lineage == stored.lineage and position.tick == stored.tick
+def _continues(position: Position, stored: store.Stored, plan: Plan) -> bool:
+    """Whether the stored memberships are of the very state that the projection has, by rules that mean the same now."""
+    return (position.lineage, position.tick, position.rules) == (stored.lineage, stored.tick, plan.meaning)

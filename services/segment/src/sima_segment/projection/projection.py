@@ -155,11 +155,17 @@ class Projection:
         write_position(self._connection, self._layout, self.position)
         self._commit()
 
-    def commit(self, instant: datetime, tick: int) -> None:
-        """Make durable what was taken in, once the memberships that follow from it are stored."""
+    def commit(self, instant: datetime, tick: int, rules: str = "") -> None:
+        """Make durable what was taken in, once the memberships that follow from it are stored.
+
+        Args:
+            instant: The instant of evaluation.
+            tick: How many evaluations are stored by now.
+            rules: What the rules mean that were evaluated.
+        """
         self._begin()
         self._connection.execute("TRUNCATE touched")
-        self.position = replace(self.position, instant=instant, tick=tick, everybody=False)
+        self.position = replace(self.position, instant=instant, tick=tick, everybody=False, rules=rules)
         write_position(self._connection, self._layout, self.position)
         self._commit()
 

@@ -10,7 +10,7 @@ import duckdb
 from sima_segment.rules.schema import CONSENTS, MEMBERS, PEOPLE, TRAITS
 
 #: Number of the layout of these tables.
-LAYOUT = 2
+LAYOUT = 3
 
 OBSERVATIONS = "observations"
 STATEMENTS = "statements"
@@ -24,7 +24,7 @@ FACT_COLUMNS = "id UUID, keys UUID[], person UUID, displaced BOOLEAN"
 
 _TABLES = f"""
 CREATE TABLE position (layout VARCHAR, lineage VARCHAR, tick BIGINT, facts VARCHAR, changes VARCHAR,
-    instant TIMESTAMP, everybody BOOLEAN);
+    instant TIMESTAMP, everybody BOOLEAN, rules VARCHAR);
 CREATE TABLE identity (key UUID, profile UUID, shared BOOLEAN, blocked BOOLEAN);
 CREATE TABLE {PEOPLE} (person UUID);
 CREATE TABLE touched (person UUID);
@@ -75,6 +75,7 @@ class Position:
         changes: Cursor in the feed of the grouping.
         instant: The instant of the last evaluation. None: nothing was evaluated yet.
         everybody: Anybody's memberships may differ from what is stored, not only those who were touched.
+        rules: What the rules meant that were evaluated last.
     """
 
     lineage: str
@@ -83,6 +84,7 @@ class Position:
     changes: str = ""
     instant: datetime | None = None
     everybody: bool = True
+    rules: str = ""
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, layout: str) -> Position:
@@ -111,7 +113,7 @@ def write_position(connection: duckdb.DuckDBPyConnection, layout: str, position:
     """Store how far the projection has read."""
     connection.execute("DELETE FROM position")
     connection.execute(
-        "INSERT INTO position VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO position VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [
             layout,
             position.lineage,
@@ -120,6 +122,7 @@ def write_position(connection: duckdb.DuckDBPyConnection, layout: str, position:
             position.changes,
             naive(position.instant) if position.instant else None,
             position.everybody,
+            position.rules,
         ],
     )
 
@@ -131,10 +134,10 @@ def index(connection: duckdb.DuckDBPyConnection, fact_tables: Iterable[str]) -> 
 
 
 def _read_position(connection: duckdb.DuckDBPyConnection) -> Position:
-    columns = "lineage, tick, facts, changes, instant, everybody"
+    columns = "lineage, tick, facts, changes, instant, everybody, rules"
     [row] = connection.execute(f"SELECT {columns} FROM position").fetchall()
-    lineage, tick, facts, changes, instant, everybody = row
-    return Position(lineage, tick, facts, changes, instant and instant.replace(tzinfo=UTC), everybody)
+    lineage, tick, facts, changes, instant, everybody, rules = row
+    return Position(lineage, tick, facts, changes, instant and instant.replace(tzinfo=UTC), everybody, rules)
 
 
 def naive(instant: datetime) -> datetime:
