@@ -1,5 +1,6 @@
 """The administrative addresses."""
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sima_runtime.errors import FixConfigurationError
 from tests.collector.conftest import Door, OpenDoor
 
 MakeSettings = Callable[..., CollectorSettings]
+DEEP = base64.urlsafe_b64encode(b"[" * 10_000).decode()
 
 
 async def test_refusals_are_paged(door: Door) -> None:
@@ -46,7 +48,8 @@ async def test_refusals_can_be_removed(door: Door) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", [{"page_size": "-1"}, {"page_size": "many"}, {"page_token": "x"}, {"page_token": "W10="}]
+    "query",
+    [{"page_size": "-1"}, {"page_size": "many"}, {"page_token": "x"}, {"page_token": "W10="}, {"page_token": DEEP}],
 )
 async def test_a_bad_question_is_400(door: Door, query: dict[str, str]) -> None:
     """Page sizes are whole numbers, and tokens are ours."""
@@ -62,7 +65,8 @@ async def test_the_raw_bytes_can_be_fetched_whole(door: Door) -> None:
     answer = await door.client.get(f"/refusals/{stored['id']}/raw")
     assert answer.content == body
     assert answer.headers["x-content-type-options"] == "nosniff"
-    assert (await door.client.get("/refusals/12345/raw")).status_code == 404
+    for number in (12345, 2**64):
+        assert (await door.client.get(f"/refusals/{number}/raw")).status_code == 404
 
 
 async def test_metrics_tell_how_full_the_rooms_are(door: Door) -> None:

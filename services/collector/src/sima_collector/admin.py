@@ -83,7 +83,7 @@ class Administration:
 
     async def _raw(self, request: Request) -> Response:
         number = request.path_params["number"]
-        stored = await self._refusals.get(number)
+        stored = await self._refusals.get(number) if number <= _LAST else None
         if stored is None:
             raise NotFoundError("refusal", str(number))
         # Whatever it is, no browser may run it.
@@ -149,7 +149,7 @@ def _position(token: str, filters: list[str]) -> int:
         return _LAST
     try:
         *same, number = json.loads(base64.urlsafe_b64decode(token))
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         raise PageTokenError from None
     if same != filters or not isinstance(number, int) or not 0 <= number <= _LAST:
         raise PageTokenError
