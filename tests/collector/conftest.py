@@ -63,6 +63,7 @@ class MemoryProfile:
         calls: How many facts each call brought.
         refuse: Message ids of facts to refuse.
         poison: Message ids of facts at which a call fails as a whole.
+        odd: Message ids of facts of which no outcome is told.
         stuck: Message ids of facts at which a call never ends.
         most: Calls with more facts than these fail as too large; None: none does.
         failure: A code with which every call fails; None: none does.
@@ -75,6 +76,7 @@ class MemoryProfile:
     calls: list[int] = field(default_factory=list)
     refuse: set[str] = field(default_factory=set)
     poison: set[str] = field(default_factory=set)
+    odd: set[str] = field(default_factory=set)
     stuck: set[str] = field(default_factory=set)
     most: int | None = None
     failure: grpc.StatusCode | None = None
@@ -102,6 +104,8 @@ class MemoryProfile:
         return IngestResponse(results=[self._store(workspace, fact) for fact in request.facts])
 
     def _store(self, workspace: str, fact: Fact) -> IngestResult:
+        if fact.message_id in self.odd:
+            return IngestResult()
         if fact.message_id in self.refuse:
             violation = FieldViolation(field="occurred_at", description="must not lie ahead")
             return IngestResult(outcome=INGEST_OUTCOME_REFUSED, violations=[violation])

@@ -139,6 +139,15 @@ async def test_a_fact_at_which_calls_fail_holds_up_nobody(door: Door, profile: M
     assert all(one["reason"].startswith("the profile service failed at this fact") for one in stored)
 
 
+async def test_a_fact_without_an_outcome_is_not_taken_for_stored(door: Door, profile: MemoryProfile) -> None:
+    """Nobody knows what became of it, so it is kept as refused, and the others are stored."""
+    profile.odd.add("m2")
+    assert (await door.send("1\n2\n3")).headers["sima-buffered"] == "3"
+    await eventually(lambda: not door.collector.store.spool.room.used)
+    assert profile.ids() == ["m1", "m3"]
+    assert [one["message_id"] for one in await door.refusals()] == ["m2"]
+
+
 async def test_facts_that_are_too_many_for_a_call_arrive_in_smaller_ones(door: Door, profile: MemoryProfile) -> None:
     """A batch that can never go through as a whole is halved until its parts do, and nothing is refused."""
     profile.most = 3

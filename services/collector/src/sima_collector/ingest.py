@@ -27,6 +27,8 @@ _COUNTED = {
     "conflict": INGEST_OUTCOME_CONFLICT,
     "refused": INGEST_OUTCOME_REFUSED,
 }
+# Of a fact with any other outcome nobody knows whether it is stored.
+_OUTCOMES = frozenset(_COUNTED.values())
 
 
 class Ingest(Protocol):
@@ -63,7 +65,8 @@ class ProfileIngest:
             self._method, joined(chunks), workspace=workspace, deadline=self._seconds
         )
         results = response.results
-        if len(results) != sum(chunk.facts for chunk in chunks):
+        told = [result.outcome in _OUTCOMES for result in results]
+        if not all(told) or len(told) != sum(chunk.facts for chunk in chunks):
             raise RemoteError("profile", "INTERNAL")
         self._succeeded[workspace] += 1
         reports, start = [], 0
