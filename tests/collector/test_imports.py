@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sima_collector.settings import CollectorSettings
 
-from tests.collector.conftest import Door, MemoryProfile, OpenDoor, ProfileSwitch, eventually, opened
+from tests.collector.conftest import SOURCES, Door, MemoryProfile, OpenDoor, ProfileSwitch, eventually, opened
 
 TOKEN = {"authorization": "Bearer let-me"}
 MakeSettings = Callable[..., CollectorSettings]
@@ -100,6 +100,24 @@ async def test_a_resumed_import_counts_what_was_done_before(settings: MakeSettin
         *_, done = told(await send_file(door, *lines))
     assert (done["accepted"], done["duplicates"], done["resumed"]) == (5, 0, True)
     assert profile.calls == [3, 2]
+
+
+async def test_another_region_reads_the_file_anew(settings: MakeSettings) -> None:
+    """What was half imported with the wrong region for its phone numbers begins again with the right one."""
+    changed = settings()
+    async with opened(changed) as door:
+        await send_file(door, 1, 2, 3, "fail")
+    sources = [{**one, "default_region": "SA"} for one in SOURCES]
+    changed.sources_file.write_text(json.dumps({"sources": sources}))
+    async with opened(changed) as door:
+        progress, _ = told(await send_file(door, 1, 2, 3, "fail"))
+    assert (progress["duplicates"], progress["resumed"]) == (3, False)
+
+
+async def test_an_upload_without_room_on_the_disk_is_503(door: Door) -> None:
+    """Whether its folder or its file cannot be made, the client is told to come again."""
+    door.collector.uploads.rmdir()
+    assert (await send_file(door, 1)).status_code == 503
 
 
 async def test_an_import_waits_for_room(

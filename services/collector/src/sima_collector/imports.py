@@ -101,7 +101,7 @@ class Importer:
     async def _worker(self) -> Worker:
         try:
             return await Worker.start(self._assignment)
-        except (WorkerDiedError, WorkerTimeoutError):
+        except (WorkerDiedError, WorkerTimeoutError, OSError):
             raise OverloadedError("workers") from None
 
     async def _page(self, worker: Worker, configured: ConfiguredSource, file: Path) -> Parsed:
@@ -134,6 +134,8 @@ class Importer:
 
 
 def _key(configured: ConfiguredSource, name: str, digest: bytes) -> bytes:
-    """Name an import: other options may read the same file otherwise, so they begin anew."""
-    identity = [configured.workspace, configured.name, configured.connector, sorted(configured.source.options.items())]
-    return hashlib.blake2b(json.dumps([*identity, name, digest.hex()]).encode(), digest_size=16).digest()
+    """Name an import: other options, or another region, may read the same file otherwise, so they begin anew."""
+    source = configured.source
+    told = [sorted(source.options.items()), source.default_region]
+    identity = [configured.workspace, configured.name, configured.connector, *told, name, digest.hex()]
+    return hashlib.blake2b(json.dumps(identity).encode(), digest_size=16).digest()

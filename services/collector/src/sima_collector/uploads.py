@@ -48,7 +48,7 @@ class Uploads:
         request.scope[SOURCE] = configured.name
         async with AsyncExitStack() as stack:
             stack.enter_context(self._collector.importer.slot())
-            folder = stack.enter_context(tempfile.TemporaryDirectory(dir=self._collector.uploads))
+            folder = stack.enter_context(_folder(self._collector.uploads))
             file = Path(folder) / _file_name(request.query_params.get("filename", ""))
             digest = await self._save(request, file)
             run = self._collector.importer.run(configured, file, digest)
@@ -94,6 +94,18 @@ class _ImportResponse(StreamingResponse):
         """Send the lines as they come."""
         async with self._stack:
             await super().__call__(scope, receive, send)
+
+
+def _folder(parent: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder for one file.
+
+    Raises:
+        OverloadedError: The disk is full or broken.
+    """
+    try:
+        return tempfile.TemporaryDirectory(dir=parent)
+    except OSError as error:
+        raise OverloadedError("disk") from error
 
 
 async def _lines(first: Progress, rest: AsyncIterator[Progress]) -> AsyncIterator[bytes]:
