@@ -206,6 +206,16 @@ async def test_an_answer_cannot_smuggle_headers(door: Door) -> None:
     assert "x-smuggled" not in answer.headers
 
 
+@pytest.mark.parametrize("status", ["204", "304", "99", "600", "200.5"])
+async def test_an_answer_that_is_no_http_makes_the_payload_fail(
+    door: Door, profile: MemoryProfile, status: str
+) -> None:
+    """Before anything is stored: a status that does not exist, or that has no body and comes with one."""
+    answer = await door.client.post("/in/web/odd", params={"status": status}, content="1")
+    assert answer.status_code == 422
+    assert profile.ids() == []
+
+
 async def test_a_route_below_the_source_gets_query_and_answers_its_own(door: Door) -> None:
     """Handshakes and scripts are served by the connector, slashes at the ends make no difference."""
     for path in ("/in/web/hello", "/in/web/hello/"):

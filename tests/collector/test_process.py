@@ -340,6 +340,10 @@ async def test_the_log_repeats_no_address_and_no_payload(spawn: Spawn) -> None:
     [
         ("sources: [{name: a, workspace: main, connector: nothing}]", "no plugin brings the connector nothing"),
         ("sources: [{name: a, workspace: main, connector: lines, options: {size: '1'}}]", "knows no option but colour"),
+        (
+            "sources: [{name: a, workspace: main, connector: lines, options: {colour: unreadable}}]",
+            "source a: the check of its connector failed with FileNotFoundError",
+        ),
         ("sources: [{name: a}]", "sources[0].workspace"),
     ],
 )

@@ -99,6 +99,8 @@ class LinesConnector(PushConnector):
         """Refuse a source with an option that it does not know."""
         if source.options.keys() - {"colour"}:
             raise FixConfigurationError(f"source {source.name}: knows no option but colour")
+        if source.options.get("colour") == "unreadable":
+            Path(__file__).with_name("absent").read_text()
 
     def receive(self, request: Request, source: Source) -> Reception:
         """Read the lines."""
@@ -111,6 +113,8 @@ class LinesConnector(PushConnector):
             MISCHIEF[lines.pop(0)]()
         facts = tuple(read_fact(line) for line in lines if not line.startswith("bad"))
         refusals = tuple(Refusal("expected a fact", line.encode()) for line in lines if line.startswith("bad"))
+        if request.path == "odd" and "status" in request.query:
+            return Reception(facts, refusals, Response(json.loads(request.query["status"]), b"text"))
         if request.path == "odd":
             return Reception(facts, refusals, Response(headers={"x-split": "a\r\nx-smuggled: b"}))
         if request.path == "echo/report":

@@ -28,6 +28,7 @@ T = TypeVar("T")
 _LONGEST_REASON = 2_000
 _TOO_LARGE = f"expected a fact of at most {MOST_BYTES} bytes"
 _IDENTIFIER_FIELD = re.compile(r"identifiers\[(\d+)\]\.value")
+_BODILESS = frozenset({204, 205, 304})
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
@@ -162,6 +163,8 @@ def _problem(configured: ConfiguredSource, connectors: Mapping[str, Connector]) 
         connector.check(configured.source)
     except FixConfigurationError as error:
         return str(error)
+    except Exception as error:  # noqa: BLE001 - plugin code may raise anything
+        return f"source {configured.name}: the check of its connector failed with {type(error).__name__}"
     return ""
 
 
@@ -195,7 +198,10 @@ def _require(condition: bool, expectation: str) -> None:
 
 def _checked(response: Response) -> Response:
     """Refuse an answer that is no HTTP: headers with line ends in them would smuggle in others."""
-    _require(isinstance(response.body, bytes) and 200 <= response.status <= 599, "a Response with status and body")
+    status = response.status
+    _require(isinstance(status, int) and 200 <= status <= 599, "a Response with a status")
+    _require(isinstance(response.body, bytes), "a Response with bytes as body")
+    _require(not response.body or status not in _BODILESS, f"no body with the status {status}")
     for name, value in (("content-type", response.content_type), *response.headers.items()):
         _require(_HEADER_NAME.fullmatch(name) is not None, "names of HTTP headers")
         _require(_HEADER_VALUE.fullmatch(value) is not None, "values of HTTP headers")
