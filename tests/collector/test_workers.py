@@ -6,7 +6,10 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from sima_collector.service import running_collector
 from sima_collector.settings import CollectorSettings
+from sima_runtime.errors import FixConfigurationError
 
 from tests.collector.conftest import Door, MemoryProfile, OpenDoor, ProfileSwitch, dozes, eventually
 
@@ -89,6 +92,39 @@ async def test_a_payload_whose_caller_has_gone_waits_no_longer(
     assert door.collector.pool.waiting == 0
     assert (await hanging).status_code == 503
     assert profile.ids() == []
+
+
+async def test_a_machine_without_room_for_a_process_is_told_of(
+    door: Door, settings: Callable[..., CollectorSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start it ends the collector with a reason; later, who needs a worker of its own is told to come again."""
+
+    def spawn(_: int) -> None:
+        raise BlockingIOError
+
+    monkeypatch.setattr("sima_collector.process._spawn", spawn)
+    token = {"authorization": "Bearer let-me"}
+    assert (await door.client.post("/import/files", content="rows\n1", headers=token)).status_code == 503
+    with pytest.raises(FixConfigurationError, match="BlockingIOError"):
+        async with running_collector(settings(data_dir=tmp_path / "another")):
+            pass
+
+
+async def test_a_plugin_that_cannot_register_ends_the_start_with_a_reason(
+    settings: Callable[..., CollectorSettings], channels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it misses a file, which must not look like the end of the collector to its worker."""
+    given = settings()
+    code = "import sima_sdk\n@sima_sdk.hookimpl\ndef register_connectors():\n    open('absent')\n"
+    (tmp_path / "sima_broken.py").write_text(code)
+    info = tmp_path / "sima_broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sima-broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[sima]\nbroken = sima_broken\n")
+    monkeypatch.setenv("PYTHONPATH", f"{channels}{os.pathsep}{tmp_path}")
+    with pytest.raises(FixConfigurationError, match="FileNotFoundError"):
+        async with running_collector(given):
+            pass
 
 
 async def test_workers_that_died_while_idle_are_replaced(door: Door) -> None:

@@ -53,10 +53,15 @@ class Worker:
             FixConfigurationError: The plugins cannot be loaded.
             WorkerDiedError: The process ended at once.
             WorkerTimeoutError: Loading the plugins never ends.
+            OSError: The machine has no room for another process.
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            process = _spawn(theirs.fileno())
+            try:
+                process = _spawn(theirs.fileno())
+            except BaseException:
+                ours.close()
+                raise
         try:
             worker = cls(process, *await asyncio.open_unix_connection(sock=ours))
         except BaseException:  # cancelled: nobody else knows of the process yet

@@ -17,7 +17,7 @@ from sima_runtime.garbage import relieve_collector
 from sima_sdk.errors import FixConfigurationError
 
 from sima_collector.frames import BEGUN, Frame, Stream, encode, read_frame
-from sima_collector.messages import Rejected, catalogue_frame, outcome_frame, read_assignment, read_request
+from sima_collector.messages import Assignment, Rejected, catalogue_frame, outcome_frame, read_assignment, read_request
 from sima_collector.parsing import Parser
 
 # The collector kills a worker at the limit. Only if the collector is dead does the worker live on beyond it.
@@ -40,7 +40,7 @@ def main(descriptor: int) -> int:
 def _serve(stream: Stream) -> NoReturn:
     assignment = read_assignment(read_frame(stream))
     _limit(assignment.memory_bytes)
-    parser = Parser(assignment)
+    parser = _parser(assignment)
     relieve_collector()
     _send(stream, catalogue_frame(parser.catalogue))
     limit = assignment.seconds + _GRACE_SECONDS
@@ -54,6 +54,13 @@ def _serve(stream: Stream) -> NoReturn:
             with _at_most(limit):
                 outcome = parser.receive(frame.head["source"], read_request(frame))
             _send(stream, outcome_frame(outcome))
+
+
+def _parser(assignment: Assignment) -> Parser:
+    try:
+        return Parser(assignment)
+    except OSError as error:  # of a plugin; nobody may take it for the end of the socket
+        raise FixConfigurationError(f"the plugins could not be loaded ({type(error).__name__})") from error
 
 
 def _pull(parser: Parser, frame: Frame, stream: Stream, limit: float) -> None:

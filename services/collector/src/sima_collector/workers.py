@@ -101,7 +101,7 @@ class WorkerPool:
         """
         try:
             workers = await asyncio.gather(*(Worker.start(self._assignment) for _ in range(self.limits.workers)))
-        except (WorkerDiedError, WorkerTimeoutError) as error:
+        except (WorkerDiedError, WorkerTimeoutError, OSError) as error:
             raise FixConfigurationError(f"a worker could not be started ({type(error).__name__})") from error
         self.catalogue = workers[0].catalogue
         self._started = workers
