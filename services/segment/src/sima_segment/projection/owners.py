@@ -101,7 +101,10 @@ def learn(connection: Connection, changes: pa.Table) -> bool:
 
 def reclaim(connection: Connection, tables: Iterable[str]) -> None:
     """Claim the rows of fact tables that the changes in `moved` may concern."""
-    concerned = (query.format(table=table) for table in tables for query in (_OF_PREVIOUS, _OF_DISPLACED))
+    queries = [_OF_DISPLACED]
+    if connection.execute("FROM previous LIMIT 1").fetchall():  # mostly not: to find nothing in all tables takes time
+        queries.append(_OF_PREVIOUS)
+    concerned = (query.format(table=table) for table in tables for query in queries)
     connection.execute(f"INSERT INTO claims {' UNION ALL '.join(concerned)}")
 
 

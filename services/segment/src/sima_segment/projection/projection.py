@@ -239,9 +239,12 @@ class Projection:
         with registered(self._connection, **pages):
             if page.retractions.num_rows:
                 remove(self._connection, self._fact_tables(), "page_retractions")
-            consents.spread(self._connection)
-            for relation in ("page_events", "page_observations", "spread"):
-                owners.claim(self._connection, relation)
+            if page.consents.num_rows:
+                consents.spread(self._connection)
+            arrived = {"page_events": page.events, "page_observations": page.observations, "spread": page.consents}
+            for relation, rows in arrived.items():
+                if rows.num_rows:
+                    owners.claim(self._connection, relation)
             owners.decide(self._connection)
             if page.events.num_rows:
                 events.add(self._connection, self._tables)
