@@ -1,5 +1,6 @@
 """What can be done with segments: the domain behind the contract."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -57,7 +58,7 @@ class Segments:
             AlreadyExistsError: There is another segment of this name.
             InvalidFieldsError: A field is not as it must be.
         """
-        normal, parsed = self._checked(name, rule, description)
+        normal, parsed = await self._checked(name, rule, description)
         live = await self._workspaces.follow(workspace)
 
         async def define(state: State) -> None:
@@ -83,7 +84,8 @@ class Segments:
         async def define(state: State) -> None:
             existing = await self.get(workspace, name)  # only here does it not change before it is written
             changed_text = existing.description if description is None else description
-            normal, parsed = self._checked(existing.name, existing.rule if rule is None else rule, changed_text)
+            changed_rule = existing.rule if rule is None else rule
+            normal, parsed = await self._checked(existing.name, changed_rule, changed_text)
             await _define(state, normal, parsed, changed_text)
 
         await live.ask(define)
@@ -115,7 +117,7 @@ class Segments:
         """
         if not 0 < len(rule) <= LONGEST_RULE:
             raise InvalidFieldsError([Violation("rule", _RULE)])
-        parsed = self._rules.read(rule)
+        parsed = await self._read(rule)
         live = await self._workspaces.follow(workspace)
 
         async def caught_up(state: State) -> State:
@@ -174,7 +176,11 @@ class Segments:
         async with self._database.statement() as connection:
             return await store.segment(connection, workspace, name)
 
-    def _checked(self, name: str, rule: str, description: str) -> tuple[str, Rule]:
+    async def _read(self, rule: str) -> Rule:
+        """Read a rule, which may take long, beside the event loop."""
+        return await asyncio.to_thread(self._rules.read, rule)
+
+    async def _checked(self, name: str, rule: str, description: str) -> tuple[str, Rule]:
         """Return the normal form of the name, and the rule; raises with everything that is wrong."""
         found = Violations()
         normal, parsed = normal_name(name), None
@@ -182,7 +188,7 @@ class Segments:
         found.require(len(description) <= LONGEST_DESCRIPTION, "segment.description", _DESCRIPTION)
         if found.require(0 < len(rule) <= LONGEST_RULE, "segment.rule", _RULE):
             try:
-                parsed = self._rules.read(rule)
+                parsed = await self._read(rule)
             except RuleError as error:
                 _add_problems(found, error)
         if normal is None or parsed is None or found:

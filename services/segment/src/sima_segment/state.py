@@ -116,7 +116,7 @@ class State:
             stored = await store.position(connection, self.workspace)
             segments = await store.segments(connection, self.workspace)
         self._tick = stored.tick
-        self.plan = rules.plan({segment.name: segment.rule for segment in segments})
+        self.plan = await asyncio.to_thread(rules.plan, {segment.name: segment.rule for segment in segments})
         for segment in segments:
             if segment.name not in self.plan.rules:
                 _log.error("rule_not_understood", workspace=self.workspace, segment=segment.name)
