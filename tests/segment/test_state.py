@@ -174,3 +174,22 @@ async def test_another_version_of_a_function_holds_for_everybody(
     assert looked_at_everybody == [True, True, False]
     async with database.statement() as connection:
         assert await store.members(connection, workspace, "some") == [key(101)]
+
+
+async def test_another_description_moves_nobody(
+    open_database: Callable[[str], Database], workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as the rule is the same, neither its members nor those who build on them are found again."""
+    database = open_database("segment")
+    async with database.statement() as connection:
+        await store.follow(connection, workspace)
+    async with loaded(workspace, tmp_path / "w.duckdb", database) as state:
+        await state.settle()
+        await state.define("some", parse("true"), "old")
+        with monkeypatch.context() as unused:
+            unused.setattr(Projection, "evaluate", Mock(side_effect=AssertionError))
+            await state.define("some", parse("true"), "new")
+        await state.define("some", parse("false"), "new")
+    async with database.statement() as connection:
+        [segment] = await store.segments(connection, workspace)
+    assert (segment.rule, segment.description) == ("false", "new")

@@ -158,8 +158,10 @@ class State:
         Raises:
             RuleError: The rule refers to a segment that there is not, or in a circle to itself.
         """
-        plan = extended(self.plan, name, rule)
-        changes = await self._differences_of_all(plan, plan.dependent(name), self._settled_at())
+        plan, changes = self.plan, Changes()
+        if plan.rules.get(name) != rule:
+            plan = extended(plan, name, rule)
+            changes = await self._differences_of_all(plan, plan.dependent(name), self._settled_at())
 
         async def put(connection: Driver) -> None:
             await store.put(connection, self.workspace, name, rule.text, description)
