@@ -170,8 +170,6 @@ class _Ordinals:
     one then counts as met before.
     """
 
-    _COUNT = "INSERT INTO met VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times"
-
     def __init__(self) -> None:
         self._first: dict[int, int] = {}
         # A database without a name is a temporary file, and none at all while it fits into the cache (here of 32 MiB).
@@ -187,7 +185,10 @@ class _Ordinals:
         if key in self._first or len(self._first) < MOST_IN_MEMORY:
             self._first[key] = self._first.get(key, 0) + 1
             return self._first[key]
-        return int(self._others.execute(self._COUNT, (key,)).fetchone()[0])
+        if self._others.execute("INSERT OR IGNORE INTO met VALUES (?, 1)", (key,)).rowcount:
+            return 1
+        again = "UPDATE met SET times = times + 1 WHERE digest = ? RETURNING times"
+        return int(self._others.execute(again, (key,)).fetchone()[0])
 
     def close(self) -> None:
         """Give memory and disk back."""
