@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sima.segment.v1 import segment_service_pb2 as pb
@@ -12,6 +13,7 @@ from sima_runtime.errors import (
     NotFoundError,
     PageTokenError,
 )
+from sima_runtime.paging import next_page_token
 
 from .builders import START, fact, mail, user
 from .worlds import World
@@ -219,6 +221,22 @@ async def test_segments_are_listed_page_by_page(world: World) -> None:
     assert second.next_page_token == ""
     with pytest.raises(PageTokenError):
         await world.call("ListMembers", pb.ListMembersRequest(name="s1", page_token=first.next_page_token))
+
+
+@pytest.mark.parametrize(
+    ("method", "position"),
+    [
+        *(("ListSegments", position) for position in ([], [7], ["\0"], ["a", "b"])),
+        *(("ListMembers", position) for position in ([], [7], ["no id"], ["ab"])),
+    ],
+)
+async def test_a_place_in_no_list_is_no_token(world: World, method: str, position: list[Any]) -> None:
+    """A token that was not given is the caller's mistake, whatever it says."""
+    await world.create("all", "true")
+    request = pb.ListSegmentsRequest() if method == "ListSegments" else pb.ListMembersRequest(name="all")
+    request.page_token = next_page_token(position, request)
+    with pytest.raises(PageTokenError):
+        await world.call(method, request)
 
 
 async def test_memberships_are_found_by_any_identifier(world: World) -> None:

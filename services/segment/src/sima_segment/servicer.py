@@ -1,10 +1,11 @@
 """The contract `sima.segment.v1`: protobuf ⇄ domain calls."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
@@ -14,7 +15,7 @@ from sima.segment.v1.segment_service_pb2_grpc import SegmentServiceServicer
 from sima_runtime.context import current
 from sima_runtime.cursors import Cursor, Horizon
 from sima_runtime.database import Database
-from sima_runtime.errors import InvalidFieldsError, Violation, Violations
+from sima_runtime.errors import InvalidFieldsError, PageTokenError, Violation, Violations
 from sima_runtime.feeds import Feed, Rows
 from sima_runtime.paging import next_page_token, page_position, page_size
 from sima_runtime.wire import datetime_to_timestamp
@@ -22,7 +23,7 @@ from sima_runtime.wire import datetime_to_timestamp
 from sima_segment import store
 from sima_segment.inputs import Grouping
 from sima_segment.previews import Preview
-from sima_segment.rules import Problem, RuleError
+from sima_segment.rules import Problem, RuleError, normal_name
 from sima_segment.segments import Segments
 
 _DEFAULT_SAMPLE, _LARGEST_SAMPLE = 10, 100
@@ -62,9 +63,8 @@ class SegmentServicer(SegmentServiceServicer):
 
     async def ListSegments(self, request: pb.ListSegmentsRequest, _: _Context) -> pb.ListSegmentsResponse:  # noqa: N802
         """See the contract."""
-        size, position = page_size(request.page_size), page_position(request)
-        after = position[0] if position else ""
-        found = await self._segments.page(current().workspace, after, size + 1)
+        size = page_size(request.page_size)
+        found = await self._segments.page(current().workspace, _name_before(request), size + 1)
         response = pb.ListSegmentsResponse(segments=map(_segment, found[:size]))
         if len(found) > size:
             response.next_page_token = next_page_token([found[size - 1].name], request)
@@ -94,9 +94,7 @@ class SegmentServicer(SegmentServiceServicer):
     async def ListMembers(self, request: pb.ListMembersRequest, _: _Context) -> pb.ListMembersResponse:  # noqa: N802
         """See the contract."""
         size = page_size(request.page_size, largest=_LARGEST_MEMBER_PAGE)
-        position = page_position(request)
-        after = bytes.fromhex(position[0]) if position else None
-        found = await self._segments.members(current().workspace, request.name, after, size + 1)
+        found = await self._segments.members(current().workspace, request.name, _member_before(request), size + 1)
         response = pb.ListMembersResponse(members=[_member(who, when) for who, when in found[:size]])
         if len(found) > size:
             response.next_page_token = next_page_token([found[size - 1][0].hex()], request)
@@ -132,6 +130,25 @@ class SegmentServicer(SegmentServiceServicer):
     ) -> Rows[list[store.Changed]]:
         async with self._database.statement() as connection:
             return await store.read_page(connection, workspace, after, horizon, limit=_WATCH_ROWS, segments=segments)
+
+
+def _name_before(request: pb.ListSegmentsRequest) -> str:
+    match page_position(request):
+        case None:
+            return ""
+        case [str() as name] if normal_name(name) == name:
+            return name
+    raise PageTokenError
+
+
+def _member_before(request: pb.ListMembersRequest) -> bytes | None:
+    match page_position(request):
+        case None:
+            return None
+        case [str() as person]:
+            with suppress(ValueError):
+                return UUID(hex=person).bytes
+    raise PageTokenError
 
 
 def _changed_fields(request: pb.UpdateSegmentRequest) -> tuple[str, ...]:
