@@ -54,16 +54,6 @@ class Plan:
         return found
 
     @cached_property
-    def traits(self) -> frozenset[str]:
-        """Traits that any rule reads."""
-        return frozenset().union(*(references(rule).traits for rule in self.rules.values()))
-
-    @cached_property
-    def purposes(self) -> frozenset[str]:
-        """Purposes of consent that any rule reads."""
-        return frozenset().union(*(references(rule).purposes for rule in self.rules.values()))
-
-    @cached_property
     def flips(self) -> frozenset[tuple[str, timedelta]]:
         """Event name and duration: so long after such an event a rule may change its mind about the person."""
         windows = (references(rule).windows for rule in self.rules.values())

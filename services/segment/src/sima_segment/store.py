@@ -65,7 +65,6 @@ class Stored(NamedTuple):
 
     lineage: str
     tick: int
-    instant: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ async def follow(connection: Driver, workspace: str) -> None:
 
 async def position(connection: Driver, workspace: str) -> Stored:
     """Return how far the memberships of a followed workspace go."""
-    query = "SELECT lineage, tick, instant FROM positions WHERE workspace = %s"
+    query = "SELECT lineage, tick FROM positions WHERE workspace = %s"
     [row] = await fetch(connection, query, (workspace,))
     return Stored(*row)
 

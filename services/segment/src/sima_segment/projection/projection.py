@@ -29,7 +29,6 @@ from sima_segment.projection.tables import (
     prepare_session,
     write_position,
 )
-from sima_segment.rules import Catalogue
 from sima_segment.rules.schema import PEOPLE, event_table
 from sima_segment.survivorship import TraitPolicy
 
@@ -214,10 +213,6 @@ class Projection:
     def changed(self) -> bool:
         """Whether something was taken in that is not durable yet."""
         return self.position != self._saved
-
-    def catalogue(self) -> Catalogue:
-        """Answer which columns there are."""
-        return self._tables.catalogue()
 
     def beyond(self) -> Mapping[str, int]:
         """Answer how much arrived beyond the limits since the start: event names, properties, traits."""

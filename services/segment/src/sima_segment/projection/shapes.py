@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from sima_segment.rules.context import LONGEST_NAME
 from sima_segment.rules.schema import ColumnType
 
 Shape = str | list["Shape"] | dict[str, "Shape"]
 
-_LONGEST_NAME = 200
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NUMBERS = ("UBIGINT", "BIGINT", "HUGEINT", "UHUGEINT", "DOUBLE")
 _KINDS: Mapping[str, tuple[ColumnType, ...]] = {
@@ -71,7 +71,7 @@ def _kinds(shape: str | list["Shape"]) -> tuple[ColumnType, ...]:
 
 
 def _is_name(name: str) -> bool:
-    return 0 < len(name) <= _LONGEST_NAME and not _CONTROL.search(name)
+    return 0 < len(name) <= LONGEST_NAME and not _CONTROL.search(name)
 
 
 def _escaped(name: str) -> str:
