@@ -60,8 +60,8 @@ class ChangePage:
         return int(self.changes.num_rows)
 
     def size(self) -> int:
-        """How many bytes the page has."""
-        return int(self.changes.nbytes)
+        """How many bytes the page holds."""
+        return int(self.changes.get_total_buffer_size())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ class FactPage:
         return sum(table.num_rows for table in self.relations().values())
 
     def size(self) -> int:
-        """How many bytes the page has."""
-        return sum(table.nbytes for table in self.relations().values())
+        """How many bytes the page holds."""
+        return sum(table.get_total_buffer_size() for table in self.relations().values())
 
 
 def joined(pages: Iterable[FactPage]) -> Iterator[FactPage]:
