@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from sima_collector import models
 from sima_collector.facts import MOST_FACTS, Chunk, Refused
-from sima_collector.refusals import now
 from sima_collector.store import Checkpoint, Store
+from sima_collector.store.refusals import now
 from sima_runtime.errors import FixConfigurationError, OverloadedError
 from structlog.testing import CapturingLogger
 
@@ -98,7 +98,7 @@ async def test_one_callers_failure_undoes_nothing_of_the_others(store: Store) ->
 async def test_who_fills_the_room_for_refusals_loses_its_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever one source sends, what others were refused stays; of its own the newest stay, and the log says so."""
     log = CapturingLogger()
-    monkeypatch.setattr("sima_collector.refusals._log", log)
+    monkeypatch.setattr("sima_collector.store.refusals._log", log)
     await store.refusals.put([Refused("other", "shop", "no", b"s" * 1_000)])
     for n in range(20):
         await store.refusals.put([refused(b"%02d" % n * 500)])

@@ -25,8 +25,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sima_collector.refusals import StoredRefusal
 from sima_collector.service import Collector
+from sima_collector.store.refusals import StoredRefusal
 
 _log = structlog.get_logger(__name__)
 

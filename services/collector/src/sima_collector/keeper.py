@@ -7,7 +7,7 @@ from sima_collector.facts import Refused, Report
 from sima_collector.messages import Parsed
 from sima_collector.metrics import count_refusals
 from sima_collector.redaction import Redaction
-from sima_collector.refusals import Refusals
+from sima_collector.store.refusals import Refusals
 
 
 class Keeper:

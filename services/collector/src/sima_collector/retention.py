@@ -5,8 +5,8 @@ import asyncio
 import structlog
 
 from sima_collector.metrics import refusals_expired
-from sima_collector.refusals import now
 from sima_collector.store import Store
+from sima_collector.store.refusals import now
 
 _EVERY_SECONDS = 3_600.0
 _MICROS_PER_DAY = 86_400_000_000

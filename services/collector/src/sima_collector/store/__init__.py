@@ -18,8 +18,8 @@ from sima_runtime.errors import OverloadedError
 
 from sima_collector.facts import MOST_BYTES, MOST_FACTS, Chunk, Refused
 from sima_collector.models import open_file
-from sima_collector.refusals import Refusals, now, used_bytes
 from sima_collector.rooms import Claim, Room
+from sima_collector.store.refusals import Refusals, now, used_bytes
 
 T = TypeVar("T")
 
