@@ -27,6 +27,7 @@ from benchmarks.world import CATEGORIES, NAMES, World
 EVENTS_PER_SECOND = 1_000
 BATCH = 50
 SECONDS = 60
+WARM_UP_SECONDS = 10  # without probes: plans are made and caches filled by then
 PROBES_PER_SECOND = 5
 NEW_PEOPLE = 0.02  # share of the events
 
@@ -60,7 +61,7 @@ class Probes:
 
 
 async def live(stack: Stack, world: World, scale: float) -> AsyncIterator[Figure]:
-    """Create the segments, then send events for a minute and listen who enters."""
+    """Create the segments, then send events for a minute, and ten seconds before, and listen who enters."""
     await create_segments(stack)
     probes = Probes()
     rate = await heard(stack, world, sized(SECONDS, scale, _FEWEST_SECONDS), probes)
@@ -140,11 +141,12 @@ async def patience(probes: Probes) -> None:
 
 
 def batches(world: World, seconds: int) -> Iterator[list[fact_pb2.Fact]]:
-    """Yield batches of what happens at this moment; a probe comes first in its batch."""
+    """Yield batches of what happens at this moment; once all is warm, a probe comes first in some of them."""
     chance = random.Random(1)
-    for number in range(seconds * _BATCHES_PER_SECOND):
+    for number in range((WARM_UP_SECONDS + seconds) * _BATCHES_PER_SECOND):
         batch = [event(chance, world, f"{number}-{place}") for place in range(BATCH)]
-        if number % (_BATCHES_PER_SECOND // PROBES_PER_SECOND) == 0:
+        warm = number >= WARM_UP_SECONDS * _BATCHES_PER_SECOND
+        if warm and number % (_BATCHES_PER_SECOND // PROBES_PER_SECOND) == 0:
             batch[0] = probe(world.people - 1 - number)
         yield batch
 
