@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from sima_cli.postgres import start_postgres
 from sima_runtime.clients import ServiceClient
@@ -23,6 +24,10 @@ from sima_runtime.settings import ClientSettings, DatabaseSettings
 
 # As the services do; unconfigured, structlog draws each exception with all its locals, which takes seconds.
 configure_logs("warning", "tests")
+
+# No test asserts a time: what is slow here may only be a busy machine.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 ADDRESS_VARIABLE = "SIMA_TEST_DATABASE_URL"
 CONTAINER_IMAGE = "postgres:18"

@@ -199,7 +199,6 @@ async def profile_address(migrated: Callable[[str], str], workspace_key_file: Pa
 @example(steps=["good", "cut", "good", "mixed", "pause", "kill", "good", "loop", "crash", "mend", "good", "kill"])
 @settings(
     max_examples=2,
-    deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -64,7 +64,7 @@ SIGHTINGS = st.lists(
     max_size=14,
 )
 RANDOM = st.randoms(use_true_random=False)
-LAW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LAW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 OpenDatabase = Callable[[str], Database]

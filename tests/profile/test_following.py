@@ -145,7 +145,7 @@ async def test_owners_follow_every_change_of_standing_there_and_back(
         assert await consistent(stack)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.one_of(STANDINGS, BATCHES, PORTION), min_size=2, max_size=8))
 async def test_whenever_standings_change_each_fact_ends_with_its_owner(stack: Stack, steps: list[Any]) -> None:
     """Facts arrive and standings change while owners are being rewritten; in the end each row has that of the rule."""

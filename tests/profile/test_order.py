@@ -100,9 +100,7 @@ async def everything(stack: Stack, facts: list[Fact]) -> dict[str, Any]:
     return {"people": [plain(found.profile) for found in people], "timelines": timelines, "feed": held}
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(histories())
 async def test_the_order_of_arrival_changes_nothing(
     installation: Stack, twin_installation: Stack, history: tuple[list[Fact], list[list[list[Fact]]]]

@@ -86,7 +86,7 @@ async def test_failed_copy_leaves_nothing(database: Database) -> None:
     assert await count(database) == 0
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(keys=KEYS)
 async def test_keys_are_bytes(database: Database, keys: list[bytes]) -> None:
     """Keys go to PostgreSQL and come back as bytes, one by one and as arrays, in binary and in text."""

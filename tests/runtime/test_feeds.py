@@ -71,7 +71,7 @@ async def test_long_reader_holds_nothing_back(numbers: Numbers, workspace: str) 
 STEPS = st.tuples(st.integers(0, 2), st.sampled_from(["write", "write", "commit", "rollback", "read"]))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=st.lists(STEPS, min_size=15, max_size=40))
 async def test_any_interleaving_delivers_each_row_once(numbers: Numbers, script: list[tuple[int, str]]) -> None:
     """Readers that come back with their cursor at any moment get each committed row exactly once."""

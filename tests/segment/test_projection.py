@@ -231,7 +231,7 @@ OBSERVATIONS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(observations=OBSERVATIONS, trait=st.sampled_from(["plain", *POLICIES]))
 def test_traits_are_folded_as_the_profile_service_does(
     observations: list[profile_survivorship.Observation], trait: str

@@ -261,7 +261,7 @@ async def held_by_person(world: World) -> dict[str, set[str]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=HISTORIES)
 async def test_all_tell_one_story(
     postgres_server: str, upstream: Upstream, tmp_path: Path, history: list[tuple[Deed, ...]]

@@ -363,7 +363,7 @@ hidden_rules = st.deferred(lambda: rules)  # its description would be too long t
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(
     people=people, asked=st.lists(hidden_rules, min_size=1, max_size=4), at=st.lists(instants, min_size=1, max_size=2)
 )

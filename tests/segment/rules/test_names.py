@@ -1,7 +1,7 @@
 """Names of tables and columns: safe, and different for different things."""
 
 import duckdb
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sima_segment.rules import ColumnType
 from sima_segment.rules.schema import DUCKDB_TYPES, event_table, property_column, trait_column
@@ -18,7 +18,6 @@ def test_plain_names_stay_readable() -> None:
     assert event_table("Order Completed").startswith("event__order_completed$")
 
 
-@settings(deadline=None)
 @given(NAMES, NAMES, KINDS, KINDS)
 def test_different_things_never_share_a_name(one: str, other: str, kind: ColumnType, other_kind: ColumnType) -> None:
     """Not even where letter case is ignored, as DuckDB does, nor through the separators of the names."""
@@ -27,7 +26,6 @@ def test_different_things_never_share_a_name(one: str, other: str, kind: ColumnT
     assert same == ((one, kind) == (other, other_kind))
 
 
-@settings(deadline=None)
 @given(st.lists(NAMES, max_size=5, unique=True))
 def test_any_name_makes_a_table(names: list[str]) -> None:
     """DuckDB takes every name between double quotes, of any script and length."""

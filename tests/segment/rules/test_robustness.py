@@ -32,7 +32,7 @@ def outcome(text: str) -> str | tuple[Problem, ...]:
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(st.one_of(MIXED, MIXED, ANY, BYTES))
 def test_any_text_compiles_or_is_explained(text: str) -> None:
     """Whatever is sent as a rule, the answer is SQL, or problems that each have a place in the text."""
