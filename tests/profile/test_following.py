@@ -322,3 +322,16 @@ async def test_a_feed_that_is_held_back_is_waited_for_once(stack: Stack, monkeyp
     [(_, task)] = follower._catching_up.values()
     await asyncio.wait({task})
     assert not follower._catching_up
+
+
+async def test_a_reading_that_was_cancelled_does_not_stand_in_the_way(stack: Stack) -> None:
+    """Also one that had not begun: the next batch that disagrees reads identity's feed anew."""
+    follower = OwnerFollower(
+        stack.database, HeldBack(stack.identity), OwnerRewriter(stack.database, FollowerSettings()), 1
+    )
+    waiting = asyncio.create_task(follower._catch_up(stack.workspace))
+    await asyncio.sleep(0)
+    [(_, task)] = follower._catching_up.values()
+    task.cancel()
+    await waiting
+    assert not follower._catching_up

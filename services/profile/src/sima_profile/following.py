@@ -102,6 +102,7 @@ class OwnerFollower:
         if task is None:
             begun, task = time.monotonic(), asyncio.create_task(self._read_to_the_end(workspace))
             self._catching_up[workspace] = begun, task
+            task.add_done_callback(lambda _: self._catching_up.pop(workspace))
         await asyncio.wait({task}, timeout=begun + CATCH_UP_SECONDS - time.monotonic())
 
     async def _read_to_the_end(self, workspace: str) -> None:
@@ -111,8 +112,6 @@ class OwnerFollower:
                     pass
         except Exception as error:  # noqa: BLE001  # whatever it was, the tail does it in a while
             _log.warning("catching_up_left_to_the_tail", workspace=workspace, exc_info=error)
-        finally:
-            del self._catching_up[workspace]
 
     async def _workspaces(self) -> set[str]:
         async with self._database.statement() as connection:
