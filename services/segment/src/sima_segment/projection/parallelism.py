@@ -1,6 +1,7 @@
 """How many threads DuckDB uses: all of them for what looks at everybody, one for what concerns a few hundred people.
 
-There, several only wait for each other: measured, one thread does a step with a fifth less work, and no later.
+There, several wait for each other more than they help: measured with 650 events on two cores, a step takes an eighth to
+a quarter less of the processor on one thread. That leaves room for the services beside it.
 """
 
 from collections.abc import Iterator

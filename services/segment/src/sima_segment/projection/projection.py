@@ -35,7 +35,7 @@ from sima_segment.survivorship import TraitPolicy
 #: From this share of all people on, looking at everybody costs less than copying.
 _MANY = 0.5
 
-# Up to so many rows at once, one thread takes them in as fast as several.
+# More rows than this at once are no step of the live loop, but the work of one that is behind.
 _FEW_ROWS = 10_000
 
 
