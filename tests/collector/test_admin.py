@@ -48,6 +48,24 @@ async def test_refusals_can_be_removed(door: Door) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({}, "workspace"),
+        ({"workspace": ""}, "workspace"),
+        ({"workspce": "main"}, "workspce"),
+        ({"workspace": "main", "before": "1"}, "before"),
+    ],
+)
+async def test_nothing_is_removed_by_a_slip(door: Door, query: dict[str, str], field: str) -> None:
+    """Who names neither workspace nor source, or misspells one, hears so; he does not lose all there is."""
+    await door.send("{bad")
+    answer = await door.client.delete("/refusals", params=query)
+    assert answer.status_code == 400
+    assert field in answer.text
+    assert len(await door.refusals()) == 1
+
+
+@pytest.mark.parametrize(
     "query",
     [{"page_size": "-1"}, {"page_size": "many"}, {"page_token": "x"}, {"page_token": "W10="}, {"page_token": DEEP}],
 )

@@ -7,7 +7,7 @@ import base64
 import binascii
 import hmac
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from sima_runtime.errors import (
     PageTokenError,
     UnauthenticatedError,
     Violation,
+    Violations,
 )
 from sima_runtime.paging import page_size
 from starlette.requests import Request
@@ -76,8 +77,8 @@ class Administration:
         return JSONResponse({"refusals": [_shown(one) for one in found], "next_page_token": token})
 
     async def _remove(self, request: Request) -> Response:
-        query = request.query_params
-        removed = await self._refusals.remove(query.get("workspace", ""), query.get("source", ""))
+        workspace, source = _to_remove(request.query_params)
+        removed = await self._refusals.remove(workspace, source)
         _log.warning("refusals_removed", count=removed)
         return JSONResponse({"removed": removed})
 
@@ -133,6 +134,17 @@ def _whole(text: str) -> int:
     if not text.isdecimal() or len(text) > 9:
         raise InvalidFieldsError([Violation("page_size", "expected a whole number")])
     return int(text)
+
+
+def _to_remove(query: Mapping[str, str]) -> tuple[str, str]:
+    """Return workspace and source; a slip must not remove what nobody named."""
+    found = Violations()
+    for name in query.keys() - {"workspace", "source"}:
+        found.add(name, "expected only workspace and source")
+    workspace, source = query.get("workspace", ""), query.get("source", "")
+    found.require(bool(workspace or source), "workspace", "expected it, or source, or both")
+    found.check()
+    return workspace, source
 
 
 def _token(position: list[Any]) -> str:

@@ -109,7 +109,7 @@ class Refusals:
         return None if row is None else _stored(row)
 
     async def remove(self, workspace: str, source: str) -> int:
-        """Remove all refusals of a workspace, a source or both, empty: of all; returns how many."""
+        """Remove all refusals of a workspace, a source or both (the other is empty); returns how many."""
         return await self._remove(*_matching(workspace, source))
 
     async def expire(self, older_than: int) -> int:
