@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pydantic_settings import BaseSettings
 
 from tests.deploy.manifests import SERVICES, Manifest, container_of
 from tests.deploy.probing import PROBES, answers
+from tests.ports import free_port
 
 HEALTHY_SECONDS = 60
 
@@ -31,9 +31,7 @@ class Machine:
     def port(self, service: str, port: int) -> int:
         """The port of this machine that stands for a service's port; the same for all who ask."""
         if (service, port) not in self._ports:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                self._ports[service, port] = free.getsockname()[1]
+            self._ports[service, port] = free_port()
         return self._ports[service, port]
 
     def environment(self, service: str, container: Manifest) -> dict[str, str]:

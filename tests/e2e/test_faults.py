@@ -8,7 +8,6 @@ import io
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -35,6 +34,8 @@ from sima_runtime.errors import SimaError
 from sima_runtime.migrations import migrate
 from sima_runtime.settings import ClientSettings
 
+from tests.ports import free_port
+
 EVENTS = 50_000
 BATCH = 500
 PEOPLE = 2_000
@@ -56,7 +57,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = dict(zip((*SERVICES, "collector"), free_ports(4), strict=True))
+        self.ports = {name: free_port() for name in (*SERVICES, "collector")}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._postgres: PostgresHandle | None = None
 
@@ -120,17 +121,6 @@ class Machine:
             "DRAIN_SECONDS": "5",
         }
         return {f"SIMA_{name.upper()}_{setting}": value for setting, value in settings.items()}
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    held = [socket.socket() for _ in range(count)]
-    for one in held:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 @pytest.fixture

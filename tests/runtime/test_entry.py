@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,8 @@ import pytest
 from sima.identity.v1.identity_service_pb2 import ResolveRequest, WatchProfileChangesRequest
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from sima_runtime.epochs import FEED_TABLES
+
+from tests.ports import free_port
 
 from .conftest import LONG
 
@@ -119,12 +120,6 @@ class Service:
 def service(tmp_path: Path, postgres_url: str) -> Service:
     """A service that can be started."""
     return Service(tmp_path, postgres_url)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def metrics(address: str) -> dict[str, float]:

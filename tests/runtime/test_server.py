@@ -17,6 +17,8 @@ from sima_runtime.errors import DependencyUnavailableError, FixConfigurationErro
 from sima_runtime.server import LARGEST_MESSAGE, Servicer, serve
 from sima_runtime.settings import ServiceSettings
 
+from tests.ports import free_port
+
 from .conftest import LONG, SERVICE, LogLines, ServeTold, Told, eventually
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -51,9 +53,7 @@ async def test_health_knows_each_service(serve_told: ServeTold) -> None:
 
 async def test_probes_are_answered_beside_the_services(serve_told: ServeTold) -> None:
     """The health address answers probes in plain text, and nothing but probes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     await serve_told(settings=ServiceSettings(health_address=address, drain_seconds=0.1))
     async with grpc.aio.insecure_channel(address) as channel:
         answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())

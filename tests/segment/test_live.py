@@ -3,7 +3,7 @@
 import asyncio
 from base64 import urlsafe_b64decode as b64decode
 from base64 import urlsafe_b64encode as b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -150,11 +150,9 @@ async def test_memberships_say_how_far_the_facts_were_read(
     start_segment: StartSegment, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Time goes on while facts cannot be read; how far they are worked off does not, and the gauge shows it."""
-    gauge = Mock()
-    monkeypatch.setattr(metrics, "behind_seconds", gauge)
-
-    def gauge_shows(seconds: float) -> Callable[[], Awaitable[bool]]:
-        return AsyncMock(side_effect=lambda: gauge.set.mock_calls[-1].args[0] == seconds)
+    gauge: dict[str, float] = {}  # by workspace: others are followed beside this one
+    setter = Mock(set=lambda seconds, labels: gauge.update({labels["workspace"]: seconds}))
+    monkeypatch.setattr(metrics, "behind_seconds", setter)
 
     async def shown(world: World) -> datetime:
         return (await world.memberships(*user("ann"))).as_of.ToDatetime(UTC)
@@ -169,9 +167,9 @@ async def test_memberships_say_how_far_the_facts_were_read(
                 await world.settle()
             clock.pass_by(days=2)
             await becomes(world, "recent")
-            await eventually(gauge_shows(2 * 86_400))
+            await eventually(AsyncMock(side_effect=lambda: gauge[world.workspace] == 2 * 86_400))
             assert await shown(world) == START
-        await eventually(gauge_shows(0))
+        await eventually(AsyncMock(side_effect=lambda: gauge[world.workspace] == 0))
         assert await shown(world) == clock.instant
 
 

@@ -1,6 +1,8 @@
 """The promises of a connector that reads files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -78,7 +80,7 @@ class PullConnectorContract(Contract):
 
     def test_reading_again_says_the_same(self, subject: PullSubject, file: Path) -> None:
         """The same file read again gives the same facts with the same message ids, so nothing is counted twice."""
-        assert subject.pages(file) == subject.pages(file)
+        _assert_same(_parts(subject.pages(file)), _parts(subject.pages(file)), "read again, the file differs")
 
     def test_every_record_is_a_message(self, subject: PullSubject, file: Path) -> None:
         """Every fact of the file has a message id of its own, also where records are identical."""
@@ -97,7 +99,7 @@ class PullConnectorContract(Contract):
         pages = subject.pages(long_file)
         for number, page in enumerate(pages, start=1):
             rest = subject.pages(long_file, page.checkpoint)
-            assert _facts(rest) == _facts(pages[number:]), "after a stop, a fact is lost or comes twice"
+            _assert_same(_facts(rest), _facts(pages[number:]), "after a stop, a fact is lost or comes twice")
 
     def test_an_empty_file_is_refused(self, subject: PullSubject, tmp_path: Path) -> None:
         """A file without content is no file of the channel."""
@@ -125,6 +127,16 @@ def _assert_taken_or_refused(subject: PullSubject, file: Path) -> None:
 
 def _facts(pages: list[Page]) -> list[Fact]:
     return [fact for page in pages for fact in page.facts]
+
+
+def _parts(pages: list[Page]) -> list[object]:
+    return [part for page in pages for part in (*page.facts, *page.refusals, page.checkpoint)]
+
+
+def _assert_same(ones: Sequence[object], others: Sequence[object], complaint: str) -> None:
+    """Compare what may be long, and show the first difference only: to show all of them takes pytest minutes."""
+    for number, (one, other) in enumerate(zip_longest(ones, others), start=1):
+        assert one == other, f"{complaint}, from number {number} on"
 
 
 def _assert_sound(pages: list[Page]) -> None:

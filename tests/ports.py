@@ -1,0 +1,19 @@
+"""Ports for servers that have to be told where to listen."""
+
+import os
+import socket
+from contextlib import suppress
+from itertools import count, islice
+
+#: Below the ports that the system gives out of its own accord, so nobody is given one between asking and listening;
+#: each process of a test run begins at a hundred of its own.
+_candidates = count(20_000 + os.getpid() % 100 * 100)
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nobody uses, each time another."""
+    for port in islice(_candidates, 1_000):
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("of a thousand ports none is free")
