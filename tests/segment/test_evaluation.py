@@ -8,7 +8,7 @@ import pytest
 from sima_segment.plan import Plan
 from sima_segment.projection.evaluation import Together, evaluate
 from sima_segment.rules import Catalogue, parse
-from sima_segment.rules.schema import MEMBERS, PEOPLE
+from sima_segment.rules.schema import MEMBERS, PEOPLE, event_table
 
 NOTHING = Catalogue({}, {})
 PERSONS = sorted(uuid.uuid4() for _ in range(3))
@@ -39,3 +39,35 @@ def test_names_that_differ_in_case_alone_are_different_segments(connection: duck
     Together().evaluate(connection, plan, NOTHING, datetime.now(UTC))
     found = connection.execute(f"FROM {MEMBERS} ORDER BY ALL").fetchall()
     assert found == [(segment, person) for segment in ("Vip's", "vip") for person in PERSONS]
+
+
+class Explaining:
+    """A connection that keeps the plan of every statement that writes members."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.plans: list[str] = []
+        self._connection = connection
+
+    def execute(self, query: str, parameters: object = None) -> duckdb.DuckDBPyConnection:
+        """Run a statement."""
+        if query.startswith(f"INSERT INTO {MEMBERS}"):
+            self.plans += [plan for _, plan in self._connection.execute(f"EXPLAIN {query}", parameters).fetchall()]
+        return self._connection.execute(query, parameters)
+
+
+def test_few_among_very_many_are_not_joined_the_other_way_round() -> None:
+    """DuckDB 2.0.0 fails at times where it makes a right join of a left one, so it may not."""
+    connection = duckdb.connect()
+    connection.execute(f"""
+        CREATE TABLE {event_table("seen")} AS
+        SELECT md5(i::VARCHAR)::UUID AS person, now()::TIMESTAMP AS occurred_at FROM range(50_000) AS t(i);
+        CREATE TABLE {PEOPLE} AS SELECT person FROM {event_table("seen")} LIMIT 100;
+        CREATE TABLE {MEMBERS} (segment VARCHAR, person UUID);
+        CREATE TABLE affected AS FROM {PEOPLE} LIMIT 3""")
+    catalogue, rule = Catalogue({"seen": {}}, {}), parse('events("seen").exists()', {})
+    explaining = Explaining(connection)
+    Together().evaluate(explaining, Plan({"seen": rule}), catalogue, datetime.now(UTC))  # type: ignore[arg-type]
+    [plan] = explaining.plans
+    assert "LEFT" in plan
+    assert "RIGHT" not in plan
+    assert connection.execute(f"SELECT count(*) FROM {MEMBERS}").fetchall() == [(3,)]

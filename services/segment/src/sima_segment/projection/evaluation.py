@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 
 from sima_segment.plan import Plan
-from sima_segment.projection.rows import Connection, keep, registered
+from sima_segment.projection.rows import Connection, keep, registered, sides_as_written
 from sima_segment.projection.tables import naive
 from sima_segment.rules import Catalogue, CompiledRule, Rule, compile_rule, compile_together
 from sima_segment.rules.dialect import literal
@@ -47,7 +47,8 @@ class Together:
         forget(connection)
         if plan.rules:
             compiled = self._compile(plan, catalogue)
-            connection.execute(f"INSERT INTO {MEMBERS} {compiled.sql}", compiled.parameters(instant))
+            with sides_as_written(connection):
+                connection.execute(f"INSERT INTO {MEMBERS} {compiled.sql}", compiled.parameters(instant))
 
     def _compile(self, plan: Plan, catalogue: Catalogue) -> CompiledRule:
         if self._compiled is None or self._compiled[0] is not plan or self._compiled[1] is not catalogue:

@@ -25,6 +25,21 @@ def registered(connection: Connection, **tables: pa.Table) -> Iterator[None]:
 
 
 @contextmanager
+def sides_as_written(connection: Connection) -> Iterator[None]:
+    """Let statements look up in the right side of a join what stands in the left, as it is written.
+
+    Of a left join with few rows on the left and very many on the right DuckDB makes a right join, and version 2.0.0 at
+    times fails in those with an internal error ("global dictionary column changed identity"), which ends the database.
+    """
+    connection.execute("SET disabled_optimizers = 'build_side_probe_side'")
+    try:
+        yield
+    finally:
+        with suppress(duckdb.Error):  # as above
+            connection.execute("RESET disabled_optimizers")
+
+
+@contextmanager
 def rolled_back(connection: Connection) -> Iterator[None]:
     """Let statements see one state, and leave nothing behind, whatever becomes of them."""
     connection.execute("BEGIN")
