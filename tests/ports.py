@@ -3,11 +3,12 @@
 import os
 import socket
 from contextlib import suppress
-from itertools import count, islice
+from itertools import cycle, islice
 
 #: Below the ports that the system gives out of its own accord, so nobody is given one between asking and listening;
-#: each process of a test run begins at a hundred of its own.
-_candidates = count(20_000 + os.getpid() % 100 * 100)
+#: each worker of a test run has a thousand of its own.
+_FIRST = 20_000 + 1_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_candidates = islice(cycle(range(_FIRST, _FIRST + 1_000)), os.getpid() % 1_000, None)
 
 
 def free_port() -> int:

@@ -13,8 +13,9 @@ from sima.type.v1.fact_pb2 import Fact
 from sima_collector.batcher import Batcher, BatchLimits
 from sima_collector.draining import Drainer
 from sima_collector.facts import Chunk, Report
+from sima_collector.redaction import Redaction
 from sima_collector.store import Spooled, Store
-from sima_runtime.errors import DependencyUnavailableError, OverloadedError
+from sima_runtime.errors import DependencyUnavailableError, OverloadedError, RemoteError
 
 from tests.collector.conftest import eventually
 
@@ -57,7 +58,7 @@ def ingest() -> MemoryIngest:
 @pytest.fixture
 async def batcher(store: Store, ingest: MemoryIngest) -> AsyncIterator[Batcher]:
     """A batcher with one call at a time."""
-    drainer = Drainer(ingest, store.spool)
+    drainer = Drainer(ingest, store.spool, Redaction([]))
     yield Batcher(ingest, store.spool, drainer, BatchLimits(calls=1))
     await drainer.stop()
 
@@ -89,11 +90,39 @@ async def test_a_buffer_that_cannot_be_read_for_a_moment_is_emptied_all_the_same
     monkeypatch.setattr(store.spool, "head", failing_once)
     await store.spool.put([chunk("a")])
     ingest.free.set()
-    drainer = Drainer(ingest, store.spool)
+    drainer = Drainer(ingest, store.spool, Redaction([]))
     drainer.wake("main")
     await eventually(lambda: not store.spool.room.used)
     assert ingest.chunks == [chunk("a")]
     await drainer.stop()
+
+
+@dataclass
+class Outage(MemoryIngest):
+    """Fails at everything; but when it had failed once, one call that was under way elsewhere ended well."""
+
+    tries: int = 0
+
+    async def send(self, workspace: str, chunks: Sequence[Chunk]) -> list[Report]:
+        """Fail."""
+        self.tries += 1
+        raise RemoteError("profile", "INTERNAL")
+
+    def succeeded(self, workspace: str) -> int:
+        """How many calls went well."""
+        return min(self.tries, 1)
+
+
+async def test_what_went_well_when_an_outage_began_is_no_proof_against_a_fact(store: Store) -> None:
+    """Only while others go well is a fact to blame for its failure."""
+    outage = Outage()
+    drainer = Drainer(outage, store.spool, Redaction([]))
+    await store.spool.put([chunk("a")])
+    drainer.wake("main")
+    await eventually(lambda: outage.tries >= 6)
+    await drainer.stop()
+    assert [row.chunk for row in await store.spool.head("main")] == [chunk("a")]
+    assert store.refusals.room.used == 0
 
 
 async def test_a_surprise_at_buffering_is_told_to_who_waits(
@@ -141,7 +170,7 @@ async def test_facts_whose_caller_has_gone_are_not_sent(batcher: Batcher, ingest
 async def test_no_more_waits_for_a_call_than_has_room(store: Store, ingest: MemoryIngest) -> None:
     """Who comes then is told to come again; room comes back with each caller that goes, and with each call."""
     limits = BatchLimits(calls=1, waiting_bytes=2 * len(chunk("a").data))
-    batcher = Batcher(ingest, store.spool, Drainer(ingest, store.spool), limits)
+    batcher = Batcher(ingest, store.spool, Drainer(ingest, store.spool, Redaction([])), limits)
     waiting = [asyncio.create_task(batcher.deliver([chunk("a")]))]
     await eventually(lambda: bool(batcher._lanes) and bool(batcher._lanes["main"].running))
     waiting += [asyncio.create_task(batcher.deliver([chunk(name)])) for name in "bc"]

@@ -297,3 +297,17 @@ def test_the_decimal_mark_is_an_option() -> None:
     for mark in ("", "1", "..", " "):
         with pytest.raises(FixConfigurationError, match="option decimal_mark: expected a point or a comma"):
             decimal_mark_of(source(decimal_mark=mark))
+
+
+def test_a_group_that_never_ends_is_refused_in_parts(tmp_path: Path) -> None:
+    """It is no message, and it fills neither the memory nor the room for refusals; what follows it is read."""
+    path = tmp_path / "file.csv"
+    path.write_text("receipt,item\n" + "1,x\n" * 25_000 + "2,x\n")
+    groups = [(len(group), group[0].fault) for group in grouped(read_csv(path, source()), "receipt")]
+    too_many = "receipt: expected fewer than 10000 records that agree in it"
+    assert groups == [
+        (10_000, too_many),
+        (10_000, too_many),
+        (5_000, "receipt: expected the records that agree in it to stand together"),
+        (1, ""),
+    ]

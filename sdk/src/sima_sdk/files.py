@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 from hashlib import blake2b
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
@@ -33,6 +33,7 @@ PAGE_SIZE = 1_000
 MOST_IN_MEMORY = 500_000
 
 _LONGEST_LINE = 1 << 20  # so that a file without line ends does not fill the memory
+_MOST_IN_GROUP = 10_000  # records; a receipt has some dozens
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +124,24 @@ def grouped(records: Iterable[Record], column: str) -> Iterator[list[Record]]:
 
     Records of one group must stand together in the file; what comes later is marked as broken. A broken record of which
     it is not certain what it says there may be a part of the group before it or of the one behind it: it joins the
-    former, and the latter is marked as broken as well.
+    former, and the latter is marked as broken as well. So is a group that is too large to be one message, in parts.
     """
     torn = False
     with closing(_Ordinals()) as ordinals:
         for name, members in groupby(_named(records, column), itemgetter(0)):
-            group = [record for _, record in members]
-            fault = group[0].fault
-            if isinstance(name, str) and ordinals.following(_digest(name)) > 1:
-                fault = f"{column}: expected the records that agree in it to stand together"
-            elif torn and isinstance(name, str):
-                fault = f"{column}: expected no broken record before it, which may be a part of it"
-            group[0] = replace(group[0], fault=fault)
-            torn = bool(group[-1].fault) and column not in group[-1].values
-            yield group
+            found = (record for _, record in members)
+            while group := list(islice(found, _MOST_IN_GROUP)):
+                fault = group[0].fault
+                again = isinstance(name, str) and ordinals.following(_digest(name)) > 1
+                if len(group) == _MOST_IN_GROUP:
+                    fault = f"{column}: expected fewer than {_MOST_IN_GROUP} records that agree in it"
+                elif again:
+                    fault = f"{column}: expected the records that agree in it to stand together"
+                elif torn and isinstance(name, str):
+                    fault = f"{column}: expected no broken record before it, which may be a part of it"
+                group[0] = replace(group[0], fault=fault)
+                torn = bool(group[-1].fault) and column not in group[-1].values
+                yield group
 
 
 def in_pages(

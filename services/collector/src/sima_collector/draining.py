@@ -16,7 +16,8 @@ from sima_runtime.supervision import supervise
 from sima_collector.facts import Chunk, Report
 from sima_collector.ingest import Ingest, may_be_a_facts_fault
 from sima_collector.isolation import send_apart
-from sima_collector.metrics import drain_failures
+from sima_collector.metrics import count_refusals, drain_failures
+from sima_collector.redaction import Redaction
 from sima_collector.store import Spool, Spooled
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
@@ -29,8 +30,8 @@ _log = structlog.get_logger(__name__)
 class Drainer:
     """Sends buffered facts on. Use `start`, `wake` after each buffering, and in the end `stop`."""
 
-    def __init__(self, ingest: Ingest, spool: Spool) -> None:
-        self._ingest, self._spool = ingest, spool
+    def __init__(self, ingest: Ingest, spool: Spool, redaction: Redaction) -> None:
+        self._ingest, self._spool, self._redaction = ingest, spool, redaction
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._woken: set[str] = set()
         self._blocked: set[str] = set()
@@ -63,8 +64,9 @@ class Drainer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _drain(self, workspace: str) -> None:
-        failures, since = 0, self._ingest.succeeded(workspace)
+        failures, before = 0, self._ingest.succeeded(workspace)
         while workspace in self._woken:
+            since, before = before, self._ingest.succeeded(workspace)
             try:
                 if rows := await self._next(workspace):
                     await self._settle(workspace, rows, since if failures >= _PATIENCE else None)
@@ -72,7 +74,7 @@ class Drainer:
                 await self._pause(workspace, error, failures)
                 failures += 1
             else:
-                failures, since = 0, self._ingest.succeeded(workspace)
+                failures = 0
         self._blocked.discard(workspace)
         del self._tasks[workspace]
 
@@ -89,16 +91,27 @@ class Drainer:
         return rows
 
     async def _settle(self, workspace: str, rows: Sequence[Spooled], since: int | None) -> None:
-        """Send facts on; with `since`, in ever smaller calls if one fails, for whatever reason."""
+        """Send facts on.
+
+        Args:
+            workspace: Whose.
+            rows: The facts.
+            since: How many calls had gone well when they were tried the last time: if they fail again, they are sent in
+                ever smaller calls. None: not yet.
+        """
         reports = await self._send(workspace, [row.chunk for row in rows], since)
         self._blocked.discard(workspace)
-        await self._spool.settle(rows, [refused for report in reports for refused in report.refused])
+        refused = [self._redaction.of(one) for report in reports for one in report.refused]
+        await self._spool.settle(rows, refused)
+        count_refusals(refused)
 
     async def _send(self, workspace: str, chunks: Sequence[Chunk], since: int | None) -> list[Report]:
         try:
             return await self._ingest.send(workspace, chunks)
         except SimaError as error:
-            if not may_be_a_facts_fault(error):
+            if may_be_a_facts_fault(error):
+                self._blocked.discard(workspace)
+            else:
                 self._blocked.add(workspace)
             if since is None:
                 raise

@@ -19,7 +19,7 @@ async def send_apart(ingest: Ingest, workspace: str, chunks: Sequence[Chunk], si
         ingest: The profile service.
         workspace: Whose facts they are.
         chunks: The facts, which failed together.
-        since: How many calls had gone well for the workspace before these facts began to fail.
+        since: How many calls had gone well for the workspace when these facts were tried the time before.
 
     Raises:
         SimaError: Nothing went well since then, so it is not these facts; or the service cannot be reached.

@@ -22,10 +22,9 @@ class Keeper:
         Raises:
             OverloadedError: There is no room; some of it may be durable, and may come again.
         """
-        await self.refuse(parsed.refused)
         report = await self._batcher.deliver(parsed.chunks)
-        await self.refuse(report.refused)
         report.refused = [*parsed.refused, *report.refused]
+        await self.refuse(report.refused)  # behind what there may be no room for, and which then comes again
         report.trimmed = parsed.trimmed
         return report
 

@@ -86,10 +86,14 @@ class Coalescer(Generic[Question, Answer]):
             del self._rounds[workspace]
 
     def _outlasts(self, workspace: str, task: asyncio.Task[None]) -> None:
-        if len(self._slow) < MOST_SLOW_ROUNDS:
-            self._slow.add(task)
-            self._rounds[workspace].discard(task)
-            self._begin(workspace)
+        if task.done():
+            return
+        if len(self._slow) >= MOST_SLOW_ROUNDS:  # until one of those ends
+            asyncio.get_running_loop().call_later(self._patience, self._outlasts, workspace, task)
+            return
+        self._slow.add(task)
+        self._rounds[workspace].discard(task)
+        self._begin(workspace)
 
     def _ended(self, workspace: str, task: asyncio.Task[None], patience: asyncio.TimerHandle) -> None:
         patience.cancel()

@@ -31,18 +31,12 @@ class Position(Base, table=True):
     Attributes:
         lineage: The projection that was read last; empty before the first.
         tick: How many states were stored; fences off a second writer.
-        facts_cursor: How far the feed of facts was read.
-        changes_cursor: How far the feed of the grouping was read.
-        instant: The instant of evaluation; null before the first.
     """
 
     __tablename__ = "positions"
 
     lineage: str = Field(sa_type=Text)
     tick: int = Field(sa_type=BigInteger)
-    facts_cursor: str = Field(sa_type=Text)
-    changes_cursor: str = Field(sa_type=Text)
-    instant: datetime | None = Field(sa_type=_TIME)
 
 
 class Segment(Base, table=True):

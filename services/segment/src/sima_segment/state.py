@@ -193,7 +193,7 @@ class State:
             self._do(self._projection.evaluate_affected, self.plan, instant),
             self._memberships_of(exchange.people(affected)),
         )
-        return list(exchange.differences(await self._do(self._projection.differences_of_affected, stored)))
+        return await self._do(lambda: exchange.differences(self._projection.differences_of_affected(stored)))
 
     async def _differences_of_all(self, plan: Plan, segments: Sequence[str], instant: datetime) -> Changes:
         """Evaluate segments, and those to which they refer, for everybody."""
@@ -201,19 +201,19 @@ class State:
         for segment in plan.needed(segments):
             await self._do(self._projection.evaluate, plan, segment, instant)
             if segment in segments:
-                stored = exchange.members(segment, await self._members(segment))
-                changes += exchange.differences(await self._do(self._projection.differences, segment, stored))
+                changes += await self._do(self._differences, segment, await self._members(segment))
             if not plan.users(segment):
                 await self._do(self._projection.forget, segment)
         await self._do(self._projection.forget)
         return changes
 
+    def _differences(self, segment: str, stored: Sequence[bytes]) -> Changes:
+        return exchange.differences(self._projection.differences(segment, exchange.members(segment, stored)))
+
     async def _store(self, plan: Plan, changes: Changes, instant: datetime, *writes: Write) -> None:
         """Store a new state in PostgreSQL, then in the projection; from then on its plan is in force."""
-        position = self.position
-        step = store.Advance(self._tick, position.lineage, position.facts, position.changes, instant)
         async with self._database.transaction() as connection:
-            await store.advance(connection, self.workspace, step)
+            await store.advance(connection, self.workspace, self._tick, self.position.lineage)
             for write in writes:
                 await write(connection)
             await store.write_changes(connection, self.workspace, changes, instant)

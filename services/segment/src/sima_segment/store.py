@@ -1,7 +1,6 @@
 """All queries of the schema `segment`."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
@@ -44,8 +43,7 @@ _EMPTY = f"""WITH gone AS (
     )
     INSERT INTO membership_changes (workspace, segment, profile_id, entered, changed_at, epoch)
     SELECT %(workspace)s, %(name)s, profile_id, false, %(instant)s, {CURRENT_EPOCH} FROM gone"""
-_ADVANCE = """UPDATE positions SET lineage = %(lineage)s, tick = tick + 1, facts_cursor = %(facts)s,
-        changes_cursor = %(changes)s, instant = %(instant)s
+_ADVANCE = """UPDATE positions SET lineage = %(lineage)s, tick = tick + 1
     WHERE workspace = %(workspace)s AND tick = %(tick)s"""
 
 
@@ -65,25 +63,6 @@ class Stored(NamedTuple):
 
     lineage: str
     tick: int
-
-
-@dataclass(frozen=True, slots=True)
-class Advance:
-    """From which state to which the memberships of a workspace move.
-
-    Attributes:
-        tick: Number of the state that must be stored now.
-        lineage: The projection that the new state comes from.
-        facts: Its cursor in the feed of facts.
-        changes: Its cursor in the feed of the grouping.
-        instant: Its instant of evaluation.
-    """
-
-    tick: int
-    lineage: str
-    facts: str
-    changes: str
-    instant: datetime
 
 
 class Changed(NamedTuple):
@@ -155,20 +134,19 @@ async def delete(connection: Driver, workspace: str, name: str, instant: datetim
     await notify(connection, FEED, workspace)
 
 
-async def advance(connection: Driver, workspace: str, step: Advance) -> None:
+async def advance(connection: Driver, workspace: str, tick: int, lineage: str) -> None:
     """Move the stored state on.
+
+    Args:
+        connection: A transaction.
+        workspace: Whose state.
+        tick: Number of the state that must be stored now.
+        lineage: The projection that the new one comes from.
 
     Raises:
         OutpacedError: The stored state is not the one that the step begins with.
     """
-    fields = {
-        "workspace": workspace,
-        "tick": step.tick,
-        "lineage": step.lineage,
-        "facts": step.facts,
-        "changes": step.changes,
-        "instant": step.instant,
-    }
+    fields = {"workspace": workspace, "tick": tick, "lineage": lineage}
     if await execute(connection, _ADVANCE, fields) != 1:
         raise OutpacedError
 

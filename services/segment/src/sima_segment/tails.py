@@ -58,7 +58,7 @@ class Tail(Generic[P]):
         reading, self._reading = self._reading, None
         if reading is not None:
             reading.cancel()
-            await asyncio.wait([reading])
+            await asyncio.gather(reading, return_exceptions=True)  # what ended it is met again by whoever goes on
         self.caught_up = False
         self.take()
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 
 from sima_segment.plan import Plan
-from sima_segment.projection.rows import Connection, keep, registered, sides_as_written
+from sima_segment.projection.rows import Connection, as_written, keep, registered
 from sima_segment.projection.tables import naive
 from sima_segment.rules import Catalogue, CompiledRule, Rule, compile_rule, compile_together
 from sima_segment.rules.dialect import literal
@@ -47,7 +47,7 @@ class Together:
         forget(connection)
         if plan.rules:
             compiled = self._compile(plan, catalogue)
-            with sides_as_written(connection):
+            with as_written(connection):
                 connection.execute(f"INSERT INTO {MEMBERS} {compiled.sql}", compiled.parameters(instant))
 
     def _compile(self, plan: Plan, catalogue: Catalogue) -> CompiledRule:

@@ -1,6 +1,6 @@
 """Memberships on their way between PostgreSQL and DuckDB: people as bytes there, as Arrow UUIDs here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -28,11 +28,10 @@ def members(segment: str, found: Sequence[bytes]) -> pa.Table:
     return _table(pa.repeat(segment, len(found)), found)
 
 
-def differences(table: pa.Table) -> Iterable[tuple[str, bytes, bool]]:
-    """Yield (segment, person, whether they entered) of a table of differences."""
-    for batch in table.to_batches():
-        segment, person, entered = batch.columns
-        yield from zip(segment.to_pylist(), people(person), entered.to_pylist(), strict=True)
+def differences(table: pa.Table) -> list[tuple[str, bytes, bool]]:
+    """Return (segment, person, whether they entered) of a table of differences."""
+    segment, person, entered = (column.combine_chunks() for column in table.columns)
+    return list(zip(segment.to_pylist(), people(person), entered.to_pylist(), strict=True))
 
 
 def _table(segments: pa.Array, found: Sequence[bytes]) -> pa.Table:

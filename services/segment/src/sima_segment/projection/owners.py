@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from sima_segment.projection.pages import for_duckdb
-from sima_segment.projection.rows import Connection, keep, registered, sides_as_written, touch
+from sima_segment.projection.rows import Connection, as_written, keep, registered, touch
 from sima_segment.projection.tables import REFOLD
 from sima_segment.rules.schema import PEOPLE
 
@@ -87,7 +87,7 @@ FROM returned WHERE returned.relation = '{table}' AND "{table}".rowid = returned
 
 def learn(connection: Connection, changes: pa.Table) -> bool:
     """Take in changes of the grouping, leave them in table `moved`, and answer whether there is any news."""
-    with registered(connection, page_changes=for_duckdb(changes)), sides_as_written(connection):
+    with registered(connection, page_changes=for_duckdb(changes)), as_written(connection):
         if not keep(connection, "moved", _MOVED):
             return False
     keep(connection, "sides", _SIDES)
@@ -120,7 +120,7 @@ def decide(connection: Connection) -> None:
     """
     if not keep(connection, "ranked", _RANKED):
         return
-    with sides_as_written(connection):
+    with as_written(connection):
         keep(connection, "owned", _OWNED)
     if keep(connection, "returned", _RETURNED):
         _move(connection)

@@ -13,10 +13,7 @@ TABLES = (
     """CREATE TABLE positions (
         workspace text COLLATE "C" PRIMARY KEY,
         lineage text NOT NULL DEFAULT '',
-        tick bigint NOT NULL DEFAULT 0,
-        facts_cursor text NOT NULL DEFAULT '',
-        changes_cursor text NOT NULL DEFAULT '',
-        instant timestamptz)""",
+        tick bigint NOT NULL DEFAULT 0)""",
     """CREATE TABLE segments (
         workspace text COLLATE "C" NOT NULL,
         name text COLLATE "C" NOT NULL,
