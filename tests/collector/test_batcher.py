@@ -6,14 +6,15 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from sima.profile.v1.profile_service_pb2 import IngestRequest
 from sima.type.v1.fact_pb2 import Fact
+from sima_collector import draining
 from sima_collector.batcher import Batcher, BatchLimits
 from sima_collector.draining import Drainer
-from sima_collector.facts import Chunk, Report
-from sima_collector.redaction import Redaction
+from sima_collector.facts import Chunk, Refused, Report, refused_fact
 from sima_collector.store import Spooled, Store
 from sima_runtime.errors import DependencyUnavailableError, OverloadedError, RemoteError
 
@@ -58,7 +59,7 @@ def ingest() -> MemoryIngest:
 @pytest.fixture
 async def batcher(store: Store, ingest: MemoryIngest) -> AsyncIterator[Batcher]:
     """A batcher with one call at a time."""
-    drainer = Drainer(ingest, store.spool, Redaction([]))
+    drainer = Drainer(ingest, store.spool)
     yield Batcher(ingest, store.spool, drainer, BatchLimits(calls=1))
     await drainer.stop()
 
@@ -66,6 +67,20 @@ async def batcher(store: Store, ingest: MemoryIngest) -> AsyncIterator[Batcher]:
 def chunk(name: str) -> Chunk:
     """A chunk of one fact."""
     return Chunk("main", "web", 1, IngestRequest(facts=[Fact(message_id=name)]).SerializeToString())
+
+
+async def test_what_is_refused_behind_the_buffer_is_counted(
+    store: Store, ingest: MemoryIngest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alert on refusals hears of those after an outage, too."""
+    refused, counted = refused_fact(chunk("a"), 0, "no"), list[Refused]()
+    monkeypatch.setattr(draining, "count_refusals", counted.extend)
+    monkeypatch.setattr(ingest, "send", AsyncMock(return_value=[Report(refused=[refused])]))
+    await store.spool.put([chunk("a")])
+    drainer = Drainer(ingest, store.spool)
+    drainer.wake("main")
+    await drainer.idle()
+    assert counted == [refused]
 
 
 async def test_a_surprise_at_sending_leaves_the_facts_in_the_buffer(batcher: Batcher, ingest: MemoryIngest) -> None:
@@ -90,7 +105,7 @@ async def test_a_buffer_that_cannot_be_read_for_a_moment_is_emptied_all_the_same
     monkeypatch.setattr(store.spool, "head", failing_once)
     await store.spool.put([chunk("a")])
     ingest.free.set()
-    drainer = Drainer(ingest, store.spool, Redaction([]))
+    drainer = Drainer(ingest, store.spool)
     drainer.wake("main")
     await eventually(lambda: not store.spool.room.used)
     assert ingest.chunks == [chunk("a")]
@@ -116,7 +131,7 @@ class Outage(MemoryIngest):
 async def test_what_went_well_when_an_outage_began_is_no_proof_against_a_fact(store: Store) -> None:
     """Only while others go well is a fact to blame for its failure."""
     outage = Outage()
-    drainer = Drainer(outage, store.spool, Redaction([]))
+    drainer = Drainer(outage, store.spool)
     await store.spool.put([chunk("a")])
     drainer.wake("main")
     await eventually(lambda: outage.tries >= 6)
@@ -170,7 +185,7 @@ async def test_facts_whose_caller_has_gone_are_not_sent(batcher: Batcher, ingest
 async def test_no_more_waits_for_a_call_than_has_room(store: Store, ingest: MemoryIngest) -> None:
     """Who comes then is told to come again; room comes back with each caller that goes, and with each call."""
     limits = BatchLimits(calls=1, waiting_bytes=2 * len(chunk("a").data))
-    batcher = Batcher(ingest, store.spool, Drainer(ingest, store.spool, Redaction([])), limits)
+    batcher = Batcher(ingest, store.spool, Drainer(ingest, store.spool), limits)
     waiting = [asyncio.create_task(batcher.deliver([chunk("a")]))]
     await eventually(lambda: bool(batcher._lanes) and bool(batcher._lanes["main"].running))
     waiting += [asyncio.create_task(batcher.deliver([chunk(name)])) for name in "bc"]

@@ -17,7 +17,6 @@ from sima_collector.facts import Chunk, Report
 from sima_collector.ingest import Ingest, may_be_a_facts_fault
 from sima_collector.isolation import send_apart
 from sima_collector.metrics import count_refusals, drain_failures
-from sima_collector.redaction import Redaction
 from sima_collector.store import Spool, Spooled
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
@@ -30,8 +29,8 @@ _log = structlog.get_logger(__name__)
 class Drainer:
     """Sends buffered facts on. Use `start`, `wake` after each buffering, and in the end `stop`."""
 
-    def __init__(self, ingest: Ingest, spool: Spool, redaction: Redaction) -> None:
-        self._ingest, self._spool, self._redaction = ingest, spool, redaction
+    def __init__(self, ingest: Ingest, spool: Spool) -> None:
+        self._ingest, self._spool = ingest, spool
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._woken: set[str] = set()
         self._blocked: set[str] = set()
@@ -101,7 +100,7 @@ class Drainer:
         """
         reports = await self._send(workspace, [row.chunk for row in rows], since)
         self._blocked.discard(workspace)
-        refused = [self._redaction.of(one) for report in reports for one in report.refused]
+        refused = [one for report in reports for one in report.refused]
         await self._spool.settle(rows, refused)
         count_refusals(refused)
 
