@@ -161,13 +161,15 @@ async def test_a_round_lasts_as_long_as_one_of_its_callers_waits() -> None:
 
 
 async def test_a_slow_round_does_not_hold_up_the_others() -> None:
-    """Who asks for much waits for it alone; but there are not ever more of such rounds."""
+    """Who asks for much waits for it alone; of such rounds there are a few, and the next once one ends."""
     rounds: list[list[int]] = []
+    ends: list[asyncio.Event] = []
 
     async def answer(_: str, questions: Sequence[int]) -> Sequence[int]:
         rounds.append(list(questions))
         if min(questions) < 0:
-            await asyncio.Event().wait()
+            ends.append(asyncio.Event())
+            await ends[-1].wait()
         return questions
 
     coalescer: Coalescer[int, int] = Coalescer(answer, patience_seconds=0.01)
@@ -179,6 +181,9 @@ async def test_a_slow_round_does_not_hold_up_the_others() -> None:
     await asyncio.sleep(0.1)
     assert not slow[-1].done()
     assert rounds == [[-1], [0], [-1], [1], [-1], [2], [-1], [3], [-1]]
+    ends[0].set()
+    async with asyncio.timeout(10):
+        assert await slow[-1] == 99
     for task in slow:
         task.cancel()
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
+from functools import partial
 from math import inf
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -78,25 +79,27 @@ class Coalescer(Generic[Question, Answer]):
             # deadline passes, no other is left.
             task = asyncio.create_task(self._round(workspace, begun), context=max(begun, key=_Waiter.deadline).context)
             rounds.add(task)
-            patience = asyncio.get_running_loop().call_later(self._patience, self._outlasts, workspace, task)
-            task.add_done_callback(lambda done: self._ended(workspace, done, patience))
+            task.add_done_callback(partial(self._ended, workspace))
+            self._look_later(workspace, task)
         if waiters:
             self._waiting[workspace] = waiters
         elif not rounds:
             del self._rounds[workspace]
 
+    def _look_later(self, workspace: str, task: asyncio.Task[None]) -> None:
+        asyncio.get_running_loop().call_later(self._patience, self._outlasts, workspace, task)
+
     def _outlasts(self, workspace: str, task: asyncio.Task[None]) -> None:
         if task.done():
             return
         if len(self._slow) >= MOST_SLOW_ROUNDS:  # until one of those ends
-            asyncio.get_running_loop().call_later(self._patience, self._outlasts, workspace, task)
+            self._look_later(workspace, task)
             return
         self._slow.add(task)
         self._rounds[workspace].discard(task)
         self._begin(workspace)
 
-    def _ended(self, workspace: str, task: asyncio.Task[None], patience: asyncio.TimerHandle) -> None:
-        patience.cancel()
+    def _ended(self, workspace: str, task: asyncio.Task[None]) -> None:
         self._slow.discard(task)
         self._rounds.get(workspace, set()).discard(task)
         self._begin(workspace)
