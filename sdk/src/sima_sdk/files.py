@@ -128,20 +128,18 @@ def grouped(records: Iterable[Record], column: str) -> Iterator[list[Record]]:
     """
     torn = False
     with closing(_Ordinals()) as ordinals:
-        for name, members in groupby(_named(records, column), itemgetter(0)):
-            found = (record for _, record in members)
-            while group := list(islice(found, _MOST_IN_GROUP)):
-                fault = group[0].fault
-                again = isinstance(name, str) and ordinals.following(_digest(name)) > 1
-                if len(group) == _MOST_IN_GROUP:
-                    fault = f"{column}: expected fewer than {_MOST_IN_GROUP} records that agree in it"
-                elif again:
-                    fault = f"{column}: expected the records that agree in it to stand together"
-                elif torn and isinstance(name, str):
-                    fault = f"{column}: expected no broken record before it, which may be a part of it"
-                group[0] = replace(group[0], fault=fault)
-                torn = bool(group[-1].fault) and column not in group[-1].values
-                yield group
+        for name, group in _parts(records, column):
+            fault = group[0].fault
+            again = isinstance(name, str) and ordinals.following(_digest(name)) > 1
+            if len(group) == _MOST_IN_GROUP:
+                fault = f"{column}: expected fewer than {_MOST_IN_GROUP} records that agree in it"
+            elif again:
+                fault = f"{column}: expected the records that agree in it to stand together"
+            elif torn and isinstance(name, str):
+                fault = f"{column}: expected no broken record before it, which may be a part of it"
+            group[0] = replace(group[0], fault=fault)
+            torn = bool(group[-1].fault) and column not in group[-1].values
+            yield group
 
 
 def in_pages(
@@ -304,6 +302,14 @@ def _certain(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
     elif len(row) < len(header):
         header = ()
     return {name: value for name, value in _values(header, row).items() if is_storable(value)}
+
+
+def _parts(records: Iterable[Record], column: str) -> Iterator[tuple[str | int, list[Record]]]:
+    """Yield records that stand together under a name, in parts if there are too many to be one message."""
+    for name, members in groupby(_named(records, column), itemgetter(0)):
+        found = (record for _, record in members)
+        while part := list(islice(found, _MOST_IN_GROUP)):
+            yield name, part
 
 
 def _named(records: Iterable[Record], column: str) -> Iterator[tuple[str | int, Record]]:
