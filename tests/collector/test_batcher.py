@@ -15,6 +15,9 @@ from sima_collector import draining
 from sima_collector.batcher import Batcher, BatchLimits
 from sima_collector.draining import Drainer
 from sima_collector.facts import Chunk, Refused, Report, refused_fact
+from sima_collector.keeper import Keeper
+from sima_collector.messages import Parsed
+from sima_collector.redaction import Redaction
 from sima_collector.store import Spooled, Store
 from sima_runtime.errors import DependencyUnavailableError, OverloadedError, RemoteError
 
@@ -137,6 +140,17 @@ async def test_what_went_well_when_an_outage_began_is_no_proof_against_a_fact(st
     await eventually(lambda: outage.tries >= 6)
     await drainer.stop()
     assert [row.chunk for row in await store.spool.head("main")] == [chunk("a")]
+    assert store.refusals.room.used == 0
+
+
+async def test_what_has_no_room_leaves_no_refusal(
+    batcher: Batcher, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes again as a whole, and its refused parts would be counted with every try."""
+    monkeypatch.setattr(batcher, "deliver", AsyncMock(side_effect=OverloadedError("buffer")))
+    keeper = Keeper(batcher, store.refusals, Redaction([]))
+    with pytest.raises(OverloadedError):
+        await keeper.keep(Parsed((chunk("a"),), (refused_fact(chunk("b"), 0, "no"),)))
     assert store.refusals.room.used == 0
 
 
