@@ -241,6 +241,20 @@ async def test_large_neighbourhoods_come_out_the_same(tiny: Fixture, sightings: 
     await tiny.check(workspace, sightings)
 
 
+async def test_a_hub_makes_its_neighbour_a_hub_in_the_background(tiny: Fixture, workspace: str) -> None:
+    """An identifier of a large neighbourhood that a hub makes one too many for its kind is found to be shared."""
+    one, other, third, passport = *(Named("email", f"{name}@x.example.com") for name in "abc"), Named("national_id", "1")
+    phones = [Named("phone", f"+96655100000{number}") for number in (1, 2, 3)]
+    sightings = [Sighted([one, met]) for met in (other, third, passport, *phones[1:])]  # five are too many for an e-mail
+    sightings += [Sighted([phones[0], met]) for met in (other, third, passport)]  # three are not for a phone ...
+    for sighted in sightings:
+        await tiny.replicas[0].resolve(workspace, [sighted])
+    await tiny.check(workspace, sightings)
+    last = Sighted([phones[0], one])  # ... but four are
+    await tiny.replicas[0].resolve(workspace, [last])
+    await tiny.check(workspace, [*sightings, last])
+
+
 async def test_a_killed_process_loses_nothing(
     deploy: Deploy, open_database: OpenDatabase, secret: Secret, workspace: str
 ) -> None:

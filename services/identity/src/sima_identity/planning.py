@@ -208,5 +208,7 @@ def _plan_edges(batch: Batch, situation: Situation, clustering: Clustering, plan
 
 
 def _pending(edges: Iterable[WrittenEdge], situation: Situation) -> set[bytes]:
-    ends = {end for edge in edges if edge.refusal is Refusal.PENDING for end in edge[:2]}
-    return {end for end in ends if end in situation.stored and end not in situation.members}
+    """Ends whose neighbourhood is too large to be looked at now; an edge to a hub, too, may make a hub of them."""
+    ends = {end for edge in edges if edge.refusal is not Refusal.BLOCKED for end in edge[:2]} - situation.members
+    rows = (situation.stored.get(end) for end in ends)
+    return {row.key for row in rows if row is not None and not row.blocked and not row.hub}
