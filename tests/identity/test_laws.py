@@ -243,10 +243,10 @@ async def test_large_neighbourhoods_come_out_the_same(tiny: Fixture, sightings: 
 
 async def test_a_hub_makes_its_neighbour_a_hub_in_the_background(tiny: Fixture, workspace: str) -> None:
     """An identifier of a large neighbourhood that a hub makes one too many for its kind is found to be shared."""
-    one, other, third, passport = *(Named("email", f"{name}@x.example.com") for name in "abc"), Named("national_id", "1")
+    one, *others = mail("a"), mail("b"), mail("c"), Named("national_id", "1")
     phones = [Named("phone", f"+96655100000{number}") for number in (1, 2, 3)]
-    sightings = [Sighted([one, met]) for met in (other, third, passport, *phones[1:])]  # five are too many for an e-mail
-    sightings += [Sighted([phones[0], met]) for met in (other, third, passport)]  # three are not for a phone ...
+    sightings = [Sighted([one, met]) for met in (*others, *phones[1:])]  # five are too many for an e-mail
+    sightings += [Sighted([phones[0], met]) for met in others]  # three are not for a phone ...
     for sighted in sightings:
         await tiny.replicas[0].resolve(workspace, [sighted])
     await tiny.check(workspace, sightings)

@@ -128,6 +128,16 @@ def test_what_is_beyond_the_limits_is_kept_and_reported() -> None:
     projection.close()
 
 
+def test_an_event_may_be_as_wide_as_the_limit(projection: Projection) -> None:
+    """Each of 300 properties can be asked for, and what comes beyond them does not hide them."""
+    wide = {f"property {number}": number for number in range(300)}
+    take(projection, Happened(1, (1,), properties=wide))
+    take(projection, Happened(2, (2,), properties=wide | {"one more": True}))
+    for number in (0, 299):
+        assert whom(projection, f'events("order").sum("property {number}") == {number}.0') == {ANN, BOB}
+    assert projection.beyond()["properties"] == 1
+
+
 def test_facts_that_come_again_count_once(projection: Projection) -> None:
     """Reading a page twice changes nothing, also when its events have more properties by now."""
     page = fact_page(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 
 from sima_segment.projection.columns import Tables
-from sima_segment.projection.rows import Connection, keep, remove, touch
+from sima_segment.projection.rows import Connection, keep, remove, touch, without
 from sima_segment.projection.shapes import Property, expression, fits, properties
 from sima_segment.projection.tables import BEYOND
 from sima_segment.rules.dialect import literal
@@ -24,6 +24,9 @@ QUALIFY row_number() OVER (PARTITION BY id ORDER BY ordinal DESC) = 1
 """
 _SHAPES = "SELECT DISTINCT name, shape FROM arrived ORDER BY ALL"
 _READABLE = "CASE WHEN shape IS NOT NULL THEN properties END"
+# It looks at each list of types again for each other one: an event of 300 properties takes 20 seconds with it.
+_OF_LISTS = "in_clause"
+_REST = "CASE WHEN shape IS NULL OR list_contains(?::VARCHAR[], shape) THEN properties END"
 _FACT = "id, keys, person, displaced"
 
 
@@ -35,8 +38,9 @@ def add(connection: Connection, tables: Tables) -> None:
     shapes = {name: [shape for _, shape in rows if shape] for name, rows in groupby(found, key=lambda row: row[0])}
     kept = [name for name in shapes if tables.want_event(name)]
     remove(connection, [*map(event_table, kept), *([BEYOND] if len(kept) < len(shapes) else [])], "arrived")
-    for name, of_name in shapes.items():
-        _add_named(connection, tables, name, of_name)
+    with without(connection, _OF_LISTS):
+        for name, of_name in shapes.items():
+            _add_named(connection, tables, name, of_name)
 
 
 def _add_named(connection: Connection, tables: Tables, event: str, shapes: list[str]) -> None:
@@ -48,10 +52,11 @@ def _add_named(connection: Connection, tables: Tables, event: str, shapes: list[
     tables.want_properties(event, {(each.name, each.kind) for each in found})
     kept = [each for each in found if each.kind in tables.events[event].get(each.name, ())]
     too_wide = [shape for shape in shapes if not fits(shape, frozenset(tables.events[event]))]
-    connection.execute(_insert(event, kept, too_wide), [event])
+    connection.execute(_insert(event, kept), [too_wide, event])
 
 
-def _insert(event: str, found: Iterable[Property], too_wide: list[str]) -> str:
+def _insert(event: str, found: Iterable[Property]) -> str:
+    """Return the statement; its parameters are the shapes of which not everything has a column, and the event."""
     pointers = sorted({each.pointer for each in found})
     places = {pointer: place for place, pointer in enumerate(pointers, 1)}
     by_column = _by_column(found, places)
@@ -59,7 +64,7 @@ def _insert(event: str, found: Iterable[Property], too_wide: list[str]) -> str:
     values = "".join(f", {value}" for value in by_column.values())
     return f"""
         INSERT INTO "{event_table(event)}" ({_FACT}, occurred_at, rest{names})
-        SELECT {_FACT}, occurred_at, {_rest(too_wide)}{values}
+        SELECT {_FACT}, occurred_at, {_REST}{values}
         FROM (SELECT *{_taken(pointers)} FROM arrived WHERE name = ?)"""
 
 
@@ -80,8 +85,3 @@ def _taken(pointers: list[str]) -> str:
         return ""
     wanted = f"[{', '.join(map(literal, pointers))}]"
     return f", json_extract_string({_READABLE}, {wanted}) AS texts, json_type({_READABLE}, {wanted}) AS types"
-
-
-def _rest(too_wide: list[str]) -> str:
-    beyond = f" OR shape IN ({', '.join(map(literal, too_wide))})" if too_wide else ""
-    return f"CASE WHEN shape IS NULL{beyond} THEN properties END"

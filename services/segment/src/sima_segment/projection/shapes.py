@@ -31,6 +31,9 @@ _JSON_TYPES: Mapping[ColumnType, str] = {
     ColumnType.NUMBER: str(_NUMBERS),
 }
 
+# Longer shapes are read each time: who sends ever new ones must not fill the memory.
+_SHORT = 8_000
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Property:
@@ -41,9 +44,17 @@ class Property:
     kind: ColumnType
 
 
-@lru_cache(maxsize=4_096)
 def properties(shape: str) -> frozenset[Property]:
     """Read a shape; what no column can hold is left out."""
+    return _remembered(shape) if len(shape) <= _SHORT else _read(shape)
+
+
+@lru_cache(maxsize=1_024)
+def _remembered(shape: str) -> frozenset[Property]:
+    return _read(shape)
+
+
+def _read(shape: str) -> frozenset[Property]:
     return frozenset(_walk(json.loads(shape), (), ""))
 
 
