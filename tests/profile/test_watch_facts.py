@@ -160,7 +160,7 @@ class Endless(FactFeed):
         """Empty pages."""
         try:
             while True:
-                yield FeedPage(FactRows([], [], [], []), "", caught_up=True)
+                yield FeedPage(FactRows([], [], [], []), "", complete_until=None)
         finally:
             self.closed = True
 

@@ -1,6 +1,7 @@
 """Feeds lose no row, whatever the order in which transactions begin, count and commit."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 
@@ -41,8 +42,7 @@ async def test_interleaved_transactions_lose_no_row(numbers: Numbers, workspace:
         async with numbers.database.transaction() as second:
             await numbers.write(second, workspace, 2)  # ... but the larger one has the smaller seq, and commits first
         pages = numbers.feed.pages("", numbers.read(workspace), workspace=workspace)
-        page = await anext(pages)
-        assert (page.items, page.caught_up) == ([], True)
+        assert (await anext(pages)).items == []
         await numbers.write(first, workspace, 1)
     async with aclosing(pages):
         assert await next_rows(pages, 2) == [1, 2]
@@ -82,7 +82,8 @@ STEPS = st.tuples(st.integers(0, 2), st.sampled_from(["write", "write", "commit"
 @given(script=st.lists(STEPS, min_size=15, max_size=40))
 async def test_any_interleaving_delivers_each_row_once(numbers: Numbers, script: list[tuple[int, str]]) -> None:
     """Readers that come back with their cursor at any moment get each committed row exactly once."""
-    workspace, committed, delivered, cursor = "w", set[int](), list[int](), ""
+    workspace, delivered, cursor = "w", list[int](), ""
+    committed: dict[int, int] = {}  # with the microsecond by which it was
     async with numbers.database.transaction() as connection:
         await execute(connection, "TRUNCATE numbers")
     async with AsyncExitStack() as stack:
@@ -94,7 +95,7 @@ async def test_any_interleaving_delivers_each_row_once(numbers: Numbers, script:
                 open_rows[index].add(number)
             elif step == "commit":
                 await execute(writers[index], "COMMIT; BEGIN")
-                committed |= open_rows[index]
+                committed |= dict.fromkeys(open_rows[index], time.time_ns() // 1_000)
                 open_rows[index] = set()
             elif step == "rollback":
                 await execute(writers[index], "ROLLBACK; BEGIN")
@@ -104,10 +105,36 @@ async def test_any_interleaving_delivers_each_row_once(numbers: Numbers, script:
                 async with aclosing(pages):
                     page = await anext(pages)
                     delivered, cursor = delivered + page.items, page.cursor
+                until = page.complete_until or 0
+                assert {row for row, at in committed.items() if at < until} <= set(delivered)
         for writer in writers:
             await writer.rollback()
     rest, _ = await numbers.until_now(workspace, cursor)
     assert sorted(delivered + rest) == sorted(committed)
+
+
+async def test_pages_say_up_to_when_they_are_complete(numbers: Numbers, workspace: str) -> None:
+    """The instant moves on while rows keep coming, stands still while one is held back, and then moves past it."""
+    numbers.tune(feed_poll_seconds=0.01, feed_pause_seconds=0.05, feed_heartbeat_seconds=0.05)
+
+    def now() -> int:
+        return time.time_ns() // 1_000
+
+    async with aclosing(numbers.feed.pages("", numbers.read(workspace), workspace=workspace)) as pages:
+
+        async def complete_past(instant: int) -> bool:
+            async with numbers.database.transaction() as connection:
+                await numbers.write(connection, workspace, 1)
+            return ((await anext(pages)).complete_until or 0) > instant
+
+        began = now()
+        await eventually(lambda: complete_past(began))
+        async with numbers.database.transaction() as old:
+            await numbers.write(old, workspace, 2)
+            held = now()
+            for _ in range(10):
+                assert not await complete_past(held)
+        await eventually(lambda: complete_past(held))
 
 
 async def test_pages_are_bounded_and_resumable(numbers: Numbers, workspace: str) -> None:
@@ -118,9 +145,7 @@ async def test_pages_are_bounded_and_resumable(numbers: Numbers, workspace: str)
     pages = numbers.feed.pages("", numbers.read(workspace), workspace=workspace, until_now=True)
     seen = [page async for page in pages]
     # A transaction elsewhere on the server may hold the horizon back for a moment; then an empty page comes first.
-    assert [page.items for page in seen if not page.caught_up] == [[0, 1, 2], [3, 4, 5], [6, 7]]
-    assert seen[-1].caught_up
-    assert not any(page.items for page in seen if page.caught_up)
+    assert [page.items for page in seen if page.items] == [[0, 1, 2], [3, 4, 5], [6, 7]]
     for index, page in enumerate(seen):
         rest = [number for later in seen[index + 1 :] for number in later.items]
         assert (await numbers.until_now(workspace, page.cursor))[0] == rest
@@ -152,7 +177,7 @@ async def test_notify_wakes_before_the_poll(numbers: Numbers, workspace: str) ->
     async with running([numbers.wakeups.run]):
         pages = numbers.feed.pages("", numbers.read(workspace), workspace=workspace)
         async with aclosing(pages):
-            assert (await anext(pages)).caught_up
+            assert (await anext(pages)).items == []
             waiting = asyncio.create_task(next_rows(pages))
             await asyncio.sleep(0.5)
             async with numbers.database.transaction() as connection:
@@ -183,7 +208,7 @@ async def test_rows_held_back_arrive_without_another_notice(numbers: Numbers, wo
     async with running([numbers.wakeups.run]), numbers.database.statement() as other:
         pages = numbers.feed.pages("", numbers.read(workspace), workspace=workspace)
         async with aclosing(pages):
-            assert (await anext(pages)).caught_up
+            assert (await anext(pages)).items == []
             waiting = asyncio.create_task(next_rows(pages))
             for _ in range(15):
                 await asyncio.sleep(0.02)
@@ -240,7 +265,7 @@ async def test_heartbeats_tell_an_idle_reader_that_it_has_caught_up(numbers: Num
     numbers.tune(feed_heartbeat_seconds=0.05)
     async with aclosing(numbers.feed.pages("", numbers.read(workspace), workspace=workspace)) as pages:
         beats = [await anext(pages) for _ in range(3)]
-    assert all(page.caught_up and page.items == [] for page in beats)
+    assert [page.items for page in beats] == [[], [], []]
     assert await numbers.until_now(workspace, beats[-1].cursor) == ([], beats[-1].cursor)
 
 

@@ -12,6 +12,7 @@ from unittest.mock import AsyncMock, Mock
 
 import duckdb
 import pytest
+from opentelemetry.metrics import CallbackOptions
 from sima.segment.v1 import segment_service_pb2 as pb
 from sima_runtime.clients import ServiceClient
 from sima_runtime.errors import DependencyUnavailableError
@@ -150,16 +151,19 @@ async def test_memberships_say_how_far_the_facts_were_read(
     start_segment: StartSegment, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Time goes on while facts cannot be read; how far they are worked off does not, and the gauge shows it."""
-    gauge: dict[str, float] = {}  # by workspace: others are followed beside this one
-    setter = Mock(set=lambda seconds, labels: gauge.update({labels["workspace"]: seconds}))
-    monkeypatch.setattr(metrics, "behind_seconds", setter)
+    clock.instant = datetime.now(UTC)  # by which the feeds say how far they are complete
+
+    def gauge(world: World) -> float:
+        seen = metrics.behind.observe(CallbackOptions())
+        return next(each.value for each in seen if each.attributes == {"workspace": world.workspace})
 
     async def shown(world: World) -> datetime:
         return (await world.memberships(*user("ann"))).as_of.ToDatetime(UTC)
 
     async with start_segment() as world:
         await world.create("recent", RECENT)
-        await world.ingest(order(1, user("ann")))
+        await world.create("less_recent", RECENT.replace("1d", "60h"))
+        await world.ingest(order(1, user("ann"), at=clock.instant))
         await becomes(world, "recent", user("ann"))
         with monkeypatch.context() as away:
             away.setattr(ServiceClient, "stream", Mock(side_effect=DependencyUnavailableError("profile")))
@@ -167,10 +171,17 @@ async def test_memberships_say_how_far_the_facts_were_read(
                 await world.settle()
             clock.pass_by(days=2)
             await becomes(world, "recent")
-            await eventually(AsyncMock(side_effect=lambda: gauge[world.workspace] == 2 * 86_400))
-            assert await shown(world) == START
-        await eventually(AsyncMock(side_effect=lambda: gauge[world.workspace] == 0))
-        assert await shown(world) == clock.instant
+            read = await shown(world)
+            clock.pass_by(days=1)
+            await becomes(world, "less_recent")
+            assert await shown(world) == read
+            assert gauge(world) == (clock.instant - read).total_seconds()
+        assert read < datetime.now(UTC) < clock.instant
+
+        async def is_read_on() -> bool:
+            return read < await shown(world) < datetime.now(UTC)
+
+        await eventually(is_read_on)
 
 
 async def test_a_restart_changes_nothing(start_segment: StartSegment, clock: Clock) -> None:

@@ -15,7 +15,7 @@ from sima_runtime.database import Database
 from sima_runtime.errors import InvalidFieldsError, Violation
 from sima_runtime.feeds import Feed, Rows
 from sima_runtime.paging import next_page_token, page_position, page_size
-from sima_runtime.wire import datetime_to_timestamp
+from sima_runtime.wire import datetime_to_timestamp, optional_timestamp
 from sima_sdk.identifiers import IdentifierKinds
 
 from sima_identity.requests import RequestReader
@@ -94,7 +94,11 @@ class IdentityServicer(IdentityServiceServicer):
         pages = feed.pages(request.cursor, read, workspace=workspace, until_now=request.until_now)
         async with aclosing(pages):
             async for page in pages:
-                yield pb.WatchProfileChangesResponse(changes=map(_change, page.items), cursor=page.cursor)
+                yield pb.WatchProfileChangesResponse(
+                    changes=map(_change, page.items),
+                    cursor=page.cursor,
+                    complete_until=optional_timestamp(page.complete_until),
+                )
 
     async def _read_page(self, feed: str, workspace: str, after: Cursor, horizon: Horizon) -> Rows[list[log.Change]]:
         async with self._database.statement() as connection:

@@ -4,15 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence, Sized
 from contextlib import aclosing, contextmanager
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from sima.profile.v1 import profile_service_pb2 as pb
 from sima.profile.v1.profile_service_pb2_grpc import ProfileServiceServicer
 from sima.type.v1 import fact_pb2
 from sima_runtime.context import current
 from sima_runtime.errors import InvalidFieldsError, Violation, Violations
+from sima_runtime.feeds import FeedPage
 from sima_runtime.interceptors import ServicerContext
 from sima_runtime.paging import next_page_token, page_position, page_size
-from sima_runtime.wire import identifier_to_proto, micros_to_timestamp
+from sima_runtime.wire import identifier_to_proto, micros_to_timestamp, optional_timestamp
 
 from sima_profile import pages
 from sima_profile.batch import Outcome
@@ -121,7 +121,7 @@ class ProfileServicer(ProfileServiceServicer):
         stream = self._feed.pages(current().workspace, request.cursor, size, until_now=request.until_now)
         async with aclosing(stream):
             async for page in stream:
-                yield await _page(page.items, page.cursor)
+                yield await _page(page)
 
     def _key(self, message: pb.ProfileKey) -> KeyOrProfile:
         return self._keys.read(current().workspace, message, "key")
@@ -176,8 +176,8 @@ def _profile(profile: Profile) -> pb.Profile:
         identifiers=[identifier_to_proto(identifier) for identifier in profile.person.identifiers],
         consents=[_consent(statement) for statement in profile.consents],
         event_count=profile.event_count,
-        first_seen_at=_timestamp(profile.first_seen_at),
-        last_seen_at=_timestamp(profile.last_seen_at),
+        first_seen_at=optional_timestamp(profile.first_seen_at),
+        last_seen_at=optional_timestamp(profile.last_seen_at),
     )
     for trait in profile.traits:
         _add_trait(message, trait)
@@ -212,10 +212,6 @@ def _consent(statement: Statement) -> pb.Consent:
     )
 
 
-def _timestamp(microseconds: int | None) -> Timestamp | None:
-    return None if microseconds is None else micros_to_timestamp(microseconds)
-
-
 def _event(event: StoredEvent) -> pb.TimelineEvent:
     return pb.TimelineEvent(
         fact_id=event.id,
@@ -226,18 +222,20 @@ def _event(event: StoredEvent) -> pb.TimelineEvent:
     )
 
 
-async def _page(rows: FactRows, cursor: str) -> pb.WatchFactsResponse:
+async def _page(page: FeedPage[FactRows]) -> pb.WatchFactsResponse:
     """Make a page; a large one beside the loop, for it takes as long as many calls."""
-    if sum(map(len, rows)) < _LARGE_PAGE:
-        return _to_arrow(rows, cursor)
-    return await asyncio.to_thread(_to_arrow, rows, cursor)
+    if sum(map(len, page.items)) < _LARGE_PAGE:
+        return _to_arrow(page)
+    return await asyncio.to_thread(_to_arrow, page)
 
 
-def _to_arrow(rows: FactRows, cursor: str) -> pb.WatchFactsResponse:
+def _to_arrow(page: FeedPage[FactRows]) -> pb.WatchFactsResponse:
+    rows = page.items
     return pb.WatchFactsResponse(
         events=pages.to_arrow(pages.EVENTS, rows.events),
         observations=pages.to_arrow(pages.OBSERVATIONS, rows.observations),
         consents=pages.to_arrow(pages.CONSENTS, rows.consents),
         retractions=pages.to_arrow(pages.RETRACTIONS, rows.retractions),
-        cursor=cursor,
+        cursor=page.cursor,
+        complete_until=optional_timestamp(page.complete_until),
     )

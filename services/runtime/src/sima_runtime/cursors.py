@@ -3,7 +3,7 @@
 import base64
 import binascii
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sima_runtime.errors import CursorExpiredError, InvalidFieldsError, Violation
 
@@ -37,6 +37,10 @@ class Horizon:
     xid: int
     newest: int
     taken_at: float = 0.0
+
+    def before(self, xid: int) -> "Horizon":
+        """Return the horizon of only those rows that transactions before this one wrote."""
+        return replace(self, xid=min(self.xid, xid))
 
 
 def token(cursor: Cursor, epoch: int) -> str:

@@ -61,12 +61,13 @@ class FeedPage(Generic[T]):
     Attributes:
         items: What the query found; empty in a page that only says that the reader has caught up.
         cursor: Token to go on behind this page.
-        caught_up: There was nothing more at this moment.
+        complete_until: All that was committed before this instant (microseconds since 1970) was delivered with this
+            page and those before it. None: not known yet.
     """
 
     items: T
     cursor: str
-    caught_up: bool
+    complete_until: int | None
 
 
 ReadRows = Callable[[Cursor, Horizon], Awaitable[Rows[T]]]
@@ -120,7 +121,8 @@ class Feed:
         """Yield what lies behind a cursor, page by page, then what is written from now on.
 
         The next page is read when the reader takes it, so a slow reader holds nothing but its place. An empty page
-        says that the reader has caught up; it comes once after the last rows, and then as a heartbeat.
+        says that there is nothing more to read; it comes after the last rows, once more when it is known that none
+        of before is held back, and then as a heartbeat.
 
         Args:
             cursor: Token of the page before; empty to begin at the start.
@@ -137,19 +139,19 @@ class Feed:
         reader = _Reader(self.name, parse_token(cursor, start, self.name), start)
         with self._wakeups.waiting(self.name, workspace) as wakeup, self.lag.reader() as progress:
             while True:
-                rows = await read(reader.after, reader.horizon)
-                if reader.take(rows.last) or reader.heartbeat_due(self._settings.feed_heartbeat_seconds):
+                rows = await read(reader.after, reader.horizon.before(start.newest) if until_now else reader.horizon)
+                if reader.take(rows) or reader.heartbeat_due(self._settings.feed_heartbeat_seconds):
                     yield reader.page(rows)
                 self._wakeups.check_open()
                 if rows.full:
                     continue
+                if until_now and reader.horizon.xid >= start.newest:
+                    return
                 reader.report(progress)
                 if rows.last is not None:
                     if not until_now:
                         await reader.pause(self._settings.feed_pause_seconds)
                     reader.look(await read_horizon(self._database))
-                elif until_now and reader.horizon.xid >= start.newest:
-                    return
                 else:
                     await self._wait(reader, wakeup)
 
@@ -175,22 +177,27 @@ class _Reader:
         self._feed = feed
         self._awaited = horizon.newest  # transactions before this one may have written rows that are not final yet
         self._mark = horizon  # once all before mark.newest are delivered, the reader is as fresh as the mark
-        self._caught_up_told = False
+        self._complete_until: float | None = None
+        self._told = self._told_complete = False  # since the last rows: that there are no more, that none is held back
         self._last_page = time.monotonic()
 
-    def take(self, last: Cursor | None) -> bool:
-        """Move on behind `last`; whether there is something to tell: rows, or having caught up for the first time."""
-        if last is not None:
-            self.after = last
-            self._caught_up_told = False
+    def take(self, rows: Rows[T]) -> bool:
+        """Move on behind what was read; whether there is something to tell."""
+        complete = not rows.full and self.horizon.xid >= self._mark.newest
+        if complete:
+            self._complete_until = self._mark.taken_at
+        if rows.last is not None:
+            self.after = rows.last
+            self._told = self._told_complete = False
             return True
-        told, self._caught_up_told = self._caught_up_told, True
-        return not told
+        news = not self._told or (complete and not self._told_complete)
+        self._told, self._told_complete = True, self._told_complete or complete
+        return news
 
     def page(self, rows: Rows[T]) -> FeedPage[T]:
         """Make the page of what was read."""
         self._last_page = time.monotonic()
-        return FeedPage(rows.items, token(self.after, self.horizon.epoch), caught_up=rows.last is None)
+        return FeedPage(rows.items, token(self.after, self.horizon.epoch), _wall(self._complete_until))
 
     async def pause(self, seconds: float) -> None:
         """Let rows gather until the last page was that long ago: each page costs as much as many rows."""
@@ -219,6 +226,11 @@ class _Reader:
         if self.horizon.xid >= self._mark.newest:
             progress.delivered_until = self._mark.taken_at
             self._mark = self.horizon
+
+
+def _wall(monotonic: float | None) -> int | None:
+    """Return an instant of the monotonic clock in microseconds since 1970."""
+    return None if monotonic is None else int((time.time() - time.monotonic() + monotonic) * 1_000_000)
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -139,6 +139,11 @@ def micros_to_timestamp(micros: int) -> Timestamp:
     return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
+def optional_timestamp(micros: int | None) -> Timestamp | None:
+    """Return the message of an instant in microseconds since 1970, if there is one."""
+    return None if micros is None else micros_to_timestamp(micros)
+
+
 def datetime_to_micros(instant: datetime) -> int:
     """Return microseconds since 1970 of an instant with time zone.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Protocol
 
 import pyarrow as pa
@@ -24,6 +25,10 @@ class Page(Protocol):
     @property
     def cursor(self) -> str:
         """The cursor behind this page."""
+
+    @property
+    def complete_until(self) -> datetime | None:
+        """Everything of before this instant was delivered with this page and those before it. None: not known."""
 
     def rows(self) -> int:
         """How many rows it has."""
@@ -77,7 +82,7 @@ class Grouping:
         stream = self._client.stream(self._stub.WatchProfileChanges, request, workspace=workspace, deadline=seconds)
         async with aclosing(stream):
             async for page in stream:
-                yield ChangePage(_changes(page), page.cursor)
+                yield ChangePage(_changes(page), page.cursor, _complete_until(page))
 
     async def profile_id(self, workspace: str, key: identity_pb.LookupKey) -> bytes:
         """Return the profile id of today that an identifier or a former id leads to.
@@ -108,7 +113,12 @@ def _facts(page: profile_pb.WatchFactsResponse) -> FactPage:
         consents=_table(page.consents, CONSENTS),
         retractions=_table(page.retractions, RETRACTIONS),
         cursor=page.cursor,
+        complete_until=_complete_until(page),
     )
+
+
+def _complete_until(page: profile_pb.WatchFactsResponse | identity_pb.WatchProfileChangesResponse) -> datetime | None:
+    return page.complete_until.ToDatetime(UTC) if page.HasField("complete_until") else None
 
 
 def _table(stream: bytes, schema: pa.Schema) -> pa.Table:

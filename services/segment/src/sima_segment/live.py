@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import structlog
@@ -74,8 +74,14 @@ class Live:
         self._reading = Reading(workspace, around.facts, around.grouping)
         self._requests: list[Request] = []
         self._ready_since: float | None = None
-        self._caught_up_at: datetime | None = None
+        self._complete_until: datetime | None = None
+        self._began_at = around.clock()
+        metrics.behind.watch(self)
         self._failures = 0
+
+    def behind(self) -> timedelta:
+        """How long ago everything was last worked off; before the first time, when this process began with it."""
+        return self._around.clock() - (self.as_of or self._began_at)
 
     async def ask(self, work: Callable[[State], Awaitable[T]]) -> T:
         """Have something done between two steps, when everything accepted before this call is worked off.
@@ -183,9 +189,9 @@ class Live:
                     await self._reading.news.wait()
 
     async def _take_in_news(self, state: State) -> None:
-        if self._reading.caught_up:
-            self._caught_up_at = self._around.clock()
+        complete_until = self._reading.complete_until
         await state.take_in(self._reading.take())
+        self._complete_until = complete_until or self._complete_until
 
     async def _caught_up(self, state: State, requests: list["Request"]) -> bool:
         """Take in all that was accepted before the requests; tells them if that is not possible."""
@@ -213,14 +219,12 @@ class Live:
         except DeadlineExceededError:
             _log.warning("catching_up_takes_long", workspace=self.workspace, seconds=seconds)
         else:
-            self._caught_up_at = began_at
+            self._complete_until = began_at
 
     async def _settle(self, state: State) -> None:
         await state.settle()
-        if (instant := state.position.instant) is not None and self._caught_up_at is not None:
-            self.as_of = min(instant, self._caught_up_at)
-            behind = self._around.clock() - self.as_of
-            metrics.behind_seconds.set(behind.total_seconds(), {"workspace": self.workspace})
+        if (instant := state.position.instant) is not None and self._complete_until is not None:
+            self.as_of = min(instant, self._complete_until)
 
 
 class Request:

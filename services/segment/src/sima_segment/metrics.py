@@ -1,5 +1,11 @@
 """What the segment service measures about itself."""
 
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Protocol
+from weakref import WeakSet
+
+from opentelemetry.metrics import CallbackOptions, Observation
 from sima_runtime.telemetry import meter
 
 _meter = meter("sima.segment")
@@ -14,6 +20,37 @@ beyond_limits = _meter.create_gauge(
     "1",
     "Event names, properties and traits that came beyond the limits since the start, by workspace and kind.",
 )
-behind_seconds = _meter.create_gauge(
-    "sima_segment_behind", "s", "How long ago all facts and changes of the grouping were last worked off, by workspace."
+
+
+class Followed(Protocol):
+    """A workspace that is followed."""
+
+    workspace: str
+
+    def behind(self) -> timedelta:
+        """How long ago everything was last worked off."""
+
+
+class Behind:
+    """Observes how far workspaces are behind: when it is asked, so that one that hangs is seen to hang."""
+
+    def __init__(self) -> None:
+        self._followed: WeakSet[Followed] = WeakSet()
+
+    def watch(self, followed: Followed) -> None:
+        """Observe a workspace from now on, as long as there is somebody who follows it."""
+        self._followed.add(followed)
+
+    def observe(self, _: CallbackOptions) -> Iterable[Observation]:
+        """Tell it of each workspace."""
+        for each in list(self._followed):
+            yield Observation(each.behind().total_seconds(), {"workspace": each.workspace})
+
+
+behind = Behind()
+_meter.create_observable_gauge(
+    "sima_segment_behind",
+    [behind.observe],
+    "s",
+    "How long ago all facts and changes of the grouping were last worked off, by workspace.",
 )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
@@ -33,9 +34,10 @@ class Reading:
         self._new_changes = Tail(partial(self._grouping, until_now=False), self.news)
 
     @property
-    def caught_up(self) -> bool:
-        """Whether what was taken, and what `take` would return now, is all that there is."""
-        return self._new_facts.caught_up and self._new_changes.caught_up
+    def complete_until(self) -> datetime | None:
+        """Up to when what was taken, and what `take` would return now, is all that there is. None: not known."""
+        facts, changes = self._new_facts.complete_until, self._new_changes.complete_until
+        return None if facts is None or changes is None else min(facts, changes)
 
     def follow(self, position: Position) -> None:
         """Begin to read ahead of a position."""

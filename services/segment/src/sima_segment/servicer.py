@@ -18,7 +18,7 @@ from sima_runtime.database import Database
 from sima_runtime.errors import InvalidFieldsError, PageTokenError, Violation, Violations
 from sima_runtime.feeds import Feed, Rows
 from sima_runtime.paging import next_page_token, page_position, page_size
-from sima_runtime.wire import datetime_to_timestamp
+from sima_runtime.wire import datetime_to_timestamp, optional_timestamp
 
 from sima_segment import store
 from sima_segment.inputs import Grouping
@@ -123,7 +123,11 @@ class SegmentServicer(SegmentServiceServicer):
         pages = self._feed.pages(request.cursor, read, workspace=workspace, until_now=request.until_now)
         async with aclosing(pages):
             async for page in pages:
-                yield pb.WatchMembershipsResponse(changes=map(_change, page.items), cursor=page.cursor)
+                yield pb.WatchMembershipsResponse(
+                    changes=map(_change, page.items),
+                    cursor=page.cursor,
+                    complete_until=optional_timestamp(page.complete_until),
+                )
 
     async def _read_page(
         self, workspace: str, segments: frozenset[str], after: Cursor, horizon: Horizon

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
+from datetime import datetime
 from typing import Generic, TypeVar
 
 from sima_runtime.errors import RetryLaterError
@@ -30,8 +31,8 @@ class Tail(Generic[P]):
             open_feed: Opens the feed behind a cursor; it goes on with what is new.
             news: Set whenever there is a page, or reading has ended with an error.
         """
-        #: The feed is open, and its last page said that there was no more. What was read need not be taken yet.
-        self.caught_up = False
+        #: Everything of before this instant was read, though it need not be taken yet. None: not known.
+        self.complete_until: datetime | None = None
         self._open = open_feed
         self._news = news
         self._pages: list[P] = []
@@ -59,7 +60,7 @@ class Tail(Generic[P]):
         if reading is not None:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)  # what ended it is met again by whoever goes on
-        self.caught_up = False
+        self.complete_until = None
         self.take()
 
     async def _read(self, cursor: str) -> None:
@@ -71,11 +72,10 @@ class Tail(Generic[P]):
                         await self._room.wait()
                         self._put(page)
                         cursor = page.cursor
-            self.caught_up = False
             await asyncio.sleep(_PAUSE_SECONDS)
 
     def _put(self, page: P) -> None:
-        self.caught_up = not page.rows()
+        self.complete_until = page.complete_until or self.complete_until
         self._pages.append(page)
         self._size += page.size()
         if len(self._pages) >= _MOST_PAGES or self._size >= BYTES_AT_ONCE:

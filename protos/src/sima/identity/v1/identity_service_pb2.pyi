@@ -473,21 +473,29 @@ class WatchProfileChangesResponse(_message.Message):
 
     CHANGES_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    COMPLETE_UNTIL_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
     """Store it with the work done, and send it to go on behind this page."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProfileChange]:
         """The changes; empty in a page that only moves the cursor on."""
 
+    @_builtins.property
+    def complete_until(self) -> _timestamp_pb2.Timestamp:
+        """Every change that was made before this instant has been delivered with this page and those before it.
+        Absent: not known yet. While nothing happens it moves on with the empty pages that come every few seconds.
+        """
+
     def __init__(
         self,
         *,
         changes: _abc.Iterable[Global___ProfileChange] | None = ...,
         cursor: _builtins.str = ...,
+        complete_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_until", b"complete_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "cursor", b"cursor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "complete_until", b"complete_until", "cursor", b"cursor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

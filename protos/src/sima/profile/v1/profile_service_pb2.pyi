@@ -666,6 +666,7 @@ class WatchFactsResponse(_message.Message):
     CONSENTS_FIELD_NUMBER: _builtins.int
     RETRACTIONS_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    COMPLETE_UNTIL_FIELD_NUMBER: _builtins.int
     events: _builtins.bytes
     """id, keys: list<key> (strongest first), name, source, occurred_at, received_at, properties: binary (JSON).
     Absent: no events in this page.
@@ -682,6 +683,12 @@ class WatchFactsResponse(_message.Message):
     """
     cursor: _builtins.str
     """Store it with the work done, and send it to go on behind this page."""
+    @_builtins.property
+    def complete_until(self) -> _timestamp_pb2.Timestamp:
+        """Every fact that was accepted before this instant has been delivered with this page and those before it.
+        Absent: not known yet. While nothing happens it moves on with the empty pages that come every few seconds.
+        """
+
     def __init__(
         self,
         *,
@@ -690,10 +697,11 @@ class WatchFactsResponse(_message.Message):
         consents: _builtins.bytes = ...,
         retractions: _builtins.bytes = ...,
         cursor: _builtins.str = ...,
+        complete_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_until", b"complete_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consents", b"consents", "cursor", b"cursor", "events", b"events", "observations", b"observations", "retractions", b"retractions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_until", b"complete_until", "consents", b"consents", "cursor", b"cursor", "events", b"events", "observations", b"observations", "retractions", b"retractions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import pyarrow as pa
 
@@ -50,10 +51,11 @@ BYTES_AT_ONCE = 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """Changes of the grouping, in order, and where to go on."""
+    """Changes of the grouping, in order, where to go on, and up to when that is all that was made."""
 
     changes: pa.Table
     cursor: str
+    complete_until: datetime | None = None
 
     def rows(self) -> int:
         """How many rows the page has."""
@@ -66,13 +68,17 @@ class ChangePage:
 
 @dataclass(frozen=True, slots=True)
 class FactPage:
-    """Facts in order, and where to go on. Retractions concern rows of earlier pages; a row may come again after."""
+    """Facts in order, where to go on, and up to when that is all that was accepted.
+
+    Retractions concern rows of earlier pages; a row may come again after.
+    """
 
     events: pa.Table
     observations: pa.Table
     consents: pa.Table
     retractions: pa.Table
     cursor: str
+    complete_until: datetime | None = None
 
     def relations(self) -> Mapping[str, pa.Table]:
         """The tables under the names by which statements know them."""
