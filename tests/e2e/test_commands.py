@@ -148,6 +148,18 @@ def test_of_a_file_that_is_taken_in_part_the_rest_is_told(stack: Stack, contacts
     assert result.stderr.count("record") == 1
 
 
+def test_an_identifier_that_was_left_out_is_told(stack: Stack, contacts: Path, tmp_path: Path) -> None:
+    """A contact whose phone number has no country is taken without it, and the reason is shown."""
+    file = tmp_path / "local.csv"
+    file.write_text("Email,City,Phone Number\nlocal@example.com,Berlin,0151 2345678\n")
+    result = stack.sima("cli", "import", "cli", str(file))
+    assert result.exit_code == 0
+    assert re.search(r"local\.csv\s+1\s+0\s+0\s+0\s+0\s+1", result.stdout)
+    assert "1 taken without an identifier that cannot be read" in result.stderr
+    assert "phone" in result.stderr
+    assert "2345678" not in result.stderr
+
+
 def test_an_unknown_source_is_explained(stack: Stack, contacts: Path) -> None:
     """The sources that take files are named."""
     result = stack.sima("cli", "import", "elsewhere", str(contacts))

@@ -14,6 +14,8 @@ from sima_cli.errors import CommandError, RefusedError, UnreachableError
 
 #: What can become of a fact, as the collector counts it.
 OUTCOMES = ("accepted", "duplicates", "conflicts", "buffered", "refused")
+#: All that it counts: how many facts of other outcomes were taken without an identifier that has no normal form, too.
+COUNTS = (*OUTCOMES, "trimmed")
 _PIECE_BYTES = 1 << 18
 _REFUSALS = 1_000
 _NO_PLACE = str(OverloadedError("imports"))  # what the collector says while it stops, or runs as many as it can
@@ -98,7 +100,7 @@ def _reason(body: Mapping[str, Any]) -> str:
 
 
 def _counts(line: Mapping[str, Any]) -> dict[str, int]:
-    return {outcome: int(line.get(outcome, 0)) for outcome in OUTCOMES}
+    return {name: int(line.get(name, 0)) for name in COUNTS}
 
 
 async def _pieces(file: Path) -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from sima_cli.commands.options import Json, connection_of
 from sima_cli.errors import RefusedError
 from sima_cli.failures import runs
-from sima_cli.imports import OUTCOMES, import_file, refusal_reasons
+from sima_cli.imports import COUNTS, OUTCOMES, import_file, refusal_reasons
 from sima_cli.output import counting, err, out, print_json, table
 
 EXAMPLE = "Example: [cyan]sima import crm contacts.csv[/]"
@@ -43,7 +43,7 @@ async def import_files(
             with counting(file.name) as show:
                 counts = await import_file(client, source, file, token, show)
             results.append({"file": file.name, **counts})
-            if counts["refused"]:
+            if counts["refused"] or counts["trimmed"]:
                 reasons += [f"{file.name}, {why}" for why in await refusal_reasons(client, source, token, begun)]
     _print(results, as_json)
     _tell_of_refused(results, reasons, f"{client.base_url}/refusals?source={source}")
@@ -53,18 +53,20 @@ def _print(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     if as_json:
         print_json(results)
         return
-    rows = [(str(result["file"]), *(f"{result[outcome]:,}" for outcome in OUTCOMES)) for result in results]
-    out.print(table("", ("file", *(f"#{outcome}" for outcome in OUTCOMES)), rows))
+    rows = [(str(result["file"]), *(f"{result[name]:,}" for name in COUNTS)) for result in results]
+    out.print(table("", ("file", *(f"#{name}" for name in COUNTS)), rows))
 
 
 def _tell_of_refused(results: Sequence[Mapping[str, Any]], reasons: Sequence[str], kept: str) -> None:
-    """Say what was refused and why; raise RefusedError if of some file nothing else became."""
-    refused = [result for result in results if result["refused"]]
-    if not refused:
+    """Say what was refused, also of facts that were taken, and why; raise RefusedError if nothing of a file was."""
+    refused, trimmed = (sum(result[name] for result in results) for name in ("refused", "trimmed"))
+    if not refused and not trimmed:
         return
+    counted = [f"{refused:,} refused"] if refused else []
+    counted += [f"{trimmed:,} taken without an identifier that cannot be read"] if trimmed else []
     lines = [f"  {reason}" for reason in reasons[:_REASONS]]
     more = f'All of it is kept with its reason at {kept}; see "Refused payloads" in docs/operating.md.'
-    text = "\n".join([f"{sum(result['refused'] for result in refused):,} refused:", *lines, more])
-    if any(result["refused"] == sum(result[outcome] for outcome in OUTCOMES) for result in refused):
+    text = "\n".join([f"{', '.join(counted)}:", *lines, more])
+    if any(0 < result["refused"] == sum(result[outcome] for outcome in OUTCOMES) for result in results):
         raise RefusedError(text)
     err.print(f"[bold yellow]![/] {escape(text)}")
