@@ -14,6 +14,7 @@ from sima_identity.resolving import Resolver
 from sima_identity.store import graph, lookups
 from sima_runtime.database import Database, execute, fetch
 from sima_runtime.errors import InvalidFieldsError, PageTokenError
+from sima_runtime.paging import next_page_token
 from sima_sdk.identifiers import identifier_key
 
 from .conftest import (
@@ -297,6 +298,15 @@ async def test_long_lists_come_in_pages(identity: Replica, workspace: str) -> No
         token = page.next_page_token
     assert walked == list(whole.changes)
     assert (len(walked), token, whole.next_page_token) == (10, "", "")
+
+
+@pytest.mark.parametrize("position", [[], ["x"], [1, 2], ["a", {}, None], [1, 2, -1], [1, 1 << 64, 3]])
+async def test_a_place_in_no_list_is_no_token(identity: Replica, workspace: str, position: list[object]) -> None:
+    """A token that was not given is the caller's mistake, whatever it says."""
+    [answer] = await identity.resolve(workspace, [together(mail("a"))])
+    token = next_page_token(position, pb.ListProfileChangesRequest(profile_id=answer.profile_id))
+    with pytest.raises(PageTokenError):
+        await identity.list_changes(workspace, answer.profile_id, page_token=token)
 
 
 async def test_a_page_token_is_good_for_its_list_only(identity: Replica, workspace: str) -> None:

@@ -6,6 +6,7 @@ from sima.profile.v1 import profile_service_pb2 as pb
 from sima.type.v1.fact_pb2 import Event, Fact
 from sima.type.v1.identifier_pb2 import Identifier
 from sima_runtime.errors import InvalidFieldsError, NotFoundError, PageTokenError
+from sima_runtime.paging import next_page_token
 
 from .conftest import Stack, at, by, email
 
@@ -77,11 +78,19 @@ async def test_a_page_token_is_good_for_its_own_list_only(history: Stack) -> Non
         await history.events(ADA, page_token="nonsense")
 
 
+@pytest.mark.parametrize("position", [[], ["x"], [7], [7, "no id"], ["7", "00" * 16], [10**30, "00" * 16], [7, 7]])
+async def test_a_place_in_no_timeline_is_no_token(history: Stack, position: list[object]) -> None:
+    """A token that was not given is the caller's mistake, whatever it says."""
+    request = pb.ListEventsRequest(key=ADA)
+    with pytest.raises(PageTokenError):
+        await history.events(ADA, page_token=next_page_token(position, request))
+
+
 async def test_all_that_is_wrong_with_a_request_is_said_at_once(stack: Stack) -> None:
-    """The key and the size of a page."""
+    """The key, the size of a page, and the names of events."""
     with pytest.raises(InvalidFieldsError) as refused:
-        await stack.events(pb.ProfileKey(profile_id="no id"), page_size=-1)
-    assert [violation.field for violation in refused.value.violations] == ["key.profile_id", "page_size"]
+        await stack.events(pb.ProfileKey(profile_id="no id"), page_size=-1, names=["viewed", "a\0"])
+    assert [violation.field for violation in refused.value.violations] == ["key.profile_id", "page_size", "names[1]"]
 
 
 async def test_nobody_has_no_timeline(stack: Stack) -> None:

@@ -168,6 +168,8 @@ def assert_metrics(shown: dict[str, float]) -> None:
         ({"LOG_LEVEL": "secret-value"}, "log_level"),
         ({"METRICS_ADDRESS": "secret-value"}, "metrics_address"),
         ({"COLOURS": "secret-value"}, "colours"),
+        ({"DATABASE_URL": "host=localhost password=secret-value"}, "database_url"),
+        ({"DATABASE_URL": "postgresql://sima:secret-value@a:1,b:2/sima"}, "database_url"),
         ({"LISTEN_ADDRESS": "0.0.0.0:0"}, "listen_address"),
         ({"TOKEN_FILE": "/nowhere/secret-value"}, "token_file"),
     ],

@@ -12,7 +12,7 @@ from sima.type.v1.identifier_pb2 import Identifier
 from sima_runtime import context
 from sima_runtime.cursors import Cursor, Horizon
 from sima_runtime.database import Database
-from sima_runtime.errors import InvalidFieldsError, Violation
+from sima_runtime.errors import InvalidFieldsError, PageTokenError, Violation
 from sima_runtime.feeds import Feed, Rows
 from sima_runtime.paging import next_page_token, page_position, page_size
 from sima_runtime.wire import datetime_to_timestamp, optional_timestamp
@@ -24,6 +24,7 @@ from sima_identity.store import log, lookups
 
 _WORKSPACES = 1024
 _PAGE_ROWS = 2_000
+_INTEGER, _BIGINT, _XID = range(1 << 31), range(1 << 63), range(1 << 64)  # of places in feeds
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -74,8 +75,7 @@ class IdentityServicer(IdentityServiceServicer):
         """List the changes of a profile or an identifier."""
         workspace = context.current().workspace
         subject = self._reader(workspace).subject(request)
-        size, position = page_size(request.page_size), page_position(request)
-        after = Cursor(*position) if position else None
+        size, after = page_size(request.page_size), _place_before(request)
         async with self._database.statement() as connection:
             changes = await log.list_changes(connection, workspace, subject, after, size + 1)
         response = pb.ListProfileChangesResponse(changes=map(_change, changes[:size]))
@@ -109,6 +109,15 @@ class IdentityServicer(IdentityServiceServicer):
             return pb.LookupResult()
         members = sorted(found.members, key=lambda member: (self._strength.get(member.kind, 0), member.key))
         return pb.LookupResult(profile_id=_profile_id(found.profile_id), identifiers=map(_known, members))
+
+
+def _place_before(request: pb.ListProfileChangesRequest) -> Cursor | None:
+    match page_position(request):
+        case None:
+            return None
+        case [int() as epoch, int() as xid, int() as seq] if epoch in _INTEGER and xid in _XID and seq in _BIGINT:
+            return Cursor(epoch, xid, seq)
+    raise PageTokenError
 
 
 def _check_size(found: Iterable[lookups.Found]) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence, Sized
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
+from uuid import UUID
 
 from sima.profile.v1 import profile_service_pb2 as pb
 from sima.profile.v1.profile_service_pb2_grpc import ProfileServiceServicer
 from sima.type.v1 import fact_pb2
 from sima_runtime.context import current
-from sima_runtime.errors import InvalidFieldsError, Violation, Violations
+from sima_runtime.errors import InvalidFieldsError, PageTokenError, Violation, Violations
 from sima_runtime.feeds import FeedPage
 from sima_runtime.interceptors import ServicerContext
 from sima_runtime.paging import next_page_token, page_position, page_size
@@ -21,11 +22,12 @@ from sima_profile.facts import METHODS
 from sima_profile.identity import KeyOrProfile
 from sima_profile.ingest import Ingestion, Result
 from sima_profile.keys import KeyReader
-from sima_profile.profiles import Profile, Profiles, not_found
+from sima_profile.profiles import Place, Profile, Profiles, not_found
 from sima_profile.store.feed import FactRows
 from sima_profile.store.reading import StoredEvent
 from sima_profile.survivorship import FoldedTrait, Observation, Survivorship
-from sima_profile.values import fill_from_json
+from sima_profile.validation import require_names
+from sima_profile.values import fill_from_json, is_instant
 from sima_profile.watching import FactFeed
 
 MAX_FACTS = 10_000
@@ -102,9 +104,9 @@ class ProfileServicer(ProfileServiceServicer):
             wanted = self._key(request.key)
         with _noted(found):
             limit = page_size(request.page_size)
+        require_names(request.names, "names", found)
         found.check()
-        position = page_position(request)
-        before = (position[0], bytes.fromhex(position[1])) if position else None
+        before = _place_before(request)
         with _renamed("keys[0]", "key"):
             page = await self._profiles.timeline(current().workspace, wanted, request.names, before, limit)
         response = pb.ListEventsResponse(events=map(_event, page.events))
@@ -155,6 +157,16 @@ def _renamed(path: str, ours: str) -> Iterator[None]:
         raise InvalidFieldsError(
             Violation(violation.field.replace(path, ours, 1), violation.description) for violation in error.violations
         ) from None
+
+
+def _place_before(request: pb.ListEventsRequest) -> Place | None:
+    match page_position(request):
+        case None:
+            return None
+        case [int() as at, str() as fact] if is_instant(at):
+            with suppress(ValueError):
+                return at, UUID(hex=fact).bytes
+    raise PageTokenError
 
 
 def _require_count(items: Sized, field: str, most: int) -> None:

@@ -1,7 +1,7 @@
 """Reads the messages of the contract: each becomes a checked fact, or every reason why it cannot. Pure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache, partial
 
 import orjson
@@ -18,7 +18,11 @@ from sima_profile.values import to_json, to_microseconds
 MAX_IDENTIFIERS = 50
 MAX_MESSAGE_ID = 1000
 MAX_NAME = 200
+#: Of events, in one question.
+MAX_NAMES = 1000
 MAX_PROPERTIES = 256 * 1024
+#: Of objects and lists in properties; orjson writes no more.
+MAX_DEPTH = 254
 #: Of traits, and of consents; their places are stored in 16 bits.
 MAX_STATEMENTS = 1000
 #: How far ahead of the server's clock a message may say that it happened, in microseconds: one day.
@@ -31,7 +35,9 @@ _NAME_EXPECTED = f"expected 1 to {MAX_NAME} characters, no control characters"
 _MESSAGE_ID_EXPECTED = f"expected at most {MAX_MESSAGE_ID} characters"
 _IDENTIFIERS_EXPECTED = f"expected 1 to {MAX_IDENTIFIERS} identifiers"
 _STATEMENTS_EXPECTED = f"expected at most {MAX_STATEMENTS} items"
-_PROPERTIES_EXPECTED = f"expected one JSON object in UTF-8 of at most {MAX_PROPERTIES} bytes"
+_PROPERTIES_EXPECTED = (
+    f"expected one JSON object in UTF-8 of at most {MAX_PROPERTIES} bytes, nested at most {MAX_DEPTH} levels deep"
+)
 
 
 class IdentifierReader:
@@ -146,6 +152,13 @@ class FactReader:
             return None
         found.require(at <= self._latest, "occurred_at", "expected a time at most one day ahead of now")
         return at
+
+
+def require_names(names: Collection[str], path: str, found: Violations) -> None:
+    """Note what is wrong with the names of events for which somebody asks."""
+    found.require(len(names) <= MAX_NAMES, path, f"expected at most {MAX_NAMES} names")
+    for i, name in enumerate(names):
+        found.require(_is_name(name), f"{path}[{i}]", _NAME_EXPECTED)
 
 
 @lru_cache(4096)  # sources, events, traits and purposes are few and come again all the time

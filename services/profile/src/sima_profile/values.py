@@ -12,7 +12,12 @@ from sima_runtime.wire import datetime_to_timestamp, timestamp_to_micros
 MAX_TEXT = 65_536
 
 _EPOCH = datetime(1970, 1, 1)  # written as UTC below
-_EARLIEST, _END = -62_135_596_800, 253_402_300_800  # seconds of the years 1 and 10,000
+_EARLIEST, _END = -62_135_596_800_000_000, 253_402_300_800_000_000  # of the years 1 and 10,000
+
+
+def is_instant(microseconds: int) -> bool:
+    """Whether it is an instant of the years 1 to 9999."""
+    return _EARLIEST <= microseconds < _END
 
 
 def to_microseconds(timestamp: timestamp_pb2.Timestamp) -> int:
@@ -21,7 +26,7 @@ def to_microseconds(timestamp: timestamp_pb2.Timestamp) -> int:
     Raises:
         ValueError: It is no instant of the years 1 to 9999.
     """
-    if not (_EARLIEST <= timestamp.seconds < _END and 0 <= timestamp.nanos < 1_000_000_000):
+    if not (is_instant(timestamp.seconds * 1_000_000) and 0 <= timestamp.nanos < 1_000_000_000):
         raise ValueError("expected an instant of the years 1 to 9999")
     return timestamp_to_micros(timestamp)
 

@@ -16,7 +16,7 @@ def migrate(database_url: str, package: str) -> None:
     """Bring the schema of a service up to date.
 
     Args:
-        database_url: Address of the database in libpq's form.
+        database_url: Address of the database, as `DatabaseSettings` describes it.
         package: The service's package, for example `sima_identity`; its schema is the name without `sima_`.
     """
     schema = package.removeprefix("sima_")

@@ -9,8 +9,10 @@ Each service inherits the concerns it has and adds its own, with an environment 
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from sima_runtime.errors import FixConfigurationError
 
@@ -78,7 +80,10 @@ class AuthenticationSettings(BaseSettings):
 class DatabaseSettings(BaseSettings):
     """The PostgreSQL database of a service."""
 
-    database_url: str = Field(default="postgresql://localhost/sima", description="Address in libpq's form.")
+    database_url: str = Field(
+        default="postgresql://localhost/sima",
+        description="Address, for example `postgresql://sima@db.example.com:5432/sima`.",
+    )
     database_pool_size: int = Field(default=8, gt=0, description="Connections kept open.")
     database_pool_overflow: int = Field(
         default=8, ge=0, description="Connections opened beyond those when all are in use."
@@ -92,6 +97,18 @@ class DatabaseSettings(BaseSettings):
         ge=0,
         description="Longest pause within a transaction: an idle one holds every feed back. 0: no limit.",
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        """Both SQLAlchemy and psycopg read it. Their complaints are not repeated: they may hold a password."""
+        try:
+            known = make_url(url).drivername in ("postgresql", "postgres")
+        except (ArgumentError, ValueError):
+            known = False
+        if not known:
+            raise ValueError("expected an address such as postgresql://sima@db.example.com:5432/sima, of one host")
+        return url
 
 
 class FeedSettings(BaseSettings):

@@ -530,7 +530,7 @@ class ListEventsRequest(_message.Message):
 
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only events with these names. Empty: all."""
+        """Only events with these names, at most 1,000. Empty: all."""
 
     def __init__(
         self,

@@ -87,8 +87,9 @@ class Event(_message.Message):
     them a control character.
     """
     properties: _builtins.bytes
-    """One JSON object in UTF-8, at most 256 KiB. Absent means no properties. It is kept in a canonical form: keys sorted,
-    no blanks, numbers as the shortest text that reads as the same 64-bit number.
+    """One JSON object in UTF-8, at most 256 KiB, nested at most 254 levels deep. Absent means no properties. It is kept in
+    a canonical form: keys sorted, no blanks, integers as they are, and numbers with a fraction or an exponent as the
+    shortest text with one that reads as the same 64-bit number. So `1` and `1.0` are different contents.
     """
     def __init__(
         self,
