@@ -19,8 +19,8 @@ from structlog.testing import CapturingLogger
 
 @pytest_asyncio.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """A store with room for 10,000 bytes of each kind."""
-    opened = Store(tmp_path, spool_bytes=10_000, refusal_bytes=10_000)
+    """A store with room for 10,000 bytes of facts, and ten refusals of a thousand bytes each."""
+    opened = Store(tmp_path, spool_bytes=10_000, refusal_bytes=10 * room_of(refused(b"x" * 1_000)))
     yield opened
     await opened.close()
 
@@ -33,6 +33,11 @@ def chunk(data: bytes, workspace: str = "main", facts: int = 1) -> Chunk:
 def refused(raw: bytes, reason: str = "expected JSON") -> Refused:
     """A refused payload of some source."""
     return Refused("main", "web", reason, raw)
+
+
+def room_of(*kept: Refused) -> int:
+    """How much room refusals take."""
+    return sum(len(one.raw) + len((one.reason + one.message_id).encode()) + 256 for one in kept)
 
 
 async def test_the_buffer_keeps_the_order_of_each_workspace(store: Store) -> None:
@@ -92,21 +97,30 @@ async def test_one_callers_failure_undoes_nothing_of_the_others(store: Store) ->
         return_exceptions=True,
     )
     assert [type(result) for result in results] == [type(None), UnicodeEncodeError, type(None)]
-    assert store.refusals.room.used == len(b"good") + len(b"also good")
+    assert store.refusals.room.used == room_of(refused(b"good"), refused(b"also good"))
 
 
 async def test_who_fills_the_room_for_refusals_loses_its_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever one source sends, what others were refused stays; of its own the newest stay, and the log says so."""
     log = CapturingLogger()
     monkeypatch.setattr("sima_collector.store.refusals._log", log)
-    await store.refusals.put([Refused("other", "shop", "no", b"s" * 1_000)])
+    await store.refusals.put([Refused("other", "shop", "too much text", b"s" * 1_000)])
     for n in range(20):
         await store.refusals.put([refused(b"%02d" % n * 500)])
     stored = [one.refused for one in await store.refusals.page("", "", now(), 100)]
     assert [one.source for one in stored] == ["web"] * 9 + ["shop"]
     assert [one.raw[:2] for one in stored[:9]] == [b"%02d" % n for n in range(19, 10, -1)]
-    assert store.refusals.room.used == 10_000
+    assert store.refusals.room.used == 10 * room_of(refused(b"x" * 1_000))
     assert [call.kwargs for call in log.calls] == [{"source": "web", "count": 1}] * 11
+
+
+async def test_small_refusals_fill_the_disk_no_more_than_large_ones(tmp_path: Path) -> None:
+    """What a refusal takes beside its payload counts, so nobody fills the disk with empty ones."""
+    store = Store(tmp_path, spool_bytes=1, refusal_bytes=500_000)
+    for n in range(0, 5_000, 50):
+        await store.refusals.put([refused(b"%d" % number) for number in range(n, n + 50)])
+    await store.close()
+    assert (tmp_path / "collector.db").stat().st_size < 1_000_000
 
 
 async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,8 +131,8 @@ async def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, monkey
     db.execute("INSERT INTO spool VALUES (1, 'main', 'web', 1, x'00')")
     db.execute("INSERT INTO refusals VALUES (1, x'00', 'main', 'web', 'no', '', 1, 1, 1, x'0000')")
     db.close()
-    store = Store(tmp_path, spool_bytes=100, refusal_bytes=3)
-    assert (store.spool.room.used, store.refusals.room.used) == (1, 2)
+    store = Store(tmp_path, spool_bytes=100, refusal_bytes=300)
+    assert (store.spool.room.used, store.refusals.room.used) == (1, room_of(refused(b"\0\0", reason="no")))
     await store.refusals.put([refused(b"ab")])
     assert [one.refused.raw for one in await store.refusals.page("", "", now(), 10)] == [b"ab"]
     await store.close()
@@ -158,12 +172,13 @@ async def test_old_refusals_leave_and_give_their_room_back(store: Store) -> None
 
 async def test_refusals_can_be_removed(store: Store) -> None:
     """Of one source, of one workspace, or all; they give their room back, however many they are."""
-    for n in range(70):
+    for n in range(40):
         await store.refusals.put([refused(f"{n}".encode())])
-    await store.refusals.put([Refused("other", "shop", "no", b"kept")])
+    kept = Refused("other", "shop", "no", b"kept")
+    await store.refusals.put([kept])
     assert await store.refusals.remove("other", "web") == 0
-    assert await store.refusals.remove("", "web") == 70
-    assert store.refusals.room.used == len(b"kept")
+    assert await store.refusals.remove("", "web") == 40
+    assert store.refusals.room.used == room_of(kept)
     assert await store.refusals.remove("other", "") == 1
     assert store.refusals.room.used == 0
 
@@ -193,13 +208,13 @@ async def test_removed_rows_give_their_space_back_to_the_file_system(tmp_path: P
 
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     """Facts, refusals, and how much room they take are read back from the file."""
-    store = Store(tmp_path, spool_bytes=100, refusal_bytes=100)
+    store = Store(tmp_path, spool_bytes=100, refusal_bytes=1_000)
     await store.spool.put([chunk(b"fact")])
     await store.refusals.put([refused(b"bad")])
     await store.close()
-    again = Store(tmp_path, spool_bytes=100, refusal_bytes=100)
+    again = Store(tmp_path, spool_bytes=100, refusal_bytes=1_000)
     assert [row.chunk for row in await again.spool.head("main")] == [chunk(b"fact")]
-    assert (again.spool.room.used, again.refusals.room.used) == (4, 3)
+    assert (again.spool.room.used, again.refusals.room.used) == (4, room_of(refused(b"bad")))
     await again.close()
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from sima_runtime.errors import FixConfigurationError
 
+# What a refusal takes on disk: its texts and payload, and its other columns and places in indexes.
+_SIZE = "(length({row}.raw) + length(CAST({row}.reason || {row}.message_id AS BLOB)) + 256)"
 # The first makes the tables; each further one brings a file of the version before it up to date.
 _VERSIONS = (
     """
@@ -36,6 +38,19 @@ CREATE TRIGGER refusal_went AFTER DELETE ON refusals BEGIN
   UPDATE refusal_bytes SET bytes = bytes - length(old.raw) WHERE source = old.source;
 END;
 CREATE INDEX refusals_by_source ON refusals (source, id);
+""",
+    f"""
+DROP TRIGGER refusal_came;
+DROP TRIGGER refusal_went;
+DELETE FROM refusal_bytes;
+INSERT INTO refusal_bytes SELECT source, sum({_SIZE.format(row="refusals")}) FROM refusals GROUP BY source;
+CREATE TRIGGER refusal_came AFTER INSERT ON refusals BEGIN
+  INSERT INTO refusal_bytes VALUES (new.source, {_SIZE.format(row="new")})
+    ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER refusal_went AFTER DELETE ON refusals BEGIN
+  UPDATE refusal_bytes SET bytes = bytes - {_SIZE.format(row="old")} WHERE source = old.source;
+END;
 """,
 )
 

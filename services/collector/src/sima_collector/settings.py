@@ -86,7 +86,7 @@ class DeliverySettings(BaseSettings):
     refusal_bytes: int = Field(
         default=1 << 30,
         gt=0,
-        description="Most bytes of refused payloads; then the source with most loses its oldest.",
+        description="Most bytes that refused payloads take on disk; then the source with most loses its oldest.",
     )
     refusal_days: float = Field(default=30.0, gt=0, description="How long refused payloads are kept.")
     import_bytes: int = Field(default=2 << 30, gt=0, description="Largest file that can be imported.")

@@ -124,7 +124,7 @@ class Refusals:
 
 
 def used_bytes(db: sqlite3.Connection) -> int:
-    """How many bytes of raw payloads are kept."""
+    """How many bytes refusals take."""
     (used,) = db.execute("SELECT coalesce(sum(bytes), 0) FROM refusal_bytes").fetchone()
     return int(used)
 
