@@ -331,6 +331,7 @@ async def test_the_log_repeats_no_address_and_no_payload(spawn: Spawn) -> None:
         ("web", 400),
         ("web", 422),
     ]
+    assert "cannot read %s" in [line["event"] for line in lines]
     assert "ada" not in log
     assert "secret-value" not in log
 

@@ -6,10 +6,12 @@ its effect.
 """
 
 import json
+import logging
 import os
 import re
 import signal
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,7 +55,9 @@ def gorge() -> None:
 
 
 def fail() -> None:
-    """Raise what nobody foresaw, with a value in its text."""
+    """Log and warn of what nobody foresaw, and raise it, with a value in each text."""
+    logging.getLogger("channel").warning("cannot read %s", "secret-value")
+    warnings.warn("cannot read secret-value", stacklevel=1)
     raise KeyError("secret-value")
 
 

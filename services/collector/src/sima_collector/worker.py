@@ -4,6 +4,7 @@ It loads the plugins and parses what comes over the socket `FD`, one payload aft
 It has nothing to lose: the collector may kill it at any moment.
 """
 
+import logging
 import resource
 import signal
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sima_runtime.garbage import relieve_collector
+from sima_runtime.logs import configure_logs
 from sima_sdk.errors import FixConfigurationError
 
 from sima_collector.frames import BEGUN, Frame, Stream, encode, read_frame
@@ -27,6 +29,8 @@ _GRACE_SECONDS = 2.0
 def main(descriptor: int) -> int:
     """Serve the socket until it ends; returns the exit code."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    configure_logs("info", "collector")
+    logging.captureWarnings(True)
     with socket.socket(fileno=descriptor) as connection, connection.makefile("rwb") as stream:
         try:
             _serve(stream)
