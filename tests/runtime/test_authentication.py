@@ -1,8 +1,11 @@
 """Who may call what, for which workspace."""
 
+import asyncio
 import hashlib
+import itertools
 import json
 import os
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,15 +18,22 @@ from grpc_status import rpc_status
 from sima.identity.v1.identity_service_pb2 import LookupRequest, ResolveRequest, WatchProfileChangesRequest
 from sima_runtime.auth import Tokens
 from sima_runtime.context import CallContext, enter
-from sima_runtime.errors import FixConfigurationError, RemoteError, UnauthenticatedError
+from sima_runtime.errors import (
+    DependencyUnavailableError,
+    FixConfigurationError,
+    RemoteError,
+    UnauthenticatedError,
+)
 from sima_runtime.settings import ClientSettings, ServiceSettings
+from sima_runtime.watched import CHECK_SECONDS
 
-from .conftest import SERVICE, Served, ServeTold, Told, eventually
+from .conftest import LONG, SERVICE, Served, ServeTold, Told, eventually
 
 ACME = {"name": "acme", "token": "acme-token", "workspace": "acme", "rpcs": [f"{SERVICE}/*"]}
 READER = {"name": "reader", "token": "reader-token", "workspace": "acme", "rpcs": [f"{SERVICE}/Lookup"]}
 SIMA = {"name": "profile", "token": "sima-token", "workspace": "*", "rpcs": ["*"]}
 ALL = [ACME, READER, SIMA]
+UNNOTICED = CHECK_SECONDS + 0.1  # so long may a file be read as it was before it changed
 
 
 def write_tokens(path: Path, *entries: dict[str, Any]) -> Path:
@@ -218,6 +228,63 @@ async def test_running_server_hears_of_changed_tokens(serve_told: ServeTold, tmp
         return bool(code is grpc.StatusCode.UNAUTHENTICATED)
 
     await eventually(is_locked_out)
+
+
+async def counting() -> AsyncIterator[str]:
+    """Answers without end."""
+    for number in itertools.count():
+        yield str(number)
+        await asyncio.sleep(0.05)
+
+
+async def end_of(stream: Any) -> str:
+    """Read a stream to its end, and return its code."""
+    with suppress(grpc.aio.AioRpcError):
+        while await stream.read() is not grpc.aio.EOF:
+            pass
+    return str((await stream.code()).name)
+
+
+async def test_a_stream_ends_with_its_token(serve_told: ServeTold, tmp_path: Path) -> None:
+    """Whose token was removed, or is for fewer RPCs now, hears nothing more, also on a stream opened before."""
+    path = write_tokens(tmp_path / "tokens.json", ACME, SIMA)
+    server = await serve_told(Told(watch=counting), ServiceSettings(token_file=path, drain_seconds=0.1))
+    streams = [
+        server.stub.WatchProfileChanges(WatchProfileChangesRequest(), metadata=metadata(token, "acme"))
+        for token in ("acme-token", "sima-token")
+    ]
+    for stream in streams:
+        assert (await stream.read()).cursor == "0"
+    write_tokens(path, {**SIMA, "rpcs": [f"{SERVICE}/Lookup"]})
+    async with asyncio.timeout(LONG):
+        codes = [await end_of(stream) for stream in streams]
+    assert codes == ["UNAUTHENTICATED", "PERMISSION_DENIED"]
+
+
+async def test_a_stream_whose_credential_was_replaced_may_be_opened_again(
+    serve_told: ServeTold, tmp_path: Path
+) -> None:
+    """To the reader it is a service that was away for a moment, while another token than ours is a mistake."""
+    path, mine = write_tokens(tmp_path / "tokens.json", ACME, SIMA), tmp_path / "token"
+    mine.write_text("acme-token")
+    settings, client = ServiceSettings(token_file=path, drain_seconds=0.1), ClientSettings(client_token_file=mine)
+    server = await serve_told(Told(watch=counting), settings, client)
+
+    async def read() -> None:
+        method = server.stub.WatchProfileChanges
+        async with asyncio.timeout(LONG):
+            async for _ in server.client.stream(method, WatchProfileChangesRequest(), workspace="acme"):
+                if mine.read_text() == "acme-token":
+                    mine.write_text("sima-token")
+                    await asyncio.sleep(UNNOTICED)
+                    write_tokens(path, SIMA)
+
+    with pytest.raises(DependencyUnavailableError):
+        await read()
+    mine.write_text("nobody's token")
+    await asyncio.sleep(UNNOTICED)
+    with pytest.raises(RemoteError):
+        await read()
 
 
 @pytest.mark.parametrize("content", ["", "{}", '[{"name": "x"}]', "[{]", None])

@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 
 from sima_runtime.context import current_or_none
-from sima_runtime.errors import FixConfigurationError
+from sima_runtime.errors import DependencyUnavailableError, FixConfigurationError
 from sima_runtime.interceptors import AUTHORIZATION, REQUEST_ID, WORKSPACE
 from sima_runtime.server import LARGEST_MESSAGE
 from sima_runtime.settings import ClientSettings
@@ -98,12 +98,18 @@ class ServiceClient:
         workspace: str | None = None,
         deadline: float | None = None,
     ) -> AsyncGenerator[Response, None]:
-        """Call a method and yield its answers. Without `deadline` it may go on for ever. Raises as `call` does."""
-        call = method(request, timeout=deadline, metadata=self._metadata(workspace))
+        """Call a method and yield its answers. Without `deadline` it may go on for ever.
+
+        Raises as `call` does; a stream that ended because its credential was replaced may be opened again at once.
+        """
+        metadata = self._metadata(workspace)
+        call = method(request, timeout=deadline, metadata=metadata)
         try:
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED and self._metadata(workspace) != metadata:
+                raise DependencyUnavailableError(self.service) from None
             raise status_error(error, self.service) from None
         finally:
             call.cancel()

@@ -32,7 +32,8 @@ Handler = Any  # grpc.RpcMethodHandler, whose stub describes synchronous servers
 CallDetails = grpc.HandlerCallDetails
 Unary = Callable[[Any, ServicerContext], Awaitable[Any]]
 Stream = Callable[[Any, ServicerContext], AsyncIterator[Any]]
-Guard = AbstractAsyncContextManager[None]
+#: Surrounds a call; what it gives, if anything, is called before each answer of a stream, which may go on for days.
+Guard = AbstractAsyncContextManager[Callable[[], None] | None]
 
 _EXEMPT = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
@@ -88,8 +89,10 @@ def _surround_unary(behaviour: Unary, guard: Callable[[ServicerContext], Guard])
 
 def _surround_stream(behaviour: Stream, guard: Callable[[ServicerContext], Guard]) -> Stream:
     async def call(request: object, context: ServicerContext) -> AsyncIterator[object]:
-        async with guard(context):
+        async with guard(context) as check:
             async for response in behaviour(request, context):
+                if check is not None:
+                    check()
                 yield response
 
     return call
@@ -209,10 +212,16 @@ class _Authenticated:
         self._method = method
         self._context = context
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> Callable[[], None]:
         workspace = self._interceptor.workspace(self._method, self._context)
         call = current()
         enter(CallContext(workspace, call.request_id, call.method, call.deadline))
+        return self._check
+
+    def _check(self) -> None:
+        """Complain if the caller may not do any more what it does."""
+        if self._interceptor.workspace(self._method, self._context) != current().workspace:
+            raise UnauthenticatedError
 
     async def __aexit__(self, *_: object) -> None:
         return None
