@@ -452,6 +452,13 @@ async def test_a_call_has_at_least_one_set_and_at_most_ten_thousand(
         await identity.resolve(workspace, [together(mail("a"))] * count)
 
 
+async def test_a_call_has_not_too_many_identifiers(identity: Replica, workspace: str) -> None:
+    """Beyond a bound on all sets together the call is refused as a whole, before anything is read."""
+    sets = [together(*(cookie(f"c{n}") for n in range(45)))] * 5_000
+    with pytest.raises(InvalidFieldsError, match="at most 200000 identifiers together"):
+        await identity.resolve(workspace, sets)
+
+
 @pytest.mark.parametrize(
     ("key", "field"),
     [

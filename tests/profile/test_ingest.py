@@ -1,6 +1,8 @@
 """Facts come in: new, again, bad, or with another content."""
 
 import asyncio
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +11,14 @@ import grpc.aio
 import pytest
 from sima.profile.v1 import profile_service_pb2 as pb
 from sima.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
-from sima.type.v1.fact_pb2 import Event, Fact, TraitObservation
+from sima.type.v1.fact_pb2 import ConsentStatement, Event, Fact, TraitObservation
 from sima.type.v1.identifier_pb2 import Identifier
 from sima.type.v1.value_pb2 import Value
 from sima_identity.service import configured_policy
+from sima_profile.facts import CheckedFact
+from sima_profile.validation import FactReader
 from sima_runtime.database import execute
-from sima_runtime.errors import InvalidFieldsError
+from sima_runtime.errors import InvalidFieldsError, NotFoundError
 from sima_runtime.keys import Key
 
 from .conftest import (
@@ -90,6 +94,35 @@ async def test_a_batch_has_one_to_ten_thousand_facts(stack: Stack, count: int) -
     """Fewer or more are refused as a whole."""
     with pytest.raises(InvalidFieldsError, match="facts: expected 1 to 10000"):
         await stack.ingest(*[Fact()] * count)
+
+
+async def test_a_batch_has_not_too_many_parts(stack: Stack) -> None:
+    """Beyond a bound on all facts together the call is refused as a whole, however few facts there are."""
+    wide = Fact(source="crm", identifiers=[email("ada")], consents=[ConsentStatement(purpose="x")] * 1_000)
+    with pytest.raises(InvalidFieldsError, match="at most 200000 identifiers, traits and consents together"):
+        await stack.ingest(*[wide] * 200)
+
+
+async def test_a_large_batch_lets_other_calls_have_their_turn(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its facts are checked, others are answered."""
+    order: list[str] = []
+    check = FactReader.fact
+
+    def slowly(reader: FactReader, message: Fact) -> CheckedFact:
+        time.sleep(0.001)
+        order.append("checked")
+        return check(reader, message)
+
+    async def ask() -> None:
+        await asyncio.sleep(0.05)
+        with suppress(NotFoundError):
+            await stack.profile(by(email("nobody")))
+        order.append("answered")
+
+    monkeypatch.setattr(FactReader, "fact", slowly)
+    facts = [Fact(source="web", message_id=f"m{n}", identifiers=[email("ada")]) for n in range(1_000)]
+    await asyncio.gather(stack.ingest(*facts), ask())
+    assert order[-1] == "checked"
 
 
 async def test_a_fact_that_only_names_identifiers_is_evidence(stack: Stack) -> None:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.type.v1.identifier_pb2 import Identifier
 from sima_runtime.errors import InvalidIdentifierError, Violations
+from sima_runtime.turns import in_turns
 from sima_runtime.wire import KeyedIdentifier, keyed_identifier, timestamp_to_micros
 from sima_sdk.identifiers import IdentifierKinds, identifier_key
 
@@ -15,6 +16,8 @@ from sima_identity.records import Wanted
 
 MOST_SETS = 10_000
 MOST_IDENTIFIERS = 50
+#: Of all sets of a call: more would keep memory and event loop from other calls.
+MOST_TOGETHER = 200_000
 MOST_KEYS = 1_000
 MOST_SOURCE = 200
 
@@ -40,11 +43,14 @@ class RequestReader:
         ranks = {name: -kind.priority for name, kind in kinds.items()}
         self._strength: Callable[[KeyedIdentifier], tuple[int, bytes]] = lambda item: (ranks[item.kind], item.key)
 
-    def sightings(self, request: pb.ResolveRequest) -> list[Sighting]:
+    async def sightings(self, request: pb.ResolveRequest) -> list[Sighting]:
         """Read what is to be resolved."""
-        bad = Violations()
-        if bad.require(0 < len(request.sets) <= MOST_SETS, "sets", f"expected 1 to {MOST_SETS} sets"):
-            sightings = [self._sighting(item, number, bad) for number, item in enumerate(request.sets)]
+        bad, sets = Violations(), request.sets
+        few = sum(len(item.identifiers) for item in sets) <= MOST_TOGETHER
+        bad.require(0 < len(sets) <= MOST_SETS, "sets", f"expected 1 to {MOST_SETS} sets")
+        bad.require(few, "sets", f"expected sets with at most {MOST_TOGETHER} identifiers together")
+        bad.check()
+        sightings = [self._sighting(item, number, bad) async for number, item in in_turns(enumerate(sets))]
         bad.check()
         return sightings
 

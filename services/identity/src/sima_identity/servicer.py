@@ -56,7 +56,7 @@ class IdentityServicer(IdentityServiceServicer):
     async def Resolve(self, request: pb.ResolveRequest, _: _Context) -> pb.ResolveResponse:  # noqa: N802
         """Record which identifiers were seen together and say whom they belong to."""
         workspace = context.current().workspace
-        sightings = self._reader(workspace).sightings(request)
+        sightings = await self._reader(workspace).sightings(request)
         answers = await self._resolver.resolve(workspace, sightings)
         return pb.ResolveResponse(results=map(_resolved, answers))
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sima.type.v1 import fact_pb2
 from sima_runtime.database import Database
 from sima_runtime.errors import InvalidFieldsError, OverloadedError, Violation
+from sima_runtime.turns import in_turns
 
 from sima_profile.batch import Arrival, Outcome, outcomes, settle, winners
 from sima_profile.facts import CheckedFact
@@ -71,20 +72,20 @@ class Ingestion:
             DependencyUnavailableError: Identity or the database does not answer; nothing was accepted.
         """
         now = time.time_ns() // 1000
-        refused, facts = self._read(workspace, messages, now)
+        refused, facts = await self._read(workspace, messages, now)
         results = refused | (await self._accept(workspace, facts, now) if facts else {})
         for outcome, number in Counter(result.outcome for result in results.values()).items():
             facts_received.add(number, {"outcome": outcome.name.lower()})
         return [results[place] for place in range(len(messages))]
 
-    def _read(
+    async def _read(
         self, workspace: str, messages: Sequence[fact_pb2.Fact], now: int
     ) -> tuple[dict[int, Result], dict[int, CheckedFact]]:
         """Return what is refused and what is taken, by place in the batch."""
         reader = FactReader(workspace, self._identifiers, now)
         refused: dict[int, Result] = {}
         facts: dict[int, CheckedFact] = {}
-        for place, message in enumerate(messages):
+        async for place, message in in_turns(enumerate(messages)):
             try:
                 facts[place] = reader.fact(message)
             except InvalidFieldsError as error:

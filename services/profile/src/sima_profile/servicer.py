@@ -1,7 +1,7 @@
 """The contract of the profile service: protobuf to domain calls and back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence, Sized
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence, Sized
 from contextlib import aclosing, contextmanager, suppress
 from uuid import UUID
 
@@ -31,6 +31,8 @@ from sima_profile.values import fill_from_json, is_instant
 from sima_profile.watching import FactFeed
 
 MAX_FACTS = 10_000
+#: Identifiers, traits and consents of all facts of a call: more would keep memory and event loop from other calls.
+MAX_PARTS = 200_000
 MAX_KEYS = 1_000
 WATCH_PAGE_SIZE = 10_000
 MAX_WATCH_PAGE_SIZE = 100_000
@@ -72,6 +74,7 @@ class ProfileServicer(ProfileServiceServicer):
     async def Ingest(self, request: pb.IngestRequest, context: ServicerContext) -> pb.IngestResponse:  # noqa: N802
         """See the contract."""
         _require_count(request.facts, "facts", MAX_FACTS)
+        _require_few_parts(request.facts)
         results = await self._ingestion.ingest(current().workspace, request.facts)
         response = pb.IngestResponse()
         for result in results:
@@ -172,6 +175,12 @@ def _place_before(request: pb.ListEventsRequest) -> Place | None:
 def _require_count(items: Sized, field: str, most: int) -> None:
     if not 0 < len(items) <= most:
         raise InvalidFieldsError([Violation(field, f"expected 1 to {most} items")])
+
+
+def _require_few_parts(facts: Iterable[fact_pb2.Fact]) -> None:
+    if sum(len(fact.identifiers) + len(fact.traits) + len(fact.consents) for fact in facts) > MAX_PARTS:
+        expected = f"expected facts with at most {MAX_PARTS} identifiers, traits and consents together"
+        raise InvalidFieldsError([Violation("facts", expected)])
 
 
 def _add_result(response: pb.IngestResponse, result: Result) -> None:

@@ -92,7 +92,7 @@ class ResolveRequest(_message.Message):
     SETS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sets(self) -> _containers.RepeatedCompositeFieldContainer[Global___IdentifierSet]:
-        """At least one, at most 10,000."""
+        """At least one, at most 10,000, with at most 200,000 identifiers together."""
 
     def __init__(
         self,

@@ -101,7 +101,7 @@ class IngestRequest(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def facts(self) -> _containers.RepeatedCompositeFieldContainer[_fact_pb2.Fact]:
-        """At least one, at most 10,000."""
+        """At least one, at most 10,000, with at most 200,000 identifiers, traits and consents together."""
 
     def __init__(
         self,
