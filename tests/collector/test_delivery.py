@@ -1,7 +1,9 @@
 """Group commit, and what happens while the profile service is away."""
 
 import asyncio
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
@@ -196,6 +198,22 @@ async def test_what_is_refused_after_the_buffer_is_stored_with_its_reason(
     await eventually(lambda: not door.collector.store.spool.room.used)
     (stored,) = await door.refusals()
     assert (stored["message_id"], stored["reason"]) == ("m2", "occurred_at: must not lie ahead")
+
+
+async def test_a_fact_without_a_time_happened_when_it_came_to_the_collector(
+    door: Door, profile: MemoryProfile, switch: ProfileSwitch
+) -> None:
+    """However long it stays in the buffer; so what was said before it never overrules what was said after."""
+    await switch.unplug()
+    line = {"id": "m1", "identifiers": [["user_id", "u1"]], "timeless": True}
+    await door.send(json.dumps(line))
+    taken = datetime.now(UTC)
+    await asyncio.sleep(0.1)
+    await switch.plug_in()
+    await eventually(lambda: profile.ids() == ["m1"])
+    (fact,) = profile.received
+    assert not fact.HasField("occurred_at")
+    assert taken - timedelta(minutes=1) < fact.received_at.ToDatetime(UTC) < taken
 
 
 async def test_a_full_room_for_refusals_holds_up_no_fact_in_the_buffer(

@@ -12,7 +12,7 @@ CONTENTS = [bytes([i]) * 16 for i in range(4)]
 
 def arrival(fact: bytes, content: bytes) -> Arrival:
     """A fact with nothing but an id and a content."""
-    checked = CheckedFact("s", b"", "", (), None, None, None, (), (), content)
+    checked = CheckedFact("s", b"", "", (), None, 0, None, None, (), (), content)
     return Arrival(fact, 0, checked, Belonging([], b"", ""))
 
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -237,6 +238,28 @@ async def test_a_message_without_time_keeps_the_time_of_its_first_arrival(stack:
     assert first.fact_id == again.fact_id == conflict.fact_id
     [event] = (await stack.events(by(email("ada")))).events
     assert event.occurred_at.ToMicroseconds() <= event.received_at.ToMicroseconds()
+
+
+async def test_a_message_without_time_that_was_kept_elsewhere_happened_when_it_came_there(stack: Stack) -> None:
+    """Until it is known; who has a clock that is ahead changes nothing, and an instant that is none is refused."""
+    fact = viewed("m1")
+    fact.ClearField("occurred_at")
+    fact.received_at.CopyFrom(at(-3_600))
+    [first] = await stack.ingest(fact)
+    fact.received_at.CopyFrom(at(-60))
+    [again] = await stack.ingest(fact)
+    assert outcomes([first, again]) == [ACCEPTED, DUPLICATE]
+    assert first.fact_id == again.fact_id
+    ahead = viewed("m2", name="bob")
+    ahead.ClearField("occurred_at")
+    ahead.received_at.FromDatetime(datetime.now(UTC) + timedelta(hours=1))
+    await stack.ingest(ahead)
+    [ada], [bob] = [(await stack.events(by(email(name)))).events for name in ("ada", "bob")]
+    assert ada.occurred_at == at(-3_600)
+    assert bob.occurred_at.ToMicroseconds() <= bob.received_at.ToMicroseconds()
+    fact.received_at.seconds = 1 << 40
+    [refused] = await stack.ingest(fact)
+    assert [violation.field for violation in refused.violations] == ["received_at"]
 
 
 async def test_a_message_without_id_is_known_by_its_content(stack: Stack) -> None:

@@ -148,7 +148,7 @@ class RowsConnector(PullConnector):
 
 
 def read_fact(line: str) -> Fact:
-    """Return the fact of a line: its number, or an object with `id` and `identifiers`."""
+    """Return the fact of a line: its number, or an object with `id`, `identifiers` and, of choice, `timeless`."""
     try:
         value = json.loads(line)
     except ValueError:
@@ -156,7 +156,8 @@ def read_fact(line: str) -> Fact:
     if isinstance(value, int):
         value = {"id": f"m{value}", "identifiers": [["user_id", f"u{value}"]], "properties": {"number": value}}
     identifiers = tuple(Identifier(kind, text) for kind, text in value["identifiers"])
-    return Fact(value["id"], identifiers, datetime(2026, 1, 1, tzinfo=UTC), Event("seen", value.get("properties", {})))
+    occurred_at = None if value.get("timeless") else datetime(2026, 1, 1, tzinfo=UTC)
+    return Fact(value["id"], identifiers, occurred_at, Event("seen", value.get("properties", {})))
 
 
 @hookimpl

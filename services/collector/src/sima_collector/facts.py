@@ -119,6 +119,7 @@ def joined(chunks: Iterable[Chunk]) -> bytes:
 def refused_fact(chunk: Chunk, place: int, reason: str) -> Refused:
     """The fact at a place of a chunk as a refusal; protected values are not in it, only their keys."""
     fact: Fact = IngestRequest.FromString(chunk.data).facts[place]
+    fact.ClearField("received_at")  # the same fact refused again is the same refusal
     raw = MessageToJson(fact, preserving_proto_field_name=True, indent=None, ensure_ascii=False).encode()
     return Refused(chunk.workspace, chunk.source, reason, raw, fact.message_id, read=True)
 

@@ -127,13 +127,16 @@ class Parser:
             return None
 
     def _normalised(self, fact: Fact, configured: ConfiguredSource) -> fact_pb2.Fact:
-        return fact_to_proto(
+        message = fact_to_proto(
             fact,
             configured.name,
             configured.source.default_region,
             self._kinds,
             self._secrets[configured.workspace],
         )
+        if fact.occurred_at is None:  # else it would have happened when it leaves the buffer
+            message.received_at.GetCurrentTime()
+        return message
 
     def _refused_fact(self, fact: Fact, configured: ConfiguredSource, reason: str) -> Refused:
         shown = asdict(replace(fact, identifiers=tuple(self._shown(identifier) for identifier in fact.identifiers)))

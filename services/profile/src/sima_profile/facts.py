@@ -35,6 +35,7 @@ class CheckedFact(NamedTuple):
         message_id: The source's own id of it, empty if it has none; only handed on as evidence, never stored.
         identifiers: Whom it is about, each once.
         stated_at: When it happened, as the message states it. None: it states no time.
+        received_at: When it was received, here or by whoever handed it on; it is no part of what the message says.
         event: Name of the event. None: it reports no event.
         properties: Properties of the event in canonical JSON. None: it reports no event.
         traits: What it says about traits, in an order that depends on content only.
@@ -47,6 +48,7 @@ class CheckedFact(NamedTuple):
     message_id: str
     identifiers: tuple[KeyedIdentifier, ...]
     stated_at: int | None
+    received_at: int
     event: str | None
     properties: bytes | None
     traits: tuple[CheckedTrait, ...]

@@ -93,7 +93,7 @@ class Ingestion:
         return refused, facts
 
     async def _accept(self, workspace: str, facts: dict[int, CheckedFact], now: int) -> dict[int, Result]:
-        times = await self._times(workspace, facts.values(), now)
+        times = await self._times(workspace, facts.values())
         try:
             belongings = await self._identity.resolve(facts.values(), times)
         except InvalidFieldsError as error:
@@ -123,14 +123,16 @@ class Ingestion:
         others = {place: fact for place, fact in facts.items() if place not in refused}
         return refused | (await self._accept(workspace, others, now) if others else {})
 
-    async def _times(self, workspace: str, facts: Collection[CheckedFact], now: int) -> list[int]:
+    async def _times(self, workspace: str, facts: Collection[CheckedFact]) -> list[int]:
         """Return when each fact happened; the first arrival stands in for a time that the message does not state."""
-        timeless = {fact.message for fact in facts if fact.stated_at is None}
+        timeless = sorted(((fact.message, fact.received_at) for fact in facts if fact.stated_at is None), reverse=True)
         if not timeless:
             return [fact.stated_at or 0 for fact in facts]
         async with self._database.transaction() as connection:
-            first = await appending.first_times(connection, workspace, timeless, now)
-        return [first.get(fact.message, now) if fact.stated_at is None else fact.stated_at for fact in facts]
+            first = await appending.first_times(connection, workspace, dict(timeless))
+        return [
+            first.get(fact.message, fact.received_at) if fact.stated_at is None else fact.stated_at for fact in facts
+        ]
 
     async def _append(self, workspace: str, arrivals: Sequence[Arrival], now: int) -> list[Outcome]:
         await self._followed.agree(workspace, [arrival.belonging for arrival in arrivals])

@@ -94,7 +94,7 @@ class FactReader:
         """
         self._workspace = workspace
         self._identifiers = identifiers
-        self._latest = now + MAX_AHEAD
+        self._now = now
 
     def fact(self, message: fact_pb2.Fact) -> CheckedFact:
         """Check one message.
@@ -109,6 +109,7 @@ class FactReader:
         found.require(len(message_id) <= MAX_MESSAGE_ID, "message_id", _MESSAGE_ID_EXPECTED)
         identifiers = self._about(message, found)
         stated_at = self._stated_at(message, found)
+        received_at = self._received_at(message, found)
         event, properties = _event(message, found)
         traits = _traits(message, found) if message.traits else ()
         consents = _consents(message, found) if message.consents else ()
@@ -118,7 +119,17 @@ class FactReader:
         )
         name = message_hash(self._workspace, source, message_id, content)
         return CheckedFact(
-            source, name, message_id, identifiers, stated_at, event, properties, traits, consents, content
+            source,
+            name,
+            message_id,
+            identifiers,
+            stated_at,
+            received_at,
+            event,
+            properties,
+            traits,
+            consents,
+            content,
         )
 
     def _about(self, message: fact_pb2.Fact, found: Violations) -> tuple[KeyedIdentifier, ...]:
@@ -150,8 +161,16 @@ class FactReader:
         except ValueError as error:
             found.add("occurred_at", str(error))
             return None
-        found.require(at <= self._latest, "occurred_at", "expected a time at most one day ahead of now")
+        found.require(at <= self._now + MAX_AHEAD, "occurred_at", "expected a time at most one day ahead of now")
         return at
+
+    def _received_at(self, message: fact_pb2.Fact, found: Violations) -> int:
+        if message.HasField("received_at"):
+            try:
+                return min(to_microseconds(message.received_at), self._now)
+            except ValueError as error:
+                found.add("received_at", str(error))
+        return self._now
 
 
 def require_names(names: Collection[str], path: str, found: Violations) -> None:

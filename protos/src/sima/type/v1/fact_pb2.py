@@ -27,17 +27,17 @@ from sima.type.v1 import identifier_pb2 as sima_dot_type_dot_v1_dot_identifier__
 from sima.type.v1 import value_pb2 as sima_dot_type_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sima/type/v1/fact.proto\x12\x0csima.type.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsima/type/v1/identifier.proto\x1a\x18sima/type/v1/value.proto\")\n\x05\x45vent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nproperties\x18\x02 \x01(\x0c\"\x93\x01\n\x10TraitObservation\x12\r\n\x05trait\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.sima.type.v1.Value\x12$\n\x06method\x18\x03 \x01(\x0e\x32\x14.sima.type.v1.Method\x12\x17\n\nconfidence\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_confidence\"P\n\x10\x43onsentStatement\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.sima.type.v1.ConsentStatus\"\xa8\x02\n\x04\x46\x61\x63t\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x12\n\nmessage_id\x18\x02 \x01(\t\x12-\n\x0bidentifiers\x18\x03 \x03(\x0b\x32\x18.sima.type.v1.Identifier\x12/\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x64\x65\x66\x61ult_region\x18\x05 \x01(\t\x12\"\n\x05\x65vent\x18\x06 \x01(\x0b\x32\x13.sima.type.v1.Event\x12.\n\x06traits\x18\x07 \x03(\x0b\x32\x1e.sima.type.v1.TraitObservation\x12\x30\n\x08\x63onsents\x18\x08 \x03(\x0b\x32\x1e.sima.type.v1.ConsentStatement*_\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x13\n\x0fMETHOD_DECLARED\x10\x01\x12\x13\n\x0fMETHOD_OBSERVED\x10\x02\x12\x13\n\x0fMETHOD_ACQUIRED\x10\x03*f\n\rConsentStatus\x12\x1e\n\x1a\x43ONSENT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43ONSENT_STATUS_GRANTED\x10\x01\x12\x19\n\x15\x43ONSENT_STATUS_DENIED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17sima/type/v1/fact.proto\x12\x0csima.type.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsima/type/v1/identifier.proto\x1a\x18sima/type/v1/value.proto\")\n\x05\x45vent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nproperties\x18\x02 \x01(\x0c\"\x93\x01\n\x10TraitObservation\x12\r\n\x05trait\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.sima.type.v1.Value\x12$\n\x06method\x18\x03 \x01(\x0e\x32\x14.sima.type.v1.Method\x12\x17\n\nconfidence\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\r\n\x0b_confidence\"P\n\x10\x43onsentStatement\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.sima.type.v1.ConsentStatus\"\xd9\x02\n\x04\x46\x61\x63t\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x12\n\nmessage_id\x18\x02 \x01(\t\x12-\n\x0bidentifiers\x18\x03 \x03(\x0b\x32\x18.sima.type.v1.Identifier\x12/\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x64\x65\x66\x61ult_region\x18\x05 \x01(\t\x12\"\n\x05\x65vent\x18\x06 \x01(\x0b\x32\x13.sima.type.v1.Event\x12.\n\x06traits\x18\x07 \x03(\x0b\x32\x1e.sima.type.v1.TraitObservation\x12\x30\n\x08\x63onsents\x18\x08 \x03(\x0b\x32\x1e.sima.type.v1.ConsentStatement\x12/\n\x0breceived_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp*_\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x13\n\x0fMETHOD_DECLARED\x10\x01\x12\x13\n\x0fMETHOD_OBSERVED\x10\x02\x12\x13\n\x0fMETHOD_ACQUIRED\x10\x03*f\n\rConsentStatus\x12\x1e\n\x1a\x43ONSENT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43ONSENT_STATUS_GRANTED\x10\x01\x12\x19\n\x15\x43ONSENT_STATUS_DENIED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sima.type.v1.fact_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_METHOD']._serialized_start=705
-  _globals['_METHOD']._serialized_end=800
-  _globals['_CONSENTSTATUS']._serialized_start=802
-  _globals['_CONSENTSTATUS']._serialized_end=904
+  _globals['_METHOD']._serialized_start=754
+  _globals['_METHOD']._serialized_end=849
+  _globals['_CONSENTSTATUS']._serialized_start=851
+  _globals['_CONSENTSTATUS']._serialized_end=953
   _globals['_EVENT']._serialized_start=131
   _globals['_EVENT']._serialized_end=172
   _globals['_TRAITOBSERVATION']._serialized_start=175
@@ -45,5 +45,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONSENTSTATEMENT']._serialized_start=324
   _globals['_CONSENTSTATEMENT']._serialized_end=404
   _globals['_FACT']._serialized_start=407
-  _globals['_FACT']._serialized_end=703
+  _globals['_FACT']._serialized_end=752
 # @@protoc_insertion_point(module_scope)

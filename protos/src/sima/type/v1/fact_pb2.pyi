@@ -189,6 +189,7 @@ class Fact(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     TRAITS_FIELD_NUMBER: _builtins.int
     CONSENTS_FIELD_NUMBER: _builtins.int
+    RECEIVED_AT_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """The configured source that sent it, for example `shop-riyadh`. Required, at most 200 characters, none of them a
     control character.
@@ -226,6 +227,12 @@ class Fact(_message.Message):
     def consents(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConsentStatement]:
         """What it says about consents, in any order, at most 1,000. Empty: nothing."""
 
+    @_builtins.property
+    def received_at(self) -> _timestamp_pb2.Timestamp:
+        """When whoever hands the message on received it, if it was kept for a while. Where `occurred_at` is absent and the
+        message is new, it is the time at which this was first received. Absent, or ahead of the server's clock: now.
+        """
+
     def __init__(
         self,
         *,
@@ -237,10 +244,11 @@ class Fact(_message.Message):
         event: Global___Event | None = ...,
         traits: _abc.Iterable[Global___TraitObservation] | None = ...,
         consents: _abc.Iterable[Global___ConsentStatement] | None = ...,
+        received_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "occurred_at", b"occurred_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "occurred_at", b"occurred_at", "received_at", b"received_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consents", b"consents", "default_region", b"default_region", "event", b"event", "identifiers", b"identifiers", "message_id", b"message_id", "occurred_at", b"occurred_at", "source", b"source", "traits", b"traits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consents", b"consents", "default_region", b"default_region", "event", b"event", "identifiers", b"identifiers", "message_id", b"message_id", "occurred_at", b"occurred_at", "received_at", b"received_at", "source", b"source", "traits", b"traits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,8 @@ _STORED_CONTENTS = """SELECT id, content FROM facts
     WHERE workspace = %(workspace)s AND id = ANY(%(facts)s) AND id BETWEEN %(first)s AND %(last)s"""
 
 _FIRST_SEEN = """INSERT INTO message_times (workspace, message, received_at)
-    SELECT %(workspace)s, message, %(now)s FROM unnest(%(messages)s) AS message ORDER BY message
+    SELECT %(workspace)s, message, received_at
+    FROM unnest(%(messages)s, %(times)s) AS received (message, received_at) ORDER BY message
     ON CONFLICT (workspace, message) DO NOTHING"""
 _TIMES = f"""SELECT message, {microseconds_of("received_at")} FROM message_times
     WHERE workspace = %s AND message = ANY(%s)"""
@@ -173,8 +174,9 @@ async def _append_parts(
         await copy_into(append.connection, table, (*columns, *_STORED), (*types, *_STORED_TYPES), written)
 
 
-async def first_times(connection: Driver, workspace: str, messages: Collection[bytes], now: int) -> Mapping[bytes, int]:
-    """Return when each message was first received: now, for those that never were."""
-    parameters = {"workspace": workspace, "messages": Keys(messages), "now": to_database(now)}
+async def first_times(connection: Driver, workspace: str, received: Mapping[bytes, int]) -> Mapping[bytes, int]:
+    """Return when each message was first received: for those that never were, when they are now."""
+    messages = Keys(received)
+    parameters = {"workspace": workspace, "messages": messages, "times": list(map(to_database, received.values()))}
     await execute(connection, _FIRST_SEEN, parameters)
-    return dict(await fetch(connection, _TIMES, (workspace, Keys(messages))))
+    return dict(await fetch(connection, _TIMES, (workspace, messages)))
