@@ -12,7 +12,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
+from sima_collector.problems import problem
 from sima_plugin_pixel.pixel import PixelConnector
+from sima_runtime.errors import InvalidFieldsError, OverloadedError, SimaError, Violation
 from sima_sdk import Fact, Request, Source
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -23,7 +25,7 @@ PAGE = """<!doctype html><title>Shoes</title><meta name="sima:category" content=
   window.sima = window.sima || [];
   sima.push(["track", "product_viewed", {"sku": "RUN-101", "price": 119}]);
 </script>
-<script src="/in/web/sima.js"></script><a href="/cart">Cart</a>"""
+<script src="http://localhost:{port}/in/web/sima.js"></script><a href="/cart">Cart</a>"""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -36,7 +38,7 @@ FLAGS = [
 
 
 class Site:
-    """A shop with the pixel on every page.
+    """A shop with the pixel on every page; the collector is of another origin.
 
     `facts` is what the connector made of what the browser sent, `posts` is how often it sent something, and `failures`
     are what it is answered first.
@@ -45,7 +47,7 @@ class Site:
     def __init__(self) -> None:
         self.facts: list[Fact] = []
         self.posts = 0
-        self.failures: list[int] = []
+        self.failures: list[SimaError] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         Thread(target=self._server.serve_forever, daemon=True).start()
@@ -79,9 +81,11 @@ class Site:
         """Let the connector answer below /in/web, and show the page everywhere else."""
         url = urlsplit(call.path)
         if not url.path.startswith("/in/web/"):
-            return self._send(call, 200, "text/html; charset=utf-8", PAGE.encode(), {})
+            page = PAGE.replace("{port}", str(self._server.server_address[1]))
+            return self._send(call, 200, "text/html; charset=utf-8", page.encode(), {})
         if call.command == "POST" and self.failures:
-            return self._send(call, self.failures.pop(0), "text/plain", b"", {})
+            failed = problem(self.failures.pop(0))
+            return self._send(call, failed.status_code, "text/plain", b"", dict(failed.headers))
         request = Request(
             method=call.command,
             path=url.path.removeprefix("/in/web"),
@@ -187,7 +191,7 @@ async def test_what_the_page_asked_before_the_script_came_is_not_lost(site: Site
 
 async def test_what_a_busy_collector_does_not_take_is_sent_again(site: Site, browser: Browser) -> None:
     """Later, as it was, and once: also if the visitor has signed out in between."""
-    site.failures = [503, 502]
+    site.failures = [OverloadedError("buffer"), OverloadedError("buffer")]
     async with visitor(browser) as context:
         page = await context.new_page()
         await page.clock.install()
@@ -221,7 +225,7 @@ async def test_what_is_tracked_without_a_network_is_sent_when_it_is_back(site: S
 
 async def test_what_the_collector_refuses_is_not_sent_again(site: Site, browser: Browser) -> None:
     """It would be refused again."""
-    site.failures = [400]
+    site.failures = [InvalidFieldsError([Violation("batch", "expected events")])]
     async with visitor(browser) as context:
         page = await context.new_page()
         await page.clock.install()

@@ -28,6 +28,9 @@ from sima_collector.errors import (
 
 RETRY_SECONDS = 5
 _MEDIA_TYPE = "application/problem+json"
+# A browser hides the answer from a page of another origin that is not allowed to read it. The pixel, which would then
+# send again what was refused, shall see it; there is nothing in it but what is wrong with the page's own request.
+_READABLE = {"access-control-allow-origin": "*"}
 
 _STATUSES: Mapping[type[SimaError], HTTPStatus] = {
     RouteMissingError: HTTPStatus.NOT_FOUND,
@@ -73,12 +76,12 @@ async def answer_http_problem(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     body = _document(HTTPStatus(error.status_code), error.detail)
-    return Response(body, error.status_code, error.headers, _MEDIA_TYPE)
+    return Response(body, error.status_code, {**(error.headers or {}), **_READABLE}, _MEDIA_TYPE)
 
 
 def surprise() -> Response:
     """The answer when something happened that nobody foresaw: the log has the details, the client no text."""
-    return Response(_document(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error"), 500, media_type=_MEDIA_TYPE)
+    return Response(_document(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error"), 500, _READABLE, _MEDIA_TYPE)
 
 
 def _status(error: SimaError) -> HTTPStatus:
@@ -90,14 +93,14 @@ def _status(error: SimaError) -> HTTPStatus:
     raise error
 
 
-def _headers(error: SimaError) -> dict[str, str]:
+def _headers(error: SimaError) -> Mapping[str, str]:
     if isinstance(error, MethodMissingError):
-        return {"allow": ", ".join(error.allowed)}
+        return {"allow": ", ".join(error.allowed), **_READABLE}
     if isinstance(error, RetryLaterError):
-        return {"retry-after": str(RETRY_SECONDS)}
+        return {"retry-after": str(RETRY_SECONDS), **_READABLE}
     if isinstance(error, UnauthenticatedError):
-        return {"www-authenticate": "Bearer"}
-    return {}
+        return {"www-authenticate": "Bearer", **_READABLE}
+    return _READABLE
 
 
 def _document(status: HTTPStatus, detail: str) -> bytes:
