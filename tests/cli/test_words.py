@@ -17,6 +17,7 @@ from sima_cli.keys import profile_key
 from sima_cli.output import age, console, profile_card, rule_problems, table
 from sima_runtime.errors import (
     AlreadyExistsError,
+    DeadlineExceededError,
     DependencyUnavailableError,
     InUseError,
     InvalidFieldsError,
@@ -134,6 +135,7 @@ def test_lines_stay_whole_where_nobody_watches(capsys: pytest.CaptureFixture[str
         (AlreadyExistsError("segment", "vip"), 3, ["'vip' already", "sima segment update vip"]),
         (InUseError("segment", "vip", "loyal"), 3, ["still used by loyal"]),
         (DependencyUnavailableError("profile"), 4, ["profile does not answer", "again"]),
+        (DeadlineExceededError(), 4, ["may be done all the same"]),
         (RemoteError("profile", "UNAUTHENTICATED"), 3, ["--token-file"]),
         (RemoteError("profile", "PERMISSION_DENIED"), 3, ["does not allow"]),
         (RemoteError("profile", "INTERNAL", "abc-1"), 1, ["profile failed with INTERNAL", "abc-1"]),

@@ -11,6 +11,7 @@ from rich.markup import escape
 from sima_runtime.errors import (
     AlreadyExistsError,
     CursorExpiredError,
+    DeadlineExceededError,
     InUseError,
     InvalidFieldsError,
     NotFoundError,
@@ -93,6 +94,10 @@ def _cursor_expired(error: CursorExpiredError) -> CommandError:
     return RefusedError(f"The cursor of {error.feed} is of a time before a restore; begin again without one.")
 
 
+def _deadline(_: DeadlineExceededError) -> CommandError:
+    return UnreachableError("It took longer than a command waits, and may be done all the same. The same command again tells.")
+
+
 def _retry_later(error: RetryLaterError) -> CommandError:
     return UnreachableError(f"Nothing was done: {error}. Try again; `sima up` shows whether everything runs.")
 
@@ -114,6 +119,7 @@ _EXPLANATIONS: dict[type[BaseException], Callable[[Any], CommandError]] = {
     AlreadyExistsError: _already_exists,
     InUseError: _in_use,
     CursorExpiredError: _cursor_expired,
+    DeadlineExceededError: _deadline,
     RetryLaterError: _retry_later,
     RemoteError: _remote,
 }

@@ -136,7 +136,7 @@ def _origin(one: SourcedValue) -> tuple[str, str, str]:
 
 def _shown(one: SourcedValue) -> str:
     value = shapes.value(one.value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)
 
 
 def _consents(profile: Profile) -> Text:

@@ -53,6 +53,15 @@ def test_a_consent_counts_from_when_it_was_given(send: Send, recorded: Recorded)
     }
 
 
+def test_a_consent_without_a_time_renews_none(send: Send, recorded: Recorded) -> None:
+    """It counts from the beginning, and is the same message after a change of address."""
+    undated = {"email_marketing_consent": {"state": "subscribed", "consent_updated_at": None}}
+    customer = recorded("customer") | undated | {"created_at": "2014-01-01T00:00:00Z"}
+    first = send("customers/update", customer)
+    assert consents(first) == {"email_marketing": (True, datetime(2014, 1, 1, tzinfo=UTC))}
+    assert send("customers/update", customer | {"updated_at": "2016-01-01T00:00:00Z"}).facts[1] == first.facts[1]
+
+
 def test_a_consent_repeated_is_the_same_message(send: Send, recorded: Recorded) -> None:
     """However often the shop repeats it with other changes, it was given once."""
     consent = {"email_marketing_consent": {"state": "subscribed", "consent_updated_at": "2015-01-01T00:00:00Z"}}

@@ -224,6 +224,8 @@ FEATURES = {
     r'traits.city == "R\x69y\u0061dh"': "ada",
     "traits.city == '''Riyadh'''": "ada",
     r'traits.city == r"Riyadh"': "ada",
+    r'traits.city != r"a\"': "ada bob cleo",
+    r"traits.city != r'a\'": "ada bob cleo",
     "traits.age == 3e1": "ada",
 }
 

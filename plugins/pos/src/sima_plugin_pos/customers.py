@@ -58,7 +58,13 @@ def _consents(customer: Fields, at: datetime) -> Iterator[tuple[str, bool, datet
         consent = customer.object(f"{purpose}_consent")
         granted = DECISIONS.get(consent.text("state") or "")
         if granted is not None:
-            yield purpose, granted, consent.time("consent_updated_at") or at
+            yield purpose, granted, consent.time("consent_updated_at") or _undated(customer, granted, at)
     legacy = customer.flag("accepts_marketing")
     if legacy is not None and "email_marketing_consent" not in customer:
-        yield "email_marketing", legacy, customer.time("accepts_marketing_updated_at") or at
+        stated_at = customer.time("accepts_marketing_updated_at") or _undated(customer, legacy, at)
+        yield "email_marketing", legacy, stated_at
+
+
+def _undated(customer: Fields, granted: bool, at: datetime) -> datetime:
+    """When a decision without a time was made, so that it never renews one that was withdrawn elsewhere."""
+    return (customer.time("created_at") or at) if granted else at

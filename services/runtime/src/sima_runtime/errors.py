@@ -139,7 +139,7 @@ class WorkspaceNotAllowedError(RefuseRequestError):
 
 
 class RetryLaterError(SimaError):
-    """Nothing is wrong with the request and nothing of it was done; the same request may succeed later."""
+    """Nothing is wrong with the request; the same request may succeed later. Unless a deadline passed, nothing was done."""
 
 
 class DependencyUnavailableError(RetryLaterError):
@@ -166,7 +166,7 @@ class TooSlowError(OverloadedError):
 
 
 class DeadlineExceededError(RetryLaterError):
-    """The caller's deadline passed before the answer was ready."""
+    """The caller's deadline passed before the answer was ready; what was asked for may be done all the same."""
 
     def __init__(self) -> None:
         super().__init__("the deadline passed before the answer was ready")
