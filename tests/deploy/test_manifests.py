@@ -1,5 +1,6 @@
 """What holds for every manifest, whoever edits it next."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import kubernetes_validate
@@ -60,6 +61,16 @@ def test_every_service_is_there(base: list[Manifest]) -> None:
         for wanted in (kind, "Service", "PodDisruptionBudget", "NetworkPolicy"):
             assert named(base, wanted, name)
     assert named(base, "Job", "migrations")
+
+
+def test_what_migrations_need_is_applied_before_the_services(dev: list[Manifest]) -> None:
+    """All but what bears the name of a service, as docs/operating.md applies it, is enough for the Job."""
+    first = [each for each in dev if each["metadata"].get("labels", {}).get("app.kubernetes.io/name") not in SERVICES]
+    kinds = Counter(each["kind"] for each in first)
+    assert kinds["Job"] == kinds["Namespace"] == 1
+    assert kinds["Secret"] == sum(each["kind"] == "Secret" for each in dev)
+    assert [each["metadata"]["name"] for each in first if each["kind"] == "StatefulSet"] == ["postgres"]
+    assert kinds["Deployment"] == 0
 
 
 def test_pods_run_without_privileges(manifests: list[Manifest]) -> None:

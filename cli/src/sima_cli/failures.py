@@ -95,7 +95,9 @@ def _cursor_expired(error: CursorExpiredError) -> CommandError:
 
 
 def _deadline(_: DeadlineExceededError) -> CommandError:
-    return UnreachableError("It took longer than a command waits, and may be done all the same. The same command again tells.")
+    return UnreachableError(
+        "It took longer than a command waits, and may be done all the same. The same command again tells."
+    )
 
 
 def _retry_later(error: RetryLaterError) -> CommandError:
