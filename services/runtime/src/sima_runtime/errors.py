@@ -139,7 +139,7 @@ class WorkspaceNotAllowedError(RefuseRequestError):
 
 
 class RetryLaterError(SimaError):
-    """Nothing is wrong with the request; the same request may succeed later. Unless a deadline passed, nothing was done."""
+    """Nothing is wrong with the request, and the same may succeed later. Unless a deadline passed, nothing was done."""
 
 
 class DependencyUnavailableError(RetryLaterError):
