@@ -12,10 +12,10 @@ from unittest.mock import AsyncMock, Mock
 
 import duckdb
 import pytest
-from opentelemetry.metrics import CallbackOptions
+from opentelemetry.metrics import CallbackOptions, Observation
 from sima.segment.v1 import segment_service_pb2 as pb
 from sima_runtime.clients import ServiceClient
-from sima_runtime.errors import DependencyUnavailableError
+from sima_runtime.errors import DependencyUnavailableError, InUseError
 from sima_segment import metrics
 from sima_segment.live import Request
 from sima_segment.projection import Projection
@@ -147,6 +147,32 @@ async def test_time_alone_makes_people_leave_and_enter(start_segment: StartSegme
         assert instants == [START + timedelta(hours=hours) for hours in (0, 2, 4, 28)]
 
 
+async def test_a_segment_whose_plugin_is_gone_stays_as_it_was_and_says_so(start_segment: StartSegment) -> None:
+    """So do those that refer to it; nothing that it names can be deleted, and with the plugin all goes on."""
+    async with start_segment() as world:
+        await world.create("buyers", BUYERS)
+        await world.create("good", 'rfm.score() >= 3 && segment("buyers")')
+        await world.create("best", 'segment("good")')
+        await world.ingest(order(1, user("ann")))
+        await becomes(world, "best", user("ann"))
+    async with start_segment(plugins=()) as world:
+        await world.ingest(order(2, user("bob")))
+        await becomes(world, "buyers", user("ann"), user("bob"))
+        assert {name: (await world.get(name)).frozen for name in await world.names()} == {
+            "best": True,
+            "buyers": False,
+            "good": True,
+        }
+        assert Observation(2, {"workspace": world.workspace}) in metrics.workspaces.frozen(CallbackOptions())
+        await becomes(world, "best", user("ann"))
+        for used in ("buyers", "good"):
+            with pytest.raises(InUseError):
+                await world.delete(used)
+    async with start_segment() as world:
+        await becomes(world, "best", user("ann"), user("bob"))
+        assert not (await world.get("good")).frozen
+
+
 async def test_memberships_say_how_far_the_facts_were_read(
     start_segment: StartSegment, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +180,7 @@ async def test_memberships_say_how_far_the_facts_were_read(
     clock.instant = datetime.now(UTC)  # by which the feeds say how far they are complete
 
     def gauge(world: World) -> float:
-        seen = metrics.behind.observe(CallbackOptions())
+        seen = metrics.workspaces.behind(CallbackOptions())
         return next(each.value for each in seen if each.attributes == {"workspace": world.workspace})
 
     async def shown(world: World) -> datetime:

@@ -191,6 +191,8 @@ def _print_segment(segment: Segment, as_json: bool) -> None:
         return
     out.print(f"[bold magenta]{escape(segment.name)}[/]  [bold]{segment.size:,}[/] people")
     out.print(f"  {escape(segment.rule)}", style="dim")
+    if segment.frozen:
+        out.print("  [yellow]not understood any more: the members stay as they were[/]")
     if segment.description:
         out.print(f"  {escape(segment.description)}")
 

@@ -68,6 +68,8 @@ class Live:
         self.workspace = workspace
         #: Up to when the facts that the stored memberships show are known to be all. None: not known yet.
         self.as_of: datetime | None = None
+        #: Segments whose members stay as they were, because their rules are not understood any more.
+        self.frozen: frozenset[str] = frozenset()
         self._around = around
         self._settings = around.settings
         self._path = around.settings.data_dir / f"{workspace}.duckdb"
@@ -76,7 +78,7 @@ class Live:
         self._ready_since: float | None = None
         self._complete_until: datetime | None = None
         self._began_at = around.clock()
-        metrics.behind.watch(self)
+        metrics.workspaces.watch(self)
         self._failures = 0
 
     def behind(self) -> timedelta:
@@ -223,6 +225,7 @@ class Live:
 
     async def _settle(self, state: State) -> None:
         await state.settle()
+        self.frozen = frozenset(state.plan.frozen)
         if (instant := state.position.instant) is not None and self._complete_until is not None:
             self.as_of = min(instant, self._complete_until)
 

@@ -26,13 +26,14 @@ class Followed(Protocol):
     """A workspace that is followed."""
 
     workspace: str
+    frozen: frozenset[str]
 
     def behind(self) -> timedelta:
         """How long ago everything was last worked off."""
 
 
-class Behind:
-    """Observes how far workspaces are behind: when it is asked, so that one that hangs is seen to hang."""
+class Workspaces:
+    """Observes workspaces: when it is asked, so that one that hangs is seen to hang."""
 
     def __init__(self) -> None:
         self._followed: WeakSet[Followed] = WeakSet()
@@ -41,16 +42,27 @@ class Behind:
         """Observe a workspace from now on, as long as there is somebody who follows it."""
         self._followed.add(followed)
 
-    def observe(self, _: CallbackOptions) -> Iterable[Observation]:
-        """Tell it of each workspace."""
+    def behind(self, _: CallbackOptions) -> Iterable[Observation]:
+        """Tell of each workspace how far it is behind."""
         for each in list(self._followed):
             yield Observation(each.behind().total_seconds(), {"workspace": each.workspace})
 
+    def frozen(self, _: CallbackOptions) -> Iterable[Observation]:
+        """Tell of each workspace how many of its segments are frozen."""
+        for each in list(self._followed):
+            yield Observation(len(each.frozen), {"workspace": each.workspace})
 
-behind = Behind()
+
+workspaces = Workspaces()
 _meter.create_observable_gauge(
     "sima_segment_behind",
-    [behind.observe],
+    [workspaces.behind],
     "s",
     "How long ago all facts and changes of the grouping were last worked off, by workspace.",
+)
+_meter.create_observable_gauge(
+    "sima_segment_frozen",
+    [workspaces.frozen],
+    "1",
+    "Segments whose members stay as they were, because their rules are not understood any more, by workspace.",
 )

@@ -1,13 +1,17 @@
 """All segments of a workspace as one piece of work: their order, what they read, when time alone counts. Pure."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
+from typing import TypeVar
 
-from sima_segment.rules import Rule, evaluation_order, references
+from sima_segment.rules import Rule, evaluation_order, normal_name, references
+
+T = TypeVar("T")
 
 #: Number of what conditions mean; raised when one means something else than before, so that everybody is looked at.
 SEMANTICS = 1
@@ -15,12 +19,29 @@ SEMANTICS = 1
 #: An event that is dated in the future counts from the moment on at which it occurs.
 AT_ONCE = timedelta()
 
+_TEXT = re.compile(r"""["']([^"']*)["']""")
+
 
 @dataclass(frozen=True)
 class Plan:
-    """The rules of all segments of a workspace, by name of the segment."""
+    """The rules of all segments of a workspace.
+
+    Attributes:
+        rules: Those that are understood, by name of the segment.
+        frozen: The text of all others: a plugin whose function such a rule calls is gone, or it refers to one of them.
+            Their members stay as they were.
+    """
 
     rules: Mapping[str, Rule]
+    frozen: Mapping[str, str] = field(default_factory=dict)
+
+    def with_rule(self, segment: str, rule: Rule) -> "Plan":
+        """Return the plan with one more segment, or another rule for one that it has."""
+        return Plan({**self.rules, segment: rule}, _without(self.frozen, segment))
+
+    def without(self, segment: str) -> "Plan":
+        """Return the plan without a segment."""
+        return Plan(_without(self.rules, segment), _without(self.frozen, segment))
 
     @cached_property
     def order(self) -> tuple[str, ...]:
@@ -83,5 +104,11 @@ class Plan:
         return tuple(other for other in self.order if other in found)
 
     def users(self, segment: str) -> tuple[str, ...]:
-        """Segments whose rules refer to a segment, by name."""
-        return tuple(sorted(other for other in self.rules if segment in self.referred(other)))
+        """Segments whose rules refer to a segment, by name; a rule that is not understood may where it names it."""
+        users = [other for other in self.rules if segment in self.referred(other)]
+        users += [other for other, text in self.frozen.items() if segment in map(normal_name, _TEXT.findall(text))]
+        return tuple(sorted(users))
+
+
+def _without(segments: Mapping[str, T], name: str) -> dict[str, T]:
+    return {other: value for other, value in segments.items() if other != name}

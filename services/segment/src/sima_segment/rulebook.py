@@ -25,8 +25,8 @@ class RuleBook:
     def plan(self, texts: Mapping[str, str]) -> Plan:
         """Read the rules of all segments.
 
-        A stored rule was understood once, but the plugin whose function it calls may be gone since. Such a rule is left
-        out, and so are those that refer to it.
+        A stored rule was understood once, but the plugin whose function it calls may be gone since. Such a segment is
+        frozen, and so are those that refer to it.
         """
         rules: dict[str, Rule] = {}
         for name, text in texts.items():
@@ -37,7 +37,7 @@ class RuleBook:
         while broken := [name for name in rules if not _stands(name, rules)]:
             for name in broken:
                 del rules[name]
-        return Plan(rules)
+        return Plan(rules, {name: text for name, text in texts.items() if name not in rules})
 
 
 def extended(plan: Plan, name: str, rule: Rule) -> Plan:
@@ -46,14 +46,8 @@ def extended(plan: Plan, name: str, rule: Rule) -> Plan:
     Raises:
         RuleError: The rule refers to a segment that there is not, or in a circle to itself.
     """
-    others = {other: each for other, each in plan.rules.items() if other != name}
-    check_segments(name, rule, others)
-    return Plan({**others, name: rule})
-
-
-def reduced(plan: Plan, name: str) -> Plan:
-    """Return a plan without a segment."""
-    return Plan({other: rule for other, rule in plan.rules.items() if other != name})
+    check_segments(name, rule, plan.without(name).rules)
+    return plan.with_rule(name, rule)
 
 
 def _stands(name: str, rules: Mapping[str, Rule]) -> bool:

@@ -134,7 +134,11 @@ class Segments:
         found = await self._find(workspace, normal_name(name) or "")
         if found is None:
             raise NotFoundError("segment", name)
-        return found
+        return self._marked(workspace, found)
+
+    def _marked(self, workspace: str, segment: Segment) -> Segment:
+        live = self._workspaces.known(workspace)
+        return segment._replace(frozen=live is not None and segment.name in live.frozen)
 
     async def named(self, workspace: str, names: Sequence[str]) -> frozenset[str]:
         """Return the names of segments in their normal form.
@@ -157,7 +161,8 @@ class Segments:
     async def page(self, workspace: str, after: str, limit: int) -> list[Segment]:
         """Return segments by name, behind a name."""
         async with self._database.statement() as connection:
-            return await store.segment_page(connection, workspace, after, limit)
+            found = await store.segment_page(connection, workspace, after, limit)
+        return [self._marked(workspace, segment) for segment in found]
 
     async def members(self, workspace: str, name: str, after: bytes | None, limit: int) -> list[tuple[bytes, datetime]]:
         """Return members by profile id, behind one, with the time of their entry. Raises as `get` does."""

@@ -186,6 +186,7 @@ def _segment(segment: store.Segment) -> pb.Segment:
         size=segment.size,
         created_at=datetime_to_timestamp(segment.created_at),
         updated_at=datetime_to_timestamp(segment.updated_at),
+        frozen=segment.frozen,
     )
 
 

@@ -23,7 +23,7 @@ from sima_segment.plan import Plan
 from sima_segment.previews import Preview, Previews
 from sima_segment.projection import Configuration, Position, Projection, exchange
 from sima_segment.reading import Batch
-from sima_segment.rulebook import RuleBook, extended, reduced
+from sima_segment.rulebook import RuleBook, extended
 from sima_segment.rules import Rule
 from sima_segment.threads import OneThread
 
@@ -117,9 +117,8 @@ class State:
             segments = await store.segments(connection, self.workspace)
         self._tick = stored.tick
         self.plan = await asyncio.to_thread(rules.plan, {segment.name: segment.rule for segment in segments})
-        for segment in segments:
-            if segment.name not in self.plan.rules:
-                _log.error("rule_not_understood", workspace=self.workspace, segment=segment.name)
+        for name in self.plan.frozen:
+            _log.error("rule_not_understood", workspace=self.workspace, segment=name)
         if not _continues(self.position, stored, self.plan):
             await self._do(self._projection.distrust)
 
@@ -175,7 +174,7 @@ class State:
         async def delete(connection: Driver) -> None:
             await store.delete(connection, self.workspace, name, instant)
 
-        await self._store(reduced(self.plan, name), [], instant, delete)
+        await self._store(self.plan.without(name), [], instant, delete)
 
     async def preview(self, rule: Rule, sample: int) -> Preview:
         """Say whom a rule would hold for.

@@ -48,7 +48,7 @@ _ADVANCE = """UPDATE positions SET lineage = %(lineage)s, tick = tick + 1
 
 
 class Segment(NamedTuple):
-    """A segment as it is stored."""
+    """A segment as it is stored; the loop knows whether it is frozen, see `Plan`."""
 
     name: str
     rule: str
@@ -56,6 +56,7 @@ class Segment(NamedTuple):
     size: int
     created_at: datetime
     updated_at: datetime
+    frozen: bool = False
 
 
 class Stored(NamedTuple):

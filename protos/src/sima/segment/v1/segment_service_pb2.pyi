@@ -59,6 +59,7 @@ class Segment(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    FROZEN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name: letters of any script, digits, `_` and `-`, at most 100 characters. It never changes."""
     rule: _builtins.str
@@ -67,6 +68,10 @@ class Segment(_message.Message):
     """For people. Absent: none."""
     size: _builtins.int
     """How many are in it. Given in answers, ignored in requests."""
+    frozen: _builtins.bool
+    """The rule is not understood any more: a plugin whose function it calls is gone, or it refers to such a segment. Its
+    members stay as they were. PreviewSegment says what is wrong with the rule. Given in answers, ignored in requests.
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was created. Given in answers, ignored in requests."""
@@ -84,10 +89,11 @@ class Segment(_message.Message):
         size: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        frozen: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "name", b"name", "rule", b"rule", "size", b"size", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "frozen", b"frozen", "name", b"name", "rule", b"rule", "size", b"size", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
