@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC
+from unittest.mock import Mock
 
 import pytest
 from sima.identity.v1 import identity_service_pb2 as pb
@@ -11,6 +12,7 @@ from sima_identity.batch import Batch
 from sima_identity.planning import Plan, Situation
 from sima_identity.records import Wanted
 from sima_identity.resolving import Resolver
+from sima_identity.service import settle
 from sima_identity.store import graph, lookups
 from sima_runtime.database import Database, execute, fetch
 from sima_runtime.errors import InvalidFieldsError, PageTokenError
@@ -378,6 +380,26 @@ async def test_what_takes_long_to_group_is_grouped_all_the_same(
             await asyncio.sleep(0.05)
     states = await identity.states(workspace, [mail("a"), user("late")])
     assert len(set(states.values())) == 1
+
+
+async def test_calls_have_their_time_between_groupings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The background rests longer than it worked: new evidence waits while a large neighbourhood is grouped."""
+    worked, rested = [0.02, 0.2, 0.05], list[float]()
+
+    async def work() -> bool:
+        await sleep(worked.pop(0))
+        return True
+
+    async def rest(seconds: float) -> None:
+        rested.append(seconds)
+        if not worked:
+            raise asyncio.CancelledError
+
+    sleep = asyncio.sleep
+    monkeypatch.setattr("sima_identity.service.asyncio.sleep", rest)
+    with pytest.raises(asyncio.CancelledError):
+        await settle(Mock(settle_one=work), 0.5)
+    assert [seconds >= 2 * least for seconds, least in zip(rested, (0.02, 0.2, 0.05), strict=True)] == [True] * 3
 
 
 async def test_many_large_sets_are_taken_in_one_call(identity: Replica, workspace: str) -> None:

@@ -1,6 +1,7 @@
 """Puts the parts of the identity service together; `__main__` serves them, tests start them beside each other."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ from sima_identity.resolving import Resolver
 from sima_identity.servicer import IdentityServicer
 from sima_identity.settings import IdentitySettings
 from sima_identity.store.log import FEEDS
+
+# New evidence about a neighbourhood waits while it is grouped, and with it all that is new in the workspace. So between
+# two groupings calls have this many times as long as the one before took.
+_REST = 3
 
 _log = structlog.get_logger()
 
@@ -84,7 +89,9 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
 
 
 async def settle(resolver: Resolver, pause_seconds: float) -> None:
-    """Group what was too large for a call, for ever."""
+    """Group what was too large for a call, for ever, with a rest behind each."""
     while True:
-        if not await resolver.settle_one():
-            await asyncio.sleep(pause_seconds)
+        began = time.monotonic()
+        found = await resolver.settle_one()
+        rest = _REST * (time.monotonic() - began)
+        await asyncio.sleep(rest if found else max(rest, pause_seconds))
