@@ -71,7 +71,7 @@ def clone(tmp_path: Path) -> Path:
 def test_the_manifests_are_built_as_it_says(clone: Path, document: str) -> None:
     """The lines that lead to them run as they stand in a clean clone, with the kubectl that the project pins."""
     text = (ROOT / document).read_text()
-    (lines,) = (block for block in blocks("", text) if "kubectl kustomize" in block)
+    (lines,) = (block for block in blocks("", text) if "scripts/dev-secrets" in block)
     environment = {**os.environ, "PATH": f"{ROOT / 'scripts'}:{os.environ['PATH']}"}
     ended = subprocess.run(
         ["bash", "-euc", lines], cwd=clone, env=environment, capture_output=True, text=True, timeout=300, check=False
@@ -81,8 +81,10 @@ def test_the_manifests_are_built_as_it_says(clone: Path, document: str) -> None:
     assert {"Namespace", "Secret", "StatefulSet"} <= {manifest["kind"] for manifest in yaml.safe_load_all(manifests)}
 
 
-def test_every_file_that_the_readme_links_to_is_there() -> None:
-    """No link leads nowhere."""
-    links = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
+def test_every_place_that_the_readme_links_to_is_there() -> None:
+    """No link leads nowhere: neither to a file nor to a heading in it."""
+    links = [target.partition("#") for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
     assert links
-    assert [target for target in links if not (ROOT / target).exists()] == []
+    assert [path for path, _, _ in links if not (ROOT / path).exists()] == []
+    for path, _, heading in links:
+        assert not heading or re.search(rf"^#+ {heading.replace('-', ' ')}$", (ROOT / path).read_text(), re.M | re.I)
