@@ -90,6 +90,23 @@ async def test_a_process_that_ends_by_itself_ends_the_block_with_its_last_words(
         await crash(tmp_path)
 
 
+async def watch(logs: Path) -> None:
+    """Wait for somebody else's child that ends."""
+    stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)")
+    (logs / "log").write_text("out of memory")
+    async with nursery(logs) as ours:
+        ours.keep_an_eye_on("PostgreSQL", stranger.pid, logs / "log")
+        stranger.kill()
+        await stranger.wait()
+        await asyncio.sleep(60)
+
+
+async def test_the_end_of_a_process_that_is_no_child_is_noticed_too(tmp_path: Path) -> None:
+    """PostgreSQL is nobody's child, and nothing works without it."""
+    with pytest.raises(CrashedError, match=r"(?s)PostgreSQL ended by itself.*out of memory"):
+        await watch(tmp_path)
+
+
 async def test_an_error_in_the_block_comes_out_as_it_is(tmp_path: Path) -> None:
     """Who uses a nursery sees their own exceptions, not groups of them."""
     with pytest.raises(CommandError, match="mine"):
@@ -124,10 +141,26 @@ def test_a_data_directory_tells_what_runs_in_it(tmp_path: Path) -> None:
     assert folder.running() == mine
     assert folder.run_file.stat().st_mode & 0o077 == 0
     assert folder.workspace_key.stat().st_mode & 0o077 == 0
-    with pytest.raises(CommandError, match="running"):
-        folder.refuse_second()
     folder.withdraw()
     assert folder.running() is None
+
+
+def test_one_data_directory_is_for_one_at_a_time(tmp_path: Path) -> None:
+    """From before anything is started: whoever comes second learns what is there, and starts nothing."""
+    folder = Folder(tmp_path / "data")
+    folder.prepare()
+
+    def second() -> str:
+        with pytest.raises(CommandError) as refused, folder.alone():
+            raise AssertionError("two are alone")
+        return str(refused.value)
+
+    with folder.alone():
+        assert "just being started or stopped" in second()
+        folder.announce(running(os.getpid(), born(os.getpid())))
+        assert f"running in {folder.root} already (process {os.getpid()})" in second()
+    with folder.alone():
+        pass
 
 
 def test_what_a_dead_process_announced_does_not_count(tmp_path: Path) -> None:
@@ -135,4 +168,3 @@ def test_what_a_dead_process_announced_does_not_count(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.announce(running(os.getpid(), born(os.getpid()) - 100))
     assert folder.running() is None
-    folder.refuse_second()

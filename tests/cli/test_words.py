@@ -91,6 +91,16 @@ def test_the_card_shows_where_every_value_is_from_and_what_lost(profile: Profile
     assert any("vip" in line for line in lines)
 
 
+def test_nothing_that_a_channel_sent_steers_the_terminal(profile: Profile) -> None:
+    """Control characters and turns of direction are shown as what they are; joiners of Persian stay."""
+    profile.traits[0].values[0].value.text = "\x1b]0;pwned\x07\u202e می\u200cخواهم"
+    profile.identifiers.add(kind="user_id", value="\x1b[2J")
+    card = printed(profile_card(profile))
+    assert "\\u001b]0;pwned\\u0007\\u202e می\u200cخواهم" in card
+    assert "\\u001b[2J" in card
+    assert not {"\x1b", "\x07", "\u202e"} & set(card)
+
+
 def test_a_profile_as_json_keeps_everything(profile: Profile) -> None:
     """Programs see what people see, and protected values only by their key."""
     shape = shapes.profile(profile)
@@ -140,11 +150,12 @@ def test_lines_stay_whole_where_nobody_watches(capsys: pytest.CaptureFixture[str
         (RemoteError("profile", "PERMISSION_DENIED"), 3, ["does not allow"]),
         (RemoteError("profile", "INTERNAL", "abc-1"), 1, ["profile failed with INTERNAL", "abc-1"]),
         (TimeoutError("PostgreSQL did not start"), 4, ["PostgreSQL did not start"]),
+        (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates"), 3, ["no text in UTF-8"]),
         (CommandError("say it"), 1, ["say it"]),
     ],
 )
 def test_every_error_is_explained_and_has_its_exit_code(
-    error: CommandError | SimaError | TimeoutError, code: int, says: list[str]
+    error: CommandError | SimaError | TimeoutError | UnicodeEncodeError, code: int, says: list[str]
 ) -> None:
     """One paragraph with all violations, and a code that scripts can rely on."""
     failure = explained(error)

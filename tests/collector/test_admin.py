@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sima_collector.settings import CollectorSettings
@@ -54,9 +55,10 @@ async def test_refusals_can_be_removed(door: Door) -> None:
         ({"workspace": ""}, "workspace"),
         ({"workspce": "main"}, "workspce"),
         ({"workspace": "main", "before": "1"}, "before"),
+        ({"source": ["web", "branch"]}, "source"),
     ],
 )
-async def test_nothing_is_removed_by_a_slip(door: Door, query: dict[str, str], field: str) -> None:
+async def test_nothing_is_removed_by_a_slip(door: Door, query: dict[str, Any], field: str) -> None:
     """Who names neither workspace nor source, or misspells one, hears so; he does not lose all there is."""
     await door.send("{bad")
     answer = await door.client.delete("/refusals", params=query)
@@ -67,10 +69,18 @@ async def test_nothing_is_removed_by_a_slip(door: Door, query: dict[str, str], f
 
 @pytest.mark.parametrize(
     "query",
-    [{"page_size": "-1"}, {"page_size": "many"}, {"page_token": "x"}, {"page_token": "W10="}, {"page_token": DEEP}],
+    [
+        {"page_size": "-1"},
+        {"page_size": "many"},
+        {"page_token": "x"},
+        {"page_token": "W10="},
+        {"page_token": DEEP},
+        {"limit": "3"},
+        {"source": ["web", "branch"]},
+    ],
 )
-async def test_a_bad_question_is_400(door: Door, query: dict[str, str]) -> None:
-    """Page sizes are whole numbers, and tokens are ours."""
+async def test_a_bad_question_is_400(door: Door, query: dict[str, Any]) -> None:
+    """Page sizes are whole numbers, tokens are ours, and each parameter is known and comes once."""
     assert (await door.client.get("/refusals", params=query)).status_code == 400
 
 

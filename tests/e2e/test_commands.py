@@ -163,7 +163,7 @@ def test_an_identifier_that_was_left_out_is_told(stack: Stack, contacts: Path, t
 def test_an_unknown_source_is_explained(stack: Stack, contacts: Path) -> None:
     """The sources that take files are named."""
     result = stack.sima("cli", "import", "elsewhere", str(contacts))
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "hubspot" in result.stderr
 
 

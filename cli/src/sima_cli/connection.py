@@ -11,7 +11,7 @@ from sima_runtime.clients import ServiceClient
 from sima_runtime.settings import ClientSettings
 
 from sima_cli.calls import Calls, Stub
-from sima_cli.errors import CommandError
+from sima_cli.errors import CommandError, RefusedError
 from sima_cli.folder import Folder, Running
 
 
@@ -73,7 +73,7 @@ class Connection:
             raise CommandError("Give the token of the source in a file: --import-token-file or SIMA_IMPORT_TOKEN_FILE.")
         tokens = self._running("collector").import_tokens
         if source not in tokens:
-            raise CommandError(f"{source!r} is no source that takes files; there are: {', '.join(sorted(tokens))}.")
+            raise RefusedError(f"{source!r} is no source that takes files; there are: {', '.join(sorted(tokens))}.")
         return tokens[source]
 
     def tls_context(self) -> ssl.SSLContext:

@@ -40,7 +40,7 @@ def runs(command: Callable[P, Awaitable[None]]) -> Callable[P, None]:
             asyncio.run(_awaited(command(*args, **kwargs)))
         except BrokenPipeError:
             sys.stderr.close()  # the reader of our output has seen enough
-        except (CommandError, SimaError, OSError) as error:
+        except (CommandError, SimaError, OSError, UnicodeEncodeError) as error:
             failure = explained(error)
             err.print(f"[bold red]✗[/] {escape(str(failure))}")
             raise typer.Exit(failure.exit_code) from None
@@ -54,7 +54,7 @@ async def _awaited(command: Awaitable[None]) -> None:
     await command
 
 
-def explained(error: CommandError | SimaError | OSError) -> CommandError:
+def explained(error: CommandError | SimaError | OSError | UnicodeEncodeError) -> CommandError:
     """Return what to tell a person about an error, of a service or of this machine, with its exit code."""
     if isinstance(error, CommandError):
         return error
@@ -64,6 +64,10 @@ def explained(error: CommandError | SimaError | OSError) -> CommandError:
 
 def _system(error: OSError) -> CommandError:
     return CommandError(f"Sima cannot use {error.filename}: {error.strerror}." if error.filename else f"{error}.")
+
+
+def _no_text(_: UnicodeEncodeError) -> CommandError:
+    return RefusedError("Refused: something that was given is no text in UTF-8.")
 
 
 def _too_long(error: TimeoutError) -> CommandError:
@@ -116,6 +120,7 @@ def _remote(error: RemoteError) -> CommandError:
 _EXPLANATIONS: dict[type[BaseException], Callable[[Any], CommandError]] = {
     OSError: _system,
     TimeoutError: _too_long,
+    UnicodeEncodeError: _no_text,
     InvalidFieldsError: _invalid_fields,
     NotFoundError: _not_found,
     AlreadyExistsError: _already_exists,

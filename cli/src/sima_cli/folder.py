@@ -1,9 +1,10 @@
 """The data directory: what lies where, and which `sima up` is running in it."""
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -90,13 +91,30 @@ class Folder:
             return running if is_alive(running.pid, running.born) else None
         return None
 
-    def refuse_second(self) -> None:
-        """Raise CommandError if something runs here already."""
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep others from running anything here during the block, from before the first process is started.
+
+        Raises:
+            CommandError: Something runs, starts or stops here.
+        """
+        descriptor = os.open(self.root / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back when this process ends, however it does
+            yield
+        except BlockingIOError:
+            raise CommandError(self._taken()) from None
+        finally:
+            os.close(descriptor)
+
+    def _taken(self) -> str:
+        other = "or give another folder with --data-dir."
         if running := self.running():
-            raise CommandError(
+            return (
                 f"Sima is running in {self.root} already (process {running.pid}). Stop it with Ctrl-C where it was "
-                "started, or give another folder with --data-dir."
+                f"started, {other}"
             )
+        return f"Sima is just being started or stopped in {self.root}. Try again, {other}"
 
 
 def make_private(folder: Path) -> None:

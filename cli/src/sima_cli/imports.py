@@ -1,6 +1,7 @@
 """Sends files to the collector, which imports them through the connector of a source."""
 
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -45,7 +46,7 @@ async def import_file(
         async with client.stream(
             "POST",
             f"/import/{source}",
-            params={"filename": file.name},
+            params={"filename": shown_name(file)},
             headers=_bearer(token),
             content=_pieces(file),
         ) as answer:
@@ -60,6 +61,11 @@ async def import_file(
     if last.get("type") != "done":
         raise CommandError(f"{file} was imported in part only: {_reason(last)}. Send it again to go on.")
     return _counts(last)
+
+
+def shown_name(file: Path) -> str:
+    """Return the name of a file as text; what is no UTF-8 in it is replaced."""
+    return os.fsencode(file.name).decode(errors="replace")
 
 
 async def refusal_reasons(client: httpx.AsyncClient, source: str, token: str, since: datetime) -> list[str]:

@@ -20,6 +20,8 @@ from sima_cli import shapes
 
 _LOST_SHOWN = 4
 _UNWRAPPED = 10_000
+# Joiners and marks of Arabic, Persian and emoji that are not printable by themselves.
+_HARMLESS = "\u200c\u200d\u200e\u200f"
 _AGES = ((365, "year"), (30, "month"), (7, "week"), (1, "day"))
 
 
@@ -67,8 +69,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text
     for column in columns:
         made.add_column(column.removeprefix("#"), justify="right" if column.startswith("#") else "left")
     for row in rows:
-        made.add_row(*(escape(cell) if isinstance(cell, str) else cell for cell in row))
+        made.add_row(*(escape(visible(cell)) if isinstance(cell, str) else cell for cell in row))
     return made
+
+
+def visible(text: str) -> str:
+    """Return a text in which signs that would steer a terminal, or turn the direction of what follows, are escaped."""
+    return "".join(sign if sign.isprintable() or sign in _HARMLESS else f"\\u{ord(sign):04x}" for sign in text)
 
 
 def age(moment: datetime, now: datetime | None = None) -> str:
@@ -102,14 +109,14 @@ def profile_card(profile: Profile, segments: Sequence[str] = ()) -> RenderableTy
 def _headline(profile: Profile) -> str:
     chosen = {trait.trait: trait.values[0].value.text for trait in profile.traits if trait.values}
     name = " ".join(filter(None, (chosen.get("first_name"), chosen.get("last_name"))))
-    return name or profile.profile_id
+    return visible(name) or profile.profile_id
 
 
 def _identifiers(profile: Profile) -> Text:
     text = Text("known as  ", style="dim")
     for position, one in enumerate(profile.identifiers):
         text.append(" · " if position else "", style="dim")
-        text.append(f"{one.kind} ", style="cyan").append(one.value or one.key.hex(), style="default")
+        text.append(f"{one.kind} ", style="cyan").append(visible(one.value) or one.key.hex(), style="default")
     return text
 
 
@@ -136,7 +143,7 @@ def _origin(one: SourcedValue) -> tuple[str, str, str]:
 
 def _shown(one: SourcedValue) -> str:
     value = shapes.value(one.value)
-    return f"{value:.15g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else visible(str(value))
 
 
 def _consents(profile: Profile) -> Text:
@@ -149,7 +156,7 @@ def _consents(profile: Profile) -> Text:
 
 
 def _seen(profile: Profile) -> Text:
-    text = Text(f"{profile.event_count} events", style="dim")
+    text = Text(f"{profile.event_count} event{'' if profile.event_count == 1 else 's'}", style="dim")
     if profile.HasField("first_seen_at"):
         text.append(f" · first seen {age(shapes.instant(profile.first_seen_at))}")
         text.append(f" · last seen {age(shapes.instant(profile.last_seen_at))}")

@@ -9,10 +9,11 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from sima_cli.errors import CrashedError
-from sima_cli.guard import GRACE_SECONDS, Guard
+from sima_cli.guard import GRACE_SECONDS, Guard, born, is_alive
 
 HOST = "127.0.0.1"
 _LAST_LINES = 20
+_LOOK_SECONDS = 1.0
 
 
 class Nursery:
@@ -41,6 +42,10 @@ class Nursery:
         self.guard.watch(process.pid)
         self._processes.append(process)
         self._watching.append(self._watchers.create_task(_crash(name, process, log)))
+
+    def keep_an_eye_on(self, name: str, pid: int, log: Path) -> None:
+        """Watch a process that is not our child."""
+        self._watching.append(self._watchers.create_task(_gone(name, pid, log)))
 
     def stop_watching(self) -> None:
         """From now on processes may end."""
@@ -94,6 +99,13 @@ def reserved_addresses(count: int) -> Iterator[list[str]]:
 async def _crash(name: str, process: asyncio.subprocess.Process, log: Path) -> None:
     code = await process.wait()
     raise CrashedError(f"{name} ended by itself with code {code}. The end of {log}:\n{last_lines(log)}")
+
+
+async def _gone(name: str, pid: int, log: Path) -> None:
+    created = born(pid)
+    while is_alive(pid, created):  # noqa: ASYNC110 - nobody tells when somebody else's child ends
+        await asyncio.sleep(_LOOK_SECONDS)
+    raise CrashedError(f"{name} ended by itself. The end of {log}:\n{last_lines(log)}")
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

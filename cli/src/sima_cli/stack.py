@@ -45,14 +45,12 @@ class Setup:
 
 @asynccontextmanager
 async def running_stack(setup: Setup, tell: Tell) -> AsyncIterator[Running]:
-    """Run everything while the block runs, and end it when the block ends.
+    """Run everything while the block runs, and end it when the block ends. Nothing else may run there meanwhile.
 
     Raises:
-        CommandError: Something runs in that folder already.
         CrashedError: A process ended by itself.
         FixConfigurationError: The sources file has mistakes.
     """
-    setup.folder.refuse_second()
     async with nursery(setup.folder.logs) as ours:
         running = await _start(ours, setup, tell)
         setup.folder.announce(running)
@@ -72,7 +70,8 @@ def own_sources(folder: Folder) -> Path:
 
 async def _start(ours: Nursery, setup: Setup, tell: Tell) -> Running:
     tell("Starting PostgreSQL")
-    database_url = await asyncio.to_thread(_start_database, ours, setup.data / "postgres")
+    database_url, postmaster = await asyncio.to_thread(_start_database, ours, setup.data / "postgres")
+    ours.keep_an_eye_on("PostgreSQL", postmaster, setup.data / "postgres" / "log")
     tell("Creating the tables")
     await asyncio.to_thread(_migrate, database_url)
     make_private(_projections(setup))  # the files that segment makes there are as readable as any other
@@ -88,12 +87,12 @@ async def _start(ours: Nursery, setup: Setup, tell: Tell) -> Running:
     return _running(setup, listening, collector)
 
 
-def _start_database(ours: Nursery, directory: Path) -> str:
+def _start_database(ours: Nursery, directory: Path) -> tuple[str, int]:
     directory.parent.mkdir(exist_ok=True)
     handle = start_postgres(directory)
     postmaster = int((directory / "postmaster.pid").read_text().split()[0])
     ours.guard.watch(postmaster, ask_with=signal.SIGINT, group=False)  # PostgreSQL's "fast" way of ending
-    return handle.url
+    return handle.url, postmaster
 
 
 def _migrate(database_url: str) -> None:

@@ -17,12 +17,12 @@ async def stay_up(folder: Folder, sources: Path | None) -> None:
         sources: What the collector serves; None: what the folder says.
 
     Raises:
-        CommandError: Something runs in that folder already.
+        CommandError: Something runs, starts or stops in that folder.
         CrashedError: A process ended by itself.
         StoppedError: Somebody stopped it.
     """
     folder.prepare()
-    with until_stopped():
+    with folder.alone(), until_stopped():
         async with running_stack(Setup(folder, folder.root, sources or own_sources(folder)), step) as running:
             err.print(where(running, folder))
             await asyncio.Event().wait()

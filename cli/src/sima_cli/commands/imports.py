@@ -12,7 +12,7 @@ from rich.markup import escape
 from sima_cli.commands.options import Json, connection_of
 from sima_cli.errors import RefusedError
 from sima_cli.failures import runs
-from sima_cli.imports import COUNTS, OUTCOMES, import_file, refusal_reasons
+from sima_cli.imports import COUNTS, OUTCOMES, import_file, refusal_reasons, shown_name
 from sima_cli.output import counting, err, out, print_json, table
 
 EXAMPLE = "Example: [cyan]sima import crm contacts.csv[/]"
@@ -40,11 +40,12 @@ async def import_files(
     ) as client:
         for file in files:
             begun = datetime.now(UTC)
-            with counting(file.name) as show:
+            name = shown_name(file)
+            with counting(name) as show:
                 counts = await import_file(client, source, file, token, show)
-            results.append({"file": file.name, **counts})
+            results.append({"file": name, **counts})
             if counts["refused"] or counts["trimmed"]:
-                reasons += [f"{file.name}, {why}" for why in await refusal_reasons(client, source, token, begun)]
+                reasons += [f"{name}, {why}" for why in await refusal_reasons(client, source, token, begun)]
     _print(results, as_json)
     _tell_of_refused(results, reasons, f"{client.base_url}/refusals?source={source}")
 

@@ -49,8 +49,7 @@ async def demonstrate(folder: Folder, plan: Plan, wish: Wish) -> None:
         StoppedError: Somebody stopped it.
     """
     folder.prepare()
-    folder.refuse_second()
-    with until_stopped(), _fresh(folder) as fresh:
+    with folder.alone(), until_stopped(), _fresh(folder) as fresh:
         making = asyncio.create_task(asyncio.to_thread(generate, plan))
         async with running_stack(Setup(folder, fresh.root, own_sources(fresh)), step) as running:
             findings = await _findings(running, Connection(folder.root), await making, fresh)

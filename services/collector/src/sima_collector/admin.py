@@ -7,7 +7,7 @@ import base64
 import binascii
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from sima_runtime.errors import (
     Violations,
 )
 from sima_runtime.paging import page_size
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -69,6 +70,7 @@ class Administration:
 
     async def _list(self, request: Request) -> Response:
         query = request.query_params
+        _only(query, "workspace", "source", "page_size", "page_token").check()
         workspace, source = query.get("workspace", ""), query.get("source", "")
         size = page_size(_whole(query.get("page_size", "0")))
         before = _position(query.get("page_token", ""), [workspace, source])
@@ -136,11 +138,19 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _to_remove(query: Mapping[str, str]) -> tuple[str, str]:
-    """Return workspace and source; a slip must not remove what nobody named."""
+def _only(query: QueryParams, *names: str) -> Violations:
+    """Note parameters that mean nothing, or that come twice: a slip must not show, or remove, what nobody named."""
     found = Violations()
-    for name in query.keys() - {"workspace", "source"}:
-        found.add(name, "expected only workspace and source")
+    for name in query.keys() - set(names):
+        found.add(name, f"expected only {', '.join(names)}")
+    for name in names:
+        found.require(len(query.getlist(name)) <= 1, name, "expected it once")
+    return found
+
+
+def _to_remove(query: QueryParams) -> tuple[str, str]:
+    """Return workspace and source."""
+    found = _only(query, "workspace", "source")
     workspace, source = query.get("workspace", ""), query.get("source", "")
     found.require(bool(workspace or source), "workspace", "expected it, or source, or both")
     found.check()
