@@ -98,14 +98,12 @@ class Folder:
         Raises:
             CommandError: Something runs, starts or stops here.
         """
-        descriptor = os.open(self.root / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back when this process ends, however it does
+        with (self.root / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back when this process ends, however it does
+            except BlockingIOError:
+                raise CommandError(self._taken()) from None
             yield
-        except BlockingIOError:
-            raise CommandError(self._taken()) from None
-        finally:
-            os.close(descriptor)
 
     def _taken(self) -> str:
         other = "or give another folder with --data-dir."

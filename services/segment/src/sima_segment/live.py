@@ -193,7 +193,8 @@ class Live:
     async def _take_in_news(self, state: State) -> None:
         complete_until = self._reading.complete_until
         await state.take_in(self._reading.take())
-        self._complete_until = complete_until or self._complete_until
+        if complete_until is not None:
+            self._note_complete(complete_until)
 
     async def _caught_up(self, state: State, requests: list["Request"]) -> bool:
         """Take in all that was accepted before the requests; tells them if that is not possible."""
@@ -221,7 +222,11 @@ class Live:
         except DeadlineExceededError:
             _log.warning("catching_up_takes_long", workspace=self.workspace, seconds=seconds)
         else:
-            self._complete_until = began_at
+            self._note_complete(began_at)
+
+    def _note_complete(self, until: datetime) -> None:
+        """Note up to when all was read; who said so before, by another clock, may have known of a later instant."""
+        self._complete_until = max(until, self._complete_until or until)
 
     async def _settle(self, state: State) -> None:
         await state.settle()
