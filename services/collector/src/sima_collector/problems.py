@@ -60,7 +60,7 @@ def problem(error: SimaError) -> Response:
     # Before the body was read to its end the connection cannot be used again.
     unread = isinstance(error, TooLargeError | TooSlowError)
     return (ClosingResponse if unread else Response)(
-        _document(status, str(error)), status, _headers(error), _MEDIA_TYPE
+        _document(status, str(error)), status, {**_headers(error), **_READABLE}, _MEDIA_TYPE
     )
 
 
@@ -93,14 +93,14 @@ def _status(error: SimaError) -> HTTPStatus:
     raise error
 
 
-def _headers(error: SimaError) -> Mapping[str, str]:
+def _headers(error: SimaError) -> dict[str, str]:
     if isinstance(error, MethodMissingError):
-        return {"allow": ", ".join(error.allowed), **_READABLE}
+        return {"allow": ", ".join(error.allowed)}
     if isinstance(error, RetryLaterError):
-        return {"retry-after": str(RETRY_SECONDS), **_READABLE}
+        return {"retry-after": str(RETRY_SECONDS)}
     if isinstance(error, UnauthenticatedError):
-        return {"www-authenticate": "Bearer", **_READABLE}
-    return _READABLE
+        return {"www-authenticate": "Bearer"}
+    return {}
 
 
 def _document(status: HTTPStatus, detail: str) -> bytes:
