@@ -125,6 +125,7 @@ class Ingestion:
 
     async def _times(self, workspace: str, facts: Collection[CheckedFact]) -> list[int]:
         """Return when each fact happened; the first arrival stands in for a time that the message does not state."""
+        # The earliest time of a message comes last, and is the one that counts.
         timeless = sorted(((fact.message, fact.received_at) for fact in facts if fact.stated_at is None), reverse=True)
         if not timeless:
             return [fact.stated_at or 0 for fact in facts]

@@ -32,7 +32,7 @@ class Followed(Protocol):
         """How long ago everything was last worked off."""
 
 
-class Workspaces:
+class Gauges:
     """Observes workspaces: when it is asked, so that one that hangs is seen to hang."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Workspaces:
             yield Observation(len(each.frozen), {"workspace": each.workspace})
 
 
-workspaces = Workspaces()
+workspaces = Gauges()
 _meter.create_observable_gauge(
     "sima_segment_behind",
     [workspaces.behind],
