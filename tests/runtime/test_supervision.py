@@ -18,7 +18,7 @@ async def test_crashed_task_is_started_again(log_lines: LogLines) -> None:
         nonlocal runs
         runs += 1
         if runs < 3:
-            raise ValueError("ada@example.com")
+            raise ValueError("hypatia@example.com")
         recovered.set()
         await asyncio.Event().wait()
 
@@ -27,7 +27,7 @@ async def test_crashed_task_is_started_again(log_lines: LogLines) -> None:
     lines = [line for line in log_lines() if line["event"] == "task_crashed"]
     assert len(lines) == 2
     assert all("work" in line["task"] and line["exception"][0]["type"] == "ValueError" for line in lines)
-    assert "ada" not in str(lines)
+    assert "hypatia" not in str(lines)
     assert lines[1]["again_in_seconds"] > lines[0]["again_in_seconds"]
 
 
