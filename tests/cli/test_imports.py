@@ -63,10 +63,15 @@ def test_reasons_are_those_of_this_import_in_its_order() -> None:
     """The collector names the newest first, and what was refused long ago too."""
     listed = [
         {"reason": "record 2: b", "last_at": "2026-11-22T12:00:02+00:00"},
-        {"reason": "record 1: a", "last_at": "2026-11-22T12:00:01+00:00"},
+        {"reason": "record 1: a", "message_id": "", "last_at": "2026-11-22T12:00:01+00:00"},
+        {"reason": "phone: c", "message_id": "contact-3", "last_at": "2026-11-22T12:00:00+00:00"},
         {"reason": "record 9: z", "last_at": "2026-11-21T12:00:00+00:00"},
     ]
-    assert reasons(httpx.Response(200, json={"refusals": listed})) == ["record 1: a", "record 2: b"]
+    assert reasons(httpx.Response(200, json={"refusals": listed})) == [
+        "message contact-3: phone: c",
+        "record 1: a",
+        "record 2: b",
+    ]
 
 
 @pytest.mark.parametrize("answer", [httpx.Response(404), httpx.Response(401), httpx.Response(200, text="<html>")])

@@ -11,7 +11,7 @@ from sima.type.v1.fact_pb2 import CONSENT_STATUS_DENIED, METHOD_DECLARED, METHOD
 from sima.type.v1.identifier_pb2 import Identifier
 from sima.type.v1.value_pb2 import Value
 from sima_cli import shapes
-from sima_cli.errors import CommandError
+from sima_cli.errors import CommandError, RefusedError
 from sima_cli.failures import explained
 from sima_cli.keys import profile_key
 from sima_cli.output import age, console, profile_card, rule_problems, table
@@ -173,5 +173,5 @@ def test_people_are_named_by_any_identifier_or_by_profile_id() -> None:
 @pytest.mark.parametrize("text", ["ada", "email:", ":ada", ""])
 def test_what_names_nobody_is_explained(text: str) -> None:
     """Neither an identifier nor a profile id: the text says what is expected."""
-    with pytest.raises(CommandError, match="KIND:VALUE"):
+    with pytest.raises(RefusedError, match="KIND:VALUE"):
         profile_key(text, None)

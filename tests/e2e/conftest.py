@@ -114,7 +114,7 @@ def stack(own_folder: Path) -> Iterator[Stack]:
     command = [
         sys.executable,
         "-m",
-        "sima_cli.main",
+        "sima_cli",
         "--data-dir",
         str(started.data_dir),
         "up",

@@ -14,7 +14,7 @@ from tests.e2e.conftest import left_behind
 
 def run_demo(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run the demo with few people in a data directory of its own."""
-    command = [sys.executable, "-m", "sima_cli.main", "--data-dir", str(folder), "demo", "--people", "150", *arguments]
+    command = [sys.executable, "-m", "sima_cli", "--data-dir", str(folder), "demo", "--people", "150", *arguments]
     environment = {**os.environ, "COLUMNS": "120"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 

@@ -147,6 +147,18 @@ async def test_renewed_certificate_is_taken_up(
     await eventually(has_new_certificate)
 
 
+async def test_a_renewal_that_is_no_certificate_is_passed_over(serve_told: ServeTold, authority: Authority) -> None:
+    """While a file holds half a certificate, or that of another key, the old one serves on."""
+    settings = server_settings(authority)
+    server = await serve_told(Told(), settings, ClientSettings(client_ca_file=authority.file))
+    assert settings.tls_cert_file is not None
+    settings.tls_cert_file.write_text("-----BEGIN CERTIFICATE-----\nMIIB")
+    trust = grpc.ssl_channel_credentials(authority.file.read_bytes())
+    async with grpc.aio.secure_channel(server.address, trust) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
 async def test_probes_without_tls_have_an_address_of_their_own(
     serve_told: ServeTold, authority: Authority, tmp_path: Path
 ) -> None:
@@ -186,3 +198,28 @@ async def test_incomplete_client_files_stop_the_start(serve_told: ServeTold, giv
     """A client told to encrypt never falls back to plain text."""
     with pytest.raises(FixConfigurationError):
         await serve_told(Told(), None, ClientSettings(**given))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("broken", ["client_ca_file", "client_cert_file", "client_key_file"])
+async def test_client_files_that_are_no_pem_are_named(
+    serve_told: ServeTold, authority: Authority, tmp_path: Path, broken: str
+) -> None:
+    """Who mixes up files learns it at the start, rather than that nobody answers."""
+    certificate, key = authority.issue("client")
+    files = {"client_ca_file": authority.file, "client_cert_file": certificate, "client_key_file": key}
+    files[broken] = tmp_path / "broken"
+    files[broken].write_text("no certificate")
+    with pytest.raises(FixConfigurationError, match=f"{broken}.* must hold"):
+        await serve_told(Told(), None, ClientSettings(**files))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("broken", ["tls_cert_file", "tls_key_file", "tls_client_ca_file"])
+async def test_server_files_that_are_no_pem_stop_the_start(
+    serve_told: ServeTold, authority: Authority, stranger: Authority, broken: str
+) -> None:
+    """A key that is not the certificate's, too: such a server would answer nobody."""
+    settings = server_settings(authority, authority)
+    other = {"tls_cert_file": authority.file, "tls_key_file": stranger.issue("other")[1]}
+    update = {broken: other.get(broken, settings.tls_key_file)}
+    with pytest.raises(FixConfigurationError, match=broken):
+        await serve_told(Told(), settings.model_copy(update=update))

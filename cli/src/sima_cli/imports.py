@@ -74,8 +74,14 @@ async def refusal_reasons(client: httpx.AsyncClient, source: str, token: str, si
     with suppress(httpx.TransportError, ValueError, LookupError):  # something else may stand at that address
         answer = await client.get("/refusals", params=params, headers=_bearer(token))
         found = answer.json()["refusals"] if answer.is_success else []
-        return [one["reason"] for one in reversed(found) if datetime.fromisoformat(one["last_at"]) >= since]
+        return [_told(one) for one in reversed(found) if datetime.fromisoformat(one["last_at"]) >= since]
     return []
+
+
+def _told(refusal: Mapping[str, Any]) -> str:
+    """Return the reason of a refusal, with the message if it could be read; else the reason says where it stands."""
+    reason, message_id = refusal["reason"], refusal.get("message_id")
+    return f"message {message_id}: {reason}" if message_id else str(reason)
 
 
 def _bearer(token: str) -> dict[str, str]:

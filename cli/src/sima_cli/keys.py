@@ -6,7 +6,7 @@ from sima.profile.v1.profile_service_pb2 import ProfileKey
 from sima.segment.v1.segment_service_pb2 import GetMembershipsRequest
 from sima.type.v1.identifier_pb2 import Identifier
 
-from sima_cli.errors import CommandError
+from sima_cli.errors import RefusedError
 
 KEY_HELP = "KIND:VALUE, for example email:ada@example.com or phone:0912 345 6789, or a profile id."
 REGION_HELP = "Two-letter region in which a phone number without country code is read, for example SA."
@@ -16,7 +16,7 @@ def profile_key(text: str, region: str | None) -> ProfileKey:
     """Return the key of a profile from what a person wrote.
 
     Raises:
-        CommandError: It is neither KIND:VALUE nor a profile id.
+        RefusedError: It is neither KIND:VALUE nor a profile id.
     """
     identifier = _identifier(text)
     if identifier is None:
@@ -46,5 +46,5 @@ def _identifier(text: str) -> Identifier | None:
     if colon and kind and value:
         return Identifier(kind=kind, value=value)
     if not is_profile_id(text):
-        raise CommandError(f"{text!r} names nobody; expected {KEY_HELP}")
+        raise RefusedError(f"{text!r} names nobody; expected {KEY_HELP}")
     return None

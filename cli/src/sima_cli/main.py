@@ -1,5 +1,6 @@
 """The `sima` command: its options, its groups, its help."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from sima_cli.commands import demo, imports, plugins, profile, segment, up
 from sima_cli.connection import Connection
 from sima_cli.failures import EXIT_CODES
+from sima_cli.given import authorities, grpc_address, http_address
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,9 +27,10 @@ app.command("plugins", epilog=plugins.EXAMPLE)(plugins.plugins)
 _WHERE = "Where Sima is (default: a `sima up` of this machine)"
 
 
-def _address(service: str, example: str) -> object:
+def _address(service: str, example: str, parser: Callable[[str], str] = grpc_address) -> object:
     return typer.Option(
         f"--{service}",
+        parser=parser,
         envvar=f"SIMA_{service.upper()}_ADDRESS",
         metavar="ADDRESS",
         help=f"Address of {service}, for example {example}.",
@@ -35,9 +38,10 @@ def _address(service: str, example: str) -> object:
     )
 
 
-def _file(name: str, help_text: str) -> object:
+def _file(name: str, help_text: str, callback: Callable[[Path | None], Path | None] | None = None) -> object:
     return typer.Option(
         f"--{name}",
+        callback=callback,
         envvar=f"SIMA_{name.upper().replace('-', '_')}",
         metavar="FILE",
         help=help_text,
@@ -56,7 +60,7 @@ def main(  # noqa: PLR0917 - the options of all commands
     identity: Annotated[str | None, _address("identity", "identity.example:8443")] = None,
     profile_address: Annotated[str | None, _address("profile", "profile.example:8443")] = None,
     segment_address: Annotated[str | None, _address("segment", "segment.example:8443")] = None,
-    collector: Annotated[str | None, _address("collector", "https://collector.example")] = None,
+    collector: Annotated[str | None, _address("collector", "https://collector.example", http_address)] = None,
     workspace: Annotated[
         str | None,
         typer.Option(
@@ -68,7 +72,9 @@ def main(  # noqa: PLR0917 - the options of all commands
     ] = None,
     token_file: Annotated[Path | None, _file("token-file", "Bearer token for the gRPC services.")] = None,
     import_token_file: Annotated[Path | None, _file("import-token-file", "Bearer token for sending files.")] = None,
-    ca_file: Annotated[Path | None, _file("ca-file", "Authorities of the servers, PEM; turns TLS on.")] = None,
+    ca_file: Annotated[
+        Path | None, _file("ca-file", "Authorities of the servers, PEM; turns TLS on.", authorities)
+    ] = None,
     cert_file: Annotated[Path | None, _file("cert-file", "Own certificate for mutual TLS, PEM.")] = None,
     key_file: Annotated[Path | None, _file("key-file", "Own private key for mutual TLS, PEM.")] = None,
 ) -> None:
@@ -86,7 +92,3 @@ def main(  # noqa: PLR0917 - the options of all commands
         cert_file=cert_file,
         key_file=key_file,
     )
-
-
-if __name__ == "__main__":
-    app()

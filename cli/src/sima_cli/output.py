@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from rich.box import ROUNDED, SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
+from rich.constrain import Constrain
 from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn
@@ -20,6 +21,7 @@ from sima_cli import shapes
 
 _LOST_SHOWN = 4
 _UNWRAPPED = 10_000
+_CARD_WIDTH = 120  # at most, also where nothing else is wrapped
 # Joiners and marks of Arabic, Persian and emoji that are not printable by themselves.
 _HARMLESS = "\u200c\u200d\u200e\u200f"
 _AGES = ((365, "year"), (30, "month"), (7, "week"), (1, "day"))
@@ -103,7 +105,8 @@ def profile_card(profile: Profile, segments: Sequence[str] = ()) -> RenderableTy
     if segments:
         parts.append(Text("in segments  ", style="dim").append(" · ".join(segments), style="bold magenta"))
     parts.append(_seen(profile))
-    return Panel(Group(*parts), title=Text(_headline(profile), style="bold"), box=ROUNDED, expand=False)
+    card = Panel(Group(*parts), title=Text(_headline(profile), style="bold"), box=ROUNDED, expand=False)
+    return Constrain(card, _CARD_WIDTH)
 
 
 def _headline(profile: Profile) -> str:

@@ -136,7 +136,7 @@ def sima(kubelet: Kubelet, secrets: Path, *command: str) -> Any:
     }
     credentials = {"SIMA_CA_FILE": str(secrets / "ca.crt"), "SIMA_TOKEN_FILE": str(secrets / "client-token")}
     done = subprocess.run(
-        [sys.executable, "-m", "sima_cli.main", *command, "--json"],
+        [sys.executable, "-m", "sima_cli", *command, "--json"],
         check=True,
         stdout=subprocess.PIPE,
         text=True,

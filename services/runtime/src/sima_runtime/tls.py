@@ -1,5 +1,6 @@
 """TLS of servers and clients, from PEM files. A server takes up a renewed certificate with the next connection."""
 
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,7 @@ def server_credentials(settings: TlsSettings) -> grpc.ServerCredentials | None:
     """Return the credentials of a server; None if it speaks plain text.
 
     Raises:
-        FixConfigurationError: Files are missing, or a certificate stands without key or the other way round.
+        FixConfigurationError: Files are missing or no such PEM, or a certificate stands without key, or the reverse.
     """
     files = (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
     if files == (None, None, None):
@@ -35,7 +36,7 @@ def channel_credentials(settings: ClientSettings) -> grpc.ChannelCredentials | N
     """Return the credentials of a client; None if it speaks plain text.
 
     Raises:
-        FixConfigurationError: Files are missing, or a certificate stands without key or the other way round.
+        FixConfigurationError: Files are missing or no such PEM, or a certificate stands without key, or the reverse.
     """
     if (settings.client_cert_file is None) != (settings.client_key_file is None):
         raise FixConfigurationError("client_cert_file and client_key_file must be set together")
@@ -43,13 +44,15 @@ def channel_credentials(settings: ClientSettings) -> grpc.ChannelCredentials | N
         if settings.client_cert_file is not None:
             raise FixConfigurationError("client_cert_file needs client_ca_file")
         return None
-    key, chain = _read(settings.client_key_file), _read(settings.client_cert_file)
-    return grpc.ssl_channel_credentials(_read(settings.client_ca_file), key, chain)
+    authorities = _authorities(settings.client_ca_file, "client_ca_file")
+    key, chain = _pair(settings.client_key_file, settings.client_cert_file, "client")
+    return grpc.ssl_channel_credentials(authorities, key, chain)
 
 
 def _certificates(settings: TlsSettings) -> grpc.ServerCertificateConfiguration:
-    pair = (_read(settings.tls_key_file) or b"", _read(settings.tls_cert_file) or b"")
-    return grpc.ssl_server_certificate_configuration([pair], _read(settings.tls_client_ca_file))
+    key, chain = _pair(settings.tls_key_file, settings.tls_cert_file, "tls")
+    authorities = _authorities(settings.tls_client_ca_file, "tls_client_ca_file")
+    return grpc.ssl_server_certificate_configuration([(key or b"", chain or b"")], authorities)
 
 
 def _renewed(
@@ -80,9 +83,35 @@ def _versions(files: tuple[Path | None, ...]) -> list[tuple[int, int]]:
     return [(stat.st_mtime_ns, stat.st_ino) for stat in stats]
 
 
-def _read(path: Path | None) -> bytes | None:
+# gRPC takes any bytes, and then fails each connection as if nobody were there. So OpenSSL is asked first.
+
+
+def _authorities(path: Path | None, setting: str) -> bytes | None:
     if path is None:
         return None
+    found = _read(path)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise FixConfigurationError(f"{setting} must hold certificates in PEM") from None
+    return found
+
+
+def _pair(key: Path | None, chain: Path | None, prefix: str) -> tuple[bytes | None, bytes | None]:
+    if key is None or chain is None:
+        return None, None
+    found = _read(key), _read(chain)
+    try:
+        # The password keeps OpenSSL from asking for one at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(chain, key, password="")
+    except ssl.SSLError:
+        raise FixConfigurationError(
+            f"{prefix}_cert_file and {prefix}_key_file must hold a certificate and its key, in PEM without a password"
+        ) from None
+    return found
+
+
+def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
