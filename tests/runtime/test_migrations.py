@@ -1,13 +1,16 @@
 """Migrations of a service: in its own schema, once, all or nothing."""
 
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
 from sima_runtime.epochs import FEED_TABLES
+from sima_runtime.errors import FixConfigurationError
 from sima_runtime.migrations import migrate
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 
 FIRST = f"""
@@ -59,6 +62,22 @@ def columns(url: str, package: Path) -> list[tuple[object, ...]]:
     schema = package.name.removeprefix("sima_")
     where = f"table_schema = '{schema}' AND table_name = 'things' ORDER BY ordinal_position"
     return query(url, f"SELECT column_name::text FROM information_schema.columns WHERE {where}")
+
+
+@pytest.fixture
+def ascii_url(postgres_url: str) -> Iterator[str]:
+    """A database that knows nothing of letters beyond A to Z."""
+    name = f"ascii_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0".encode())
+        yield make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+        connection.execute(f"DROP DATABASE {name}".encode())
+
+
+def test_a_database_without_unicode_is_refused(ascii_url: str, package: Path) -> None:
+    """Names in Arabic would fail one by one later on."""
+    with pytest.raises(FixConfigurationError, match="encoding UTF8, not SQL_ASCII"):
+        migrate(ascii_url, package.name)
 
 
 def test_migrations_are_applied_in_the_schema_of_the_service(postgres_url: str, package: Path) -> None:

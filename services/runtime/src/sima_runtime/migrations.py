@@ -11,6 +11,8 @@ from alembic.config import Config
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import make_url
 
+from sima_runtime.errors import FixConfigurationError
+
 
 def migrate(database_url: str, package: str) -> None:
     """Bring the schema of a service up to date.
@@ -18,15 +20,26 @@ def migrate(database_url: str, package: str) -> None:
     Args:
         database_url: Address of the database, as `DatabaseSettings` describes it.
         package: The service's package, for example `sima_identity`; its schema is the name without `sima_`.
+
+    Raises:
+        FixConfigurationError: The database does not hold Unicode.
     """
     schema = package.removeprefix("sima_")
-    engine = create_engine(make_url(database_url).set(drivername="postgresql+psycopg"))
+    url = make_url(database_url).set(drivername="postgresql+psycopg")
+    engine = create_engine(url, connect_args={"client_encoding": "utf8"})  # else not even SQLAlchemy can read SQL_ASCII
     try:
         with engine.begin() as connection:
+            _require_unicode(connection)
             _prepare(connection, schema)
             command.upgrade(_config(connection, package, schema), "head")
     finally:
         engine.dispose()
+
+
+def _require_unicode(connection: Connection) -> None:
+    encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise FixConfigurationError(f"database_url must lead to a database with the encoding UTF8, not {encoding}")
 
 
 def _prepare(connection: Connection, schema: str) -> None:
