@@ -1,9 +1,11 @@
 """Partitions and other work that no call waits for."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
+from sima.profile.v1.profile_service_pb2 import INGEST_OUTCOME_ACCEPTED, INGEST_OUTCOME_DUPLICATE
 from sima.type.v1.fact_pb2 import Event, Fact
 from sima_profile.maintenance import Maintenance
 from sima_profile.partitions import ARCHIVE
@@ -22,6 +24,26 @@ def event_at(instant: datetime) -> Fact:
     fact = Fact(source="web", identifiers=[email("ada")], event=Event(name="e"))
     fact.occurred_at.FromDatetime(instant)
     return fact
+
+
+def undated() -> Fact:
+    """An event that states no time."""
+    fact = event_at(datetime.now(UTC))
+    fact.ClearField("occurred_at")
+    return fact
+
+
+async def remembered(stack: Stack) -> Sequence[object]:
+    """The messages whose first arrival is remembered."""
+    return await stack.rows("SELECT message FROM message_times WHERE workspace = %s", stack.workspace)
+
+
+async def age(stack: Stack, hours: int) -> None:
+    """Let so many hours pass."""
+    earlier = """UPDATE message_times SET last_received_at = last_received_at - make_interval(hours => %s)
+        WHERE workspace = %s"""
+    async with stack.database.transaction() as connection:
+        await execute(connection, earlier, (hours, stack.workspace))
 
 
 async def test_facts_of_any_age_find_a_partition(stack: Stack) -> None:
@@ -56,15 +78,22 @@ async def test_partitions_are_made_ahead_once_whoever_asks(stack: Stack) -> None
 
 async def test_times_of_messages_are_forgotten_after_their_days(stack: Stack) -> None:
     """A message that states no time is remembered for a while only."""
-    fact = event_at(datetime.now(UTC))
-    fact.ClearField("occurred_at")
-    await stack.ingest(fact)
-    count = "SELECT count(*) FROM message_times WHERE workspace = %s"
+    await stack.ingest(undated())
     maintenance = Maintenance(stack.database, StorageSettings(message_time_days=1))
     await maintenance.round()
-    assert await stack.rows(count, stack.workspace) == [(1,)]
-    async with stack.database.transaction() as connection:
-        aged = "UPDATE message_times SET received_at = received_at - interval '25 hours' WHERE workspace = %s"
-        await execute(connection, aged, (stack.workspace,))
+    assert len(await remembered(stack)) == 1
+    await age(stack, 25)
     await maintenance.round()
-    assert await stack.rows(count, stack.workspace) == [(0,)]
+    assert await remembered(stack) == []
+
+
+async def test_a_message_that_keeps_coming_is_never_a_new_one(stack: Stack) -> None:
+    """A file without times that is imported every week changes nothing, in a year neither."""
+    fact = undated()
+    assert (await stack.ingest(fact))[0].outcome == INGEST_OUTCOME_ACCEPTED
+    maintenance = Maintenance(stack.database, StorageSettings(message_time_days=10))
+    for _ in range(3):
+        await age(stack, 7 * 24)
+        assert (await stack.ingest(fact))[0].outcome == INGEST_OUTCOME_DUPLICATE
+        await maintenance.round()
+    assert len(await remembered(stack)) == 1

@@ -76,13 +76,14 @@ class NonOwner(Base, table=True):
 
 
 class MessageTime(Base, table=True):
-    """When a message that states no time was first received."""
+    """When a message that states no time was first received, and when last."""
 
     __tablename__ = "message_times"
-    __table_args__: ClassVar[Arguments] = (Index("message_times_by_time", "received_at"),)
+    __table_args__: ClassVar[Arguments] = (Index("message_times_by_time", "last_received_at"),)
 
     message: UUID = Field(primary_key=True)
     received_at: datetime = Field(sa_type=_TIME)
+    last_received_at: datetime = Field(sa_type=_TIME, sa_column_kwargs={"server_default": text("now()")})
 
 
 class Fact(FeedRow, table=True):

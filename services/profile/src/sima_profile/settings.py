@@ -34,7 +34,9 @@ class StorageSettings(BaseSettings):
     )
     partition_months_ahead: int = Field(default=3, ge=1, description="Partitions are made this many months ahead.")
     message_time_days: float = Field(
-        default=30, gt=0, description="How long the first arrival of a message that states no time is remembered."
+        default=100,
+        gt=0,
+        description="A message that states no time, and has not come again for so long, is new when it comes.",
     )
     maintenance_seconds: float = Field(default=3600, gt=0, description="Pause between two rounds of maintenance.")
 

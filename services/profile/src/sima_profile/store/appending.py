@@ -26,7 +26,8 @@ _STORED_CONTENTS = """SELECT id, content FROM facts
 _FIRST_SEEN = """INSERT INTO message_times (workspace, message, received_at)
     SELECT %(workspace)s, message, received_at
     FROM unnest(%(messages)s, %(times)s) AS received (message, received_at) ORDER BY message
-    ON CONFLICT (workspace, message) DO NOTHING"""
+    ON CONFLICT (workspace, message) DO UPDATE SET last_received_at = now()
+        WHERE message_times.last_received_at < now() - interval '1 hour'"""
 _TIMES = f"""SELECT message, {microseconds_of("received_at")} FROM message_times
     WHERE workspace = %s AND message = ANY(%s)"""
 

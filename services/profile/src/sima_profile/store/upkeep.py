@@ -12,7 +12,7 @@ _MAKE = sql.SQL("CREATE TABLE {name} (LIKE facts INCLUDING DEFAULTS INCLUDING IN
 # Attaching a table that was made beside does not hold up those who read and write the others.
 _ATTACH = sql.SQL("ALTER TABLE facts ATTACH PARTITION {name} FOR VALUES FROM ({lower}) TO ({upper})")
 _FORGET_TIMES = """DELETE FROM message_times WHERE (workspace, message) IN (
-    SELECT workspace, message FROM message_times WHERE received_at < %s LIMIT 10000)"""
+    SELECT workspace, message FROM message_times WHERE last_received_at < %s LIMIT 10000)"""
 
 
 async def partitions(connection: Driver) -> set[str]:
@@ -30,5 +30,5 @@ async def make_partition(connection: Driver, partition: Partition) -> None:
 
 
 async def forget_times(connection: Driver, before: int) -> int:
-    """Forget when messages were first received that came before an instant, some at a time; return how many."""
+    """Forget when messages were first received that last came before an instant, some at a time; return how many."""
     return await execute(connection, _FORGET_TIMES, (to_database(before),))

@@ -33,8 +33,9 @@ TABLES = (
         workspace text COLLATE "C" NOT NULL,
         message uuid NOT NULL,
         received_at timestamptz NOT NULL,
+        last_received_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (workspace, message))""",
-    "CREATE INDEX message_times_by_time ON message_times (received_at)",
+    "CREATE INDEX message_times_by_time ON message_times (last_received_at)",
     # One row per message. The first 48 bits of the id are its time, so ranges of ids are months.
     f"""CREATE TABLE facts (
         workspace text COLLATE "C" NOT NULL,
