@@ -189,6 +189,24 @@ async def test_what_the_page_asked_before_the_script_came_is_not_lost(site: Site
         assert seen.event.properties == {"sku": "RUN-101", "price": 119}
 
 
+async def test_a_bad_call_takes_no_other_along(site: Site, browser: Browser) -> None:
+    """Neither what cannot be written as JSON nor a call without arguments keeps a consent from being withdrawn."""
+    async with visitor(browser) as context:
+        await context.add_cookies([{"name": "sima_id", "value": "%E0%A4%A", "url": site.url}])
+        page = await context.new_page()
+        await page.add_init_script("window.sima = [['identify'], 7, ['consent', 'ads', false]]")
+        await page.goto(site.url)
+        await page.evaluate("const circle = {}; circle.self = circle; sima.track('clicked', {target: circle})")
+        await page.evaluate("const sku = {sku: 'A'}; sima.track('viewed', sku); sku.sku = 'B'")
+        await page.evaluate("sima.consent('email', false)")
+        await until(lambda: len([fact for fact in site.facts if fact.consents]) == 2, context)
+        assert {fact.consents[0].purpose for fact in site.facts if fact.consents} == {"ads", "email"}
+        (viewed,) = site.named("viewed")
+        assert viewed.event is not None
+        assert viewed.event.properties == {"sku": "A"}
+        assert site.named("clicked") == []
+
+
 async def test_what_a_busy_collector_does_not_take_is_sent_again(site: Site, browser: Browser) -> None:
     """Later, as it was, and once: also if the visitor has signed out in between."""
     site.failures = [OverloadedError("buffer"), OverloadedError("buffer")]

@@ -112,6 +112,12 @@ def test_a_batch_has_its_bounds(batch: tuple[object, ...]) -> None:
         beacon(*batch)
 
 
+def test_a_small_body_stays_small() -> None:
+    """What is repeated with each refused event is short, so that nobody fills a disk with one request."""
+    with pytest.raises(PayloadError, match="anonymous_id: expected at most 512 characters"):
+        beacon(*[{"id": "e"}] * MOST_EVENTS, anonymous_id="x" * 513)
+
+
 def test_an_opened_mail_is_counted() -> None:
     """The picture's address says who and which campaign."""
     reception = picture({**ADA, "campaign": "spring", "id": "mail-1"})

@@ -25,6 +25,7 @@ from sima_sdk import (
     SignatureError,
     Source,
 )
+from sima_sdk.identifiers import MAX_LENGTH
 from sima_sdk.payload import parse_object
 from sima_sdk.signatures import check_proof
 
@@ -82,6 +83,8 @@ def _events(request: Request, source: Source) -> Reception:
         return Reception(response=_accepted(request))
     body = parse_object(request.body)
     anonymous_id = body.text("anonymous_id")
+    if anonymous_id and len(anonymous_id) > MAX_LENGTH:  # it would be repeated in each refusal
+        raise PayloadError(f"anonymous_id: expected at most {MAX_LENGTH} characters")
     batch = body.objects("batch")
     if not 1 <= len(batch) <= MOST_EVENTS:
         raise PayloadError(f"batch: expected a list of 1 to {MOST_EVENTS} events")

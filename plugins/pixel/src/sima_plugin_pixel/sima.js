@@ -32,7 +32,7 @@
 
   var script = document.currentScript || document.querySelector("script[src*='sima.js']");
   var waiting = Array.isArray(window.sima) ? window.sima : [];
-  var queue = [];
+  var queue = []; // items as JSON
   var unsent = new Map(); // bodies that the collector did not take, each with the number of its next try
   var timer = null;
   var view = null;
@@ -45,7 +45,11 @@
 
   function readStored(name) {
     var found = document.cookie.match(new RegExp("(?:^|; )" + name + "=([^;]*)"));
-    return found ? decodeURIComponent(found[1]) : null;
+    try {
+      return found ? decodeURIComponent(found[1]) : null;
+    } catch (error) {
+      return null; // somebody else wrote it
+    }
   }
 
   // Cookies only: they expire, and who deletes them has deleted all.
@@ -80,8 +84,9 @@
     window.clearTimeout(timer);
     timer = null;
     if (!queue.length) return;
-    send(JSON.stringify({ anonymous_id: anonymousId(), batch: queue }), 1);
+    var batch = queue;
     queue = [];
+    send('{"anonymous_id":' + JSON.stringify(anonymousId()) + ',"batch":[' + batch.join(",") + "]}", 1);
   }
 
   // A text is sent without a preflight request. A beacon outlives the page as well, but nobody learns what became of it,
@@ -114,7 +119,7 @@
     item.id = newId();
     item.at = item.at || new Date().toISOString();
     if (user) item.identifiers = Object.assign({ user_id: user }, item.identifiers);
-    queue.push(item);
+    queue.push(JSON.stringify(item)); // now, so that what cannot be written fails alone, and nothing changes any more
     if (queue.length >= MOST_ITEMS) flush();
     else if (!timer) timer = window.setTimeout(flush, FLUSH_MS);
   }
@@ -196,8 +201,13 @@
     },
   };
 
+  // A page is never broken by what it reports, and one bad call takes no other along.
   function push(call) {
-    if (calls[call[0]] && !refusesTracking()) calls[call[0]].apply(null, call.slice(1));
+    try {
+      if (calls[call[0]] && !refusesTracking()) calls[call[0]].apply(null, call.slice(1));
+    } catch (error) {
+      window.console.warn("sima: a call is ignored, for it cannot be read", error);
+    }
   }
 
   var sima = { push: push };

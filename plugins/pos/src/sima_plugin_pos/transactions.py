@@ -132,10 +132,10 @@ def _fact(layout: Layout, lines: Sequence[Record]) -> Fact:
     order = first.values[layout.order] if layout.order else ""
     total = round(fsum(map(layout.amount_of, lines)), 4)
     facts = present(order_id=order or None, currency=layout.currency, lines=len(lines) if order else None)
-    event = Event("order_completed", facts | {"total": total} | layout.properties_of(first))
+    kind, event = "order", Event("order_completed", facts | {"total": total} | layout.properties_of(first))
     if total < 0:
-        event = Event("order_refunded", facts | {"amount": -total} | layout.properties_of(first))
-    return Fact(f"order:{order}" if order else first.message_id, who, layout.time_of(first), event)
+        kind, event = "refund", Event("order_refunded", facts | {"amount": -total} | layout.properties_of(first))
+    return Fact(f"{kind}:{order}" if order else first.message_id, who, layout.time_of(first), event)
 
 
 def _date_format(source: Source) -> str | None:
