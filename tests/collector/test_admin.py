@@ -95,6 +95,8 @@ async def test_the_raw_bytes_can_be_fetched_whole(door: Door) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     for number in (12345, 2**64):
         assert (await door.client.get(f"/refusals/{number}/raw")).status_code == 404
+    assert (await door.client.get(f"/refusals/{'9' * 5_000}/raw")).status_code == 404
+    assert (await door.client.get("/refusals/١/raw")).status_code == 404
 
 
 async def test_metrics_tell_how_full_the_rooms_are(door: Door) -> None:

@@ -146,6 +146,10 @@ def test_a_fact_is_about_somebody_but_not_about_everybody(count: int) -> None:
         b'"text"',
         b'{"a": NaN}',
         b'{"a": 1e400}',
+        b'{"order": 123456789012345678901234567890}',
+        b'{"order": [{"id": -9223372036854775809}]}',
+        b'{"order": 18446744073709551616}',
+        b'{"order": 1' + b"0" * 5_000 + b"}",
         b'{"a": "\\ud800"}',
         b'\xff{"a": 1}',
         b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
@@ -155,6 +159,15 @@ def test_a_fact_is_about_somebody_but_not_about_everybody(count: int) -> None:
 def test_properties_that_are_no_json_object_are_refused(properties: bytes) -> None:
     """Whatever stands there instead, it is a refusal and never a crash."""
     assert list(violations(fact(event=Event(name="e", properties=properties)))) == ["event.properties"]
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [b'{"a":18446744073709551615}', b'{"a":-9223372036854775808}', b'{"a":"123456789012345678901234567890"}'],
+)
+def test_whole_numbers_of_64_bits_are_kept_as_they_are(properties: bytes) -> None:
+    """And texts of digits, however long."""
+    assert read(fact(event=Event(name="e", properties=properties))).properties == properties
 
 
 def test_properties_are_kept_in_one_canonical_form() -> None:

@@ -66,6 +66,7 @@ def segment(message: Segment) -> Shape:
         "rule": message.rule,
         "description": message.description,
         "size": message.size,
+        "frozen": message.frozen,
         "created_at": _time(message, "created_at"),
         "updated_at": _time(message, "updated_at"),
     }

@@ -111,7 +111,7 @@ async def list_all(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json([shapes.segment(segment) for segment in found])
         return
-    rows = [(segment.name, f"{segment.size:,}", segment.rule, segment.description) for segment in found]
+    rows = [(_marked(segment), f"{segment.size:,}", segment.rule, segment.description) for segment in found]
     out.print(table("", ("segment", "#people", "rule", "description"), rows))
 
 
@@ -195,6 +195,10 @@ def _print_segment(segment: Segment, as_json: bool) -> None:
         out.print("  [yellow]not understood any more: the members stay as they were[/]")
     if segment.description:
         out.print(f"  {escape(segment.description)}")
+
+
+def _marked(segment: Segment) -> str:
+    return f"{segment.name} (frozen)" if segment.frozen else segment.name
 
 
 def _print_change(change: MembershipChange, as_json: bool) -> None:

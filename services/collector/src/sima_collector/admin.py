@@ -53,7 +53,7 @@ class Administration:
         return [
             Route("/refusals", self._guarded(self._list)),
             Route("/refusals", self._guarded(self._remove), methods=("DELETE",)),
-            Route("/refusals/{number:int}/raw", self._guarded(self._raw)),
+            Route("/refusals/{number}/raw", self._guarded(self._raw)),
             Route("/metrics", self._guarded(_metrics)),
         ]
 
@@ -86,9 +86,10 @@ class Administration:
 
     async def _raw(self, request: Request) -> Response:
         number = request.path_params["number"]
-        stored = await self._refusals.get(number) if number <= _LAST else None
+        is_number = number.isascii() and number.isdecimal() and len(number) <= len(str(_LAST)) and int(number) <= _LAST
+        stored = await self._refusals.get(int(number)) if is_number else None
         if stored is None:
-            raise NotFoundError("refusal", str(number))
+            raise NotFoundError("refusal", number if is_number else "")
         # Whatever it is, no browser may run it.
         headers = {"content-disposition": "attachment", "x-content-type-options": "nosniff"}
         return Response(stored.refused.raw, media_type="application/octet-stream", headers=headers)

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sima_collector.errors import TooLargeError, TooSlowError
+from sima_collector.errors import BodyTooSlowError, TooLargeError
 from sima_collector.rooms import Claim
 
 # How long, and how many pieces, a client that is refused is listened to, so that it hears the answer.
@@ -25,7 +25,7 @@ async def read_body(request: Request, most_bytes: int, seconds: float, claim: Cl
 
     Raises:
         TooLargeError: The body is, or says that it is, longer than `most_bytes`.
-        TooSlowError: The client took longer than `seconds`.
+        BodyTooSlowError: The client took longer than `seconds`.
         OverloadedError: Too much is being read at the moment.
         ClientDisconnect: The client went away.
     """
@@ -56,7 +56,7 @@ async def _next(stream: AsyncIterator[bytes], deadline: float, seconds: float) -
         async with asyncio.timeout_at(deadline):
             return await anext(stream, None)
     except TimeoutError:
-        raise TooSlowError(seconds) from None
+        raise BodyTooSlowError(seconds) from None
 
 
 class ClosingResponse(Response):

@@ -30,7 +30,7 @@ class TooLargeError(RefuseRequestError):
         super().__init__(f"the body must have at most {most_bytes} bytes")
 
 
-class TooSlowError(RefuseRequestError):
+class BodyTooSlowError(RefuseRequestError):
     """A client took too long to send its body."""
 
     def __init__(self, seconds: float) -> None:

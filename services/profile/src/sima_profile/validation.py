@@ -1,5 +1,6 @@
 """Reads the messages of the contract: each becomes a checked fact, or every reason why it cannot. Pure."""
 
+import json
 import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache, partial
@@ -31,12 +32,14 @@ MAX_AHEAD = 86_400_000_000
 _REMEMBERED = 1 << 16
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _REGION = re.compile("[A-Za-z]{2}")
+_LONG_NUMBER = re.compile(rb"\d{19}")
 _NAME_EXPECTED = f"expected 1 to {MAX_NAME} characters, no control characters"
 _MESSAGE_ID_EXPECTED = f"expected at most {MAX_MESSAGE_ID} characters"
 _IDENTIFIERS_EXPECTED = f"expected 1 to {MAX_IDENTIFIERS} identifiers"
 _STATEMENTS_EXPECTED = f"expected at most {MAX_STATEMENTS} items"
 _PROPERTIES_EXPECTED = (
-    f"expected one JSON object in UTF-8 of at most {MAX_PROPERTIES} bytes, nested at most {MAX_DEPTH} levels deep"
+    f"expected one JSON object in UTF-8 of at most {MAX_PROPERTIES} bytes, nested at most {MAX_DEPTH} levels deep, "
+    "with whole numbers of at most 64 bits"
 )
 
 
@@ -195,12 +198,29 @@ def _event(message: fact_pb2.Fact, found: Violations) -> tuple[str | None, bytes
         return name, b"{}"
     try:
         parsed = orjson.loads(properties) if len(properties) <= MAX_PROPERTIES else None
-        if type(parsed) is dict:
+        if type(parsed) is dict and _is_exact(properties):
             return name, orjson.dumps(parsed, option=orjson.OPT_SORT_KEYS)
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         pass
     found.add("event.properties", _PROPERTIES_EXPECTED)
     return name, None
+
+
+def _is_exact(properties: bytes) -> bool:
+    """Whether every whole number has at most 64 bits; orjson rounds others, so that different ones look alike."""
+    if not _LONG_NUMBER.search(properties):
+        return True
+    try:
+        json.loads(properties, parse_int=_exact)
+    except ValueError:
+        return False
+    return True
+
+
+def _exact(digits: str) -> int:
+    if -(2**63) <= (number := int(digits)) < 2**64:
+        return number
+    raise ValueError
 
 
 def _traits(message: fact_pb2.Fact, found: Violations) -> tuple[CheckedTrait, ...]:

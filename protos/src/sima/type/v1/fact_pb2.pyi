@@ -87,9 +87,10 @@ class Event(_message.Message):
     them a control character.
     """
     properties: _builtins.bytes
-    """One JSON object in UTF-8, at most 256 KiB, nested at most 254 levels deep. Absent means no properties. It is kept in
-    a canonical form: keys sorted, no blanks, integers as they are, and numbers with a fraction or an exponent as the
-    shortest text with one that reads as the same 64-bit number. So `1` and `1.0` are different contents.
+    """One JSON object in UTF-8, at most 256 KiB, nested at most 254 levels deep, whole numbers of at most 64 bits. Absent
+    means no properties. It is kept in a canonical form: keys sorted, no blanks, whole numbers as they are, and numbers
+    with a fraction or an exponent as the shortest text with one that reads as the same 64-bit number. So `1` and `1.0`
+    are different contents.
     """
     def __init__(
         self,
