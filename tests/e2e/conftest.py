@@ -37,6 +37,7 @@ SOURCES: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, str]]] = {
     "hubspot": ("contacts", {"import_token": TOKEN}, {}),
     "meta": ("meta", {"app_secret": META_SECRET, "verify_token": "v"}, {}),
     "cli": ("contacts", {"import_token": TOKEN}, {}),
+    "till": ("transactions", {"import_token": TOKEN}, {"order": "receipt"}),
     "readme": ("contacts", {"import_token": TOKEN}, {}),
 }
 

@@ -148,6 +148,28 @@ def test_of_a_file_that_is_taken_in_part_the_rest_is_told(stack: Stack, contacts
     assert result.stderr.count("record") == 1
 
 
+def test_a_file_that_is_refused_keeps_no_other_back(stack: Stack, contacts: Path, tmp_path: Path) -> None:
+    """Exit code 3 and the name of the file; those before and behind it are taken."""
+    files = {"first": "Email\nfirst@example.com\n", "odd": "Weather\nfine\n", "last": "Email\nlast@example.com\n"}
+    for name, text in files.items():
+        (tmp_path / f"{name}.csv").write_text(text)
+    result = stack.sima("cli", "import", "cli", *(str(tmp_path / f"{name}.csv") for name in files), "--json")
+    assert result.exit_code == 3
+    assert [(one["file"], one["accepted"]) for one in json.loads(result.stdout)] == [("first.csv", 1), ("last.csv", 1)]
+    assert "odd.csv: Not taken: file: expected" in result.stderr
+
+
+def test_a_conflict_is_told(stack: Stack, tmp_path: Path) -> None:
+    """The same purchase with another amount is no success that nobody needs to know of."""
+    file = tmp_path / "till.csv"
+    for amount in ("12.50", "99.99"):
+        file.write_text(f"receipt,customer_id,date,amount\nR-1,7,2026-01-05T10:00:00,{amount}\n")
+        result = stack.sima("cli", "import", "till", str(file))
+        assert result.exit_code == 0, result.output
+    assert "1 in conflict" in result.stderr
+    assert "Conflicts" in result.stderr
+
+
 def test_an_identifier_that_was_left_out_is_told(stack: Stack, contacts: Path, tmp_path: Path) -> None:
     """A contact whose phone number has no country is taken without it, and the reason is shown."""
     file = tmp_path / "local.csv"

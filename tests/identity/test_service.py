@@ -1,8 +1,10 @@
 """What callers of the contract can rely on, through real gRPC on real PostgreSQL."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from datetime import UTC
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -14,7 +16,7 @@ from sima_identity.records import Wanted
 from sima_identity.resolving import Resolver
 from sima_identity.service import settle
 from sima_identity.store import graph, lookups
-from sima_runtime.database import Database, execute, fetch
+from sima_runtime.database import Database, Driver, execute, fetch
 from sima_runtime.errors import InvalidFieldsError, PageTokenError
 from sima_runtime.paging import next_page_token
 from sima_sdk.identifiers import identifier_key
@@ -357,6 +359,37 @@ async def test_large_neighbourhoods_are_answered_as_pending(start_replica: Start
             pending = answer.pending
     states = await identity.states(workspace, [mail("a"), user("late"), cookie("c4")])
     assert len(set(states.values())) == 1
+
+
+async def one_profile(identity: Replica, workspace: str, *named: Named) -> None:
+    """Wait until all of these are one profile."""
+    async with asyncio.timeout(60):
+        while len(set((await identity.states(workspace, named)).values())) > 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_what_keeps_growing_is_grouped_as_far_as_it_was_read(
+    start_replica: StartReplica, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New evidence between the reading and the locking does not make the background begin anew for ever."""
+    caller = await start_replica(neighbourhood_limit=3, settle_seconds=3_600)
+    await caller.resolve(workspace, [together(mail("a"), *(cookie(f"c{i}") for i in range(5)))])
+    await caller.resolve(workspace, [together(mail("a"), user("late"))])
+    lock, grown = graph.lock_identifiers, itertools.count()
+
+    async def grow_and_lock(connection: Driver, *arguments: Any) -> Any:
+        if len(arguments[1]) > 3:  # more than calls load: it is the background
+            monkeypatch.setattr(graph, "lock_identifiers", lock)
+            await caller.resolve(workspace, [together(mail("a"), cookie(f"new{next(grown)}"))])
+            monkeypatch.setattr(graph, "lock_identifiers", grow_and_lock)
+        return await lock(connection, *arguments)
+
+    monkeypatch.setattr(graph, "lock_identifiers", grow_and_lock)
+    await start_replica(neighbourhood_limit=3, settle_seconds=0.01)
+    await one_profile(caller, workspace, mail("a"), user("late"))
+    assert next(grown) > 0
+    monkeypatch.setattr(graph, "lock_identifiers", lock)
+    await one_profile(caller, workspace, mail("a"), cookie("new0"))
 
 
 async def test_what_takes_long_to_group_is_grouped_all_the_same(

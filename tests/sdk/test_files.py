@@ -91,11 +91,13 @@ def test_a_broken_record_does_not_break_the_file(write: Write, broken: bytes, ex
     assert found[1].raw == broken
 
 
-def test_an_open_quote_at_the_end_is_a_broken_record(write: Write) -> None:
-    """What a forgotten quote swallows is kept in one piece."""
-    found = records(write(b'a,b\n1,2\n"3,4\n5,6\n'))
-    assert [record.raw for record in found] == [b"1,2\n", b'"3,4\n5,6\n']
-    assert found[1].fault
+@pytest.mark.parametrize("behind", [b"5,6\n" * 3, b"5,6\n" * 100_000, b'5,6\n"7","8"\n5,6\n'])
+def test_an_open_quote_breaks_one_record_only(write: Write, behind: bytes) -> None:
+    """What stands behind it is read, whether the quote is closed at the end, by another one, or never."""
+    found = records(write(b'a,b\n1,2\n"3,4\n' + behind))
+    assert b"".join(record.raw for record in found) == b'1,2\n"3,4\n' + behind
+    assert [record.number for record in found if record.fault] == [2]
+    assert len(found) == 2 + behind.count(b"\n")
 
 
 @pytest.mark.parametrize(

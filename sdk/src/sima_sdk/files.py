@@ -10,7 +10,7 @@ A file may be larger than the memory: what must be remembered of many records li
 import csv
 import json
 import sqlite3
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -217,19 +217,28 @@ class _Lines:
     def __init__(self, handle: TextIO, encoding: str) -> None:
         self._handle, self._encoding = handle, encoding
         self._taken: list[str] = []
+        self._given_back: deque[str] = deque()
 
     def __iter__(self) -> "_Lines":
         return self
 
     def __next__(self) -> str:
-        try:
-            line = self._handle.readline(_LONGEST_LINE)
-        except UnicodeError:
-            raise PayloadError("file: expected text in the configured encoding") from None
+        line = self._given_back.popleft() if self._given_back else self._read()
         if not line:
             raise StopIteration
         self._taken.append(line)
         return line
+
+    def _read(self) -> str:
+        try:
+            return self._handle.readline(_LONGEST_LINE)
+        except UnicodeError:
+            raise PayloadError("file: expected text in the configured encoding") from None
+
+    def give_back(self) -> None:
+        """Let the lines read since `take`, but for the first one, be read again."""
+        self._given_back.extendleft(reversed(self._taken[1:]))
+        del self._taken[1:]
 
     def take(self) -> bytes:
         """Return the bytes read since the last call, as they stand in the file."""
@@ -278,6 +287,7 @@ def _rows(rows: Iterator[list[str]], lines: _Lines, width: int) -> Iterator[tupl
         except StopIteration:
             return
         except csv.Error:
+            lines.give_back()  # a quote that nobody closes must not take the lines behind it along
             yield [], lines.take(), "expected a record of CSV with closed quotes and fields of at most 128 KiB"
             continue
         raw = lines.take()

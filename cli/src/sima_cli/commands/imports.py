@@ -1,6 +1,7 @@
 """`sima import`: files in, through the connector of a source."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,15 @@ _SECONDS = 600.0  # between two signs of life
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="What to import.")]
 
 
+@dataclass
+class _Found:
+    """What became of the files: the counts of those that were read, why parts of them were refused, and the others."""
+
+    results: list[dict[str, Any]] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+
 @runs
 async def import_files(
     context: typer.Context,
@@ -33,21 +43,33 @@ async def import_files(
     """Import files. The same file again changes nothing; one that was interrupted goes on where it was."""
     connection = connection_of(context)
     token = connection.import_token(source)
-    results: list[dict[str, Any]] = []
-    reasons: list[str] = []
+    found = _Found()
     async with httpx.AsyncClient(
         base_url=connection.address("collector"), verify=connection.tls_context(), timeout=_SECONDS
     ) as client:
-        for file in files:
-            begun = datetime.now(UTC)
-            name = shown_name(file)
-            with counting(name) as show:
-                counts = await import_file(client, source, file, token, show)
-            results.append({"file": name, **counts})
-            if counts["refused"] or counts["trimmed"]:
-                reasons += [f"{name}, {why}" for why in await refusal_reasons(client, source, token, begun)]
-    _print(results, as_json)
-    _tell_of_refused(results, reasons, f"{client.base_url}/refusals?source={source}")
+        try:
+            for file in files:
+                await _import(client, source, file, token, found)
+        finally:  # if it stops in the middle, what became of the files before is told all the same
+            if found.results:
+                _print(found.results, as_json)
+    _tell_of_conflicts(sum(result["conflicts"] for result in found.results))
+    _tell_of_refused(found, f"{client.base_url}/refusals?source={source}")
+
+
+async def _import(client: httpx.AsyncClient, source: str, file: Path, token: str, found: _Found) -> None:
+    """Import a file; one that is refused keeps those behind it from nothing."""
+    begun = datetime.now(UTC)
+    name = shown_name(file)
+    try:
+        with counting(name) as show:
+            counts = await import_file(client, source, file, token, show)
+    except RefusedError as error:
+        found.unread.append(f"{name}: {error}")
+        return
+    found.results.append({"file": name, **counts})
+    if counts["refused"] or counts["trimmed"]:
+        found.reasons += [f"{name}, {why}" for why in await refusal_reasons(client, source, token, begun)]
 
 
 def _print(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
@@ -58,16 +80,28 @@ def _print(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     out.print(table("", ("file", *(f"#{name}" for name in COUNTS)), rows))
 
 
-def _tell_of_refused(results: Sequence[Mapping[str, Any]], reasons: Sequence[str], kept: str) -> None:
+def _tell_of_conflicts(conflicts: int) -> None:
+    if conflicts:
+        say = f"{conflicts:,} in conflict: the same message said something else before. Both are kept"
+        err.print(f'[bold yellow]![/] {say}; see "Conflicts" in docs/operating.md.')
+
+
+def _tell_of_refused(found: _Found, kept: str) -> None:
     """Say what was refused, also of facts that were taken, and why; raise RefusedError if nothing of a file was."""
-    refused, trimmed = (sum(result[name] for result in results) for name in ("refused", "trimmed"))
-    if not refused and not trimmed:
-        return
-    counted = [f"{refused:,} refused"] if refused else []
-    counted += [f"{trimmed:,} taken without an identifier that cannot be read"] if trimmed else []
-    lines = [f"  {reason}" for reason in reasons[:_REASONS]]
-    more = f'All of it is kept with its reason at {kept}; see "Refused payloads" in docs/operating.md.'
-    text = "\n".join([f"{', '.join(counted)}:", *lines, more])
-    if any(0 < result["refused"] == sum(result[outcome] for outcome in OUTCOMES) for result in results):
-        raise RefusedError(text)
-    err.print(f"[bold yellow]![/] {escape(text)}")
+    refused, trimmed = (sum(result[name] for result in found.results) for name in ("refused", "trimmed"))
+    lines = found.unread
+    if refused or trimmed:
+        counted = [f"{refused:,} refused"] if refused else []
+        counted += [f"{trimmed:,} taken without an identifier that cannot be read"] if trimmed else []
+        reasons = [f"  {reason}" for reason in found.reasons[:_REASONS]]
+        more = f'All of it is kept with its reason at {kept}; see "Refused payloads" in docs/operating.md.'
+        lines = [*lines, f"{', '.join(counted)}:", *reasons, more]
+    if found.unread or any(_is_nothing(result) for result in found.results):
+        raise RefusedError("\n".join(lines))
+    if lines:
+        err.print(f"[bold yellow]![/] {escape(chr(10).join(lines))}")
+
+
+def _is_nothing(result: Mapping[str, Any]) -> bool:
+    """Whether all that a file holds was refused."""
+    return bool(0 < result["refused"] == sum(result[outcome] for outcome in OUTCOMES))

@@ -58,6 +58,6 @@ class Neighbourhoods:
         return self._limit is not None and self._sizes[self._find(key)] > self._limit
 
 
-def outgrows(edges: Iterable[StoredEdge], members: Collection[bytes]) -> bool:
-    """Whether an edge leads out of a component that was thought to be whole."""
-    return any(edge.refusal not in _ENDS and not (edge.low in members and edge.high in members) for edge in edges)
+def leading_out(edges: Iterable[StoredEdge], members: Collection[bytes]) -> set[StoredEdge]:
+    """Return the edges that lead out of a component that was thought to be whole."""
+    return {edge for edge in edges if edge.refusal not in _ENDS and not (edge.low in members and edge.high in members)}

@@ -18,7 +18,7 @@ from sima_runtime.telemetry import meter
 
 from sima_identity.batch import Batch, Sighting, gather, portions
 from sima_identity.evidence import Pair, Refusal, pair
-from sima_identity.neighbourhood import Neighbourhoods, outgrows
+from sima_identity.neighbourhood import Neighbourhoods, leading_out
 from sima_identity.owners import owner
 from sima_identity.planning import Plan, Planner, Situation
 from sima_identity.policy import Policy
@@ -124,7 +124,10 @@ class Resolver:
         ends = {end for edge in batch.edges for end in (edge.low, edge.high)}
         seeds = {row.key for row in known if row.key in ends and not (row.hub or row.blocked)}
         earlier = {row.key for row in known if batch.first_seen[row.key] < row.first_seen_at}
-        situation = await self._lock(connection, workspace, known, seeds=seeds, others=earlier, limit=self._limit)
+        neighbourhoods = Neighbourhoods(seeds, self._limit)
+        situation, newer = await self._lock(connection, workspace, known, neighbourhoods, earlier.union(seeds))
+        if newer:
+            raise _OvertakenError
         plan = await self._plan(workspace, batch, situation)
         await _write(connection, workspace, plan)
         _recorded.add(1)
@@ -135,27 +138,27 @@ class Resolver:
         connection: Driver,
         workspace: str,
         known: Sequence[Stored],
-        *,
-        seeds: Collection[bytes],
-        others: Collection[bytes] = (),
-        limit: int | None = None,
-    ) -> Situation:
-        """Lock the neighbourhoods of `seeds`, and `others`, and read what is there."""
-        neighbourhoods = Neighbourhoods(seeds, limit)
+        neighbourhoods: Neighbourhoods,
+        others: Collection[bytes],
+    ) -> tuple[Situation, set[StoredEdge]]:
+        """Lock neighbourhoods, and `others`, and read what is there.
+
+        Returns:
+            What is there, and the edges that lead out of it, because they came before all was locked.
+        """
         await neighbourhoods.load(partial(graph.read_edges, connection, workspace))
         members = neighbourhoods.members()
         stored = {row.key: row for row in known}
-        if to_lock := members.union(seeds, others):
+        if to_lock := members.union(others):
             rows, overtaken = await graph.lock_identifiers(connection, workspace, to_lock)
             if overtaken:
                 raise _OvertakenError
             stored |= {row.key: row for row in rows}
         edges = set(await graph.read_edges(connection, workspace, members)) if members else set()
-        if outgrows(edges, members):
-            raise _OvertakenError
+        edges -= (newer := leading_out(edges, members))
         if hubs := _hubs_around(edges, stored):
             stored |= {row.key: row for row in await graph.read_identifiers(connection, workspace, hubs)}
-        return Situation(stored, members, tuple(edges))
+        return Situation(stored, members, tuple(edges)), newer
 
     async def _plan(self, workspace: str, batch: Batch, situation: Situation) -> Plan:
         work = partial(self._planner(workspace).plan, batch, situation)
@@ -180,9 +183,13 @@ class Resolver:
     async def _settle(self, connection: Driver, workspace: str, key: bytes) -> None:
         known = await graph.read_identifiers(connection, workspace, [key])
         seeds = {row.key for row in known if not row.hub}
-        situation = await self._lock(connection, workspace, known, seeds=seeds)
+        neighbourhoods = Neighbourhoods(seeds, limit=None)
+        situation, newer = await self._lock(connection, workspace, known, neighbourhoods, seeds)
         await _write(connection, workspace, await self._plan(workspace, Batch(), situation))
         await graph.remove_pending(connection, workspace, situation.members | {key})
+        # What grows faster than it is read would never be grouped if it had to be whole.
+        if ends := situation.members.intersection(end for edge in newer for end in (edge.low, edge.high)):
+            await graph.add_pending(connection, workspace, ends)
 
 
 async def _write(connection: Driver, workspace: str, plan: Plan) -> None:

@@ -22,7 +22,7 @@ class GroupingSettings(BaseSettings):
         'JSON such as {"email": "till-[0-9]+@shop[.]example"}.',
     )
     neighbourhood_limit: int = Field(
-        10_000, ge=1, description="What hangs together with more identifiers than this is grouped in the background."
+        2_000, ge=1, description="What hangs together with more identifiers than this is grouped in the background."
     )
     settle_seconds: float = Field(0.5, gt=0, description="How often to look for what is to be grouped so.")
 
