@@ -342,6 +342,11 @@ async def test_the_log_repeats_no_address_and_no_payload(spawn: Spawn) -> None:
         ("sources: [{name: a, workspace: main, connector: nothing}]", "no plugin brings the connector nothing"),
         ("sources: [{name: a, workspace: main, connector: lines, options: {size: '1'}}]", "knows no option but colour"),
         (
+            "sources: [{name: a, workspace: main, connector: contacts, options: {trait.city: City, delimeter: tab}}]",
+            "source a, option delimeter: expected id, merged_ids, deleted, time, identifier.*, trait.*, consent.*",
+        ),
+        ("sources: [{name: a, workspace: main, connector: meta, options: {x: y}}]", "option x: expected no option"),
+        (
             "sources: [{name: a, workspace: main, connector: lines, options: {colour: unreadable}}]",
             "source a: the check of its connector failed with FileNotFoundError",
         ),

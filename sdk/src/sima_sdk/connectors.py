@@ -98,6 +98,8 @@ class PushConnector(ABC):
 
     #: Name of the connector, as configured in sources.
     name: str
+    #: Options that its sources may have; one that ends with a point stands for all that begin so. None: any at all.
+    options: tuple[str, ...] | None = None
     #: What it answers.
     routes: tuple[Route, ...]
 
@@ -132,6 +134,8 @@ class PullConnector(ABC):
 
     #: Name of the connector, as configured in sources.
     name: str
+    #: Options that its sources may have; one that ends with a point stands for all that begin so. None: any at all.
+    options: tuple[str, ...] | None = None
 
     def check(self, source: Source) -> None:  # noqa: B027 - most connectors take any source
         """Complain about a source that cannot work; called once for each source, at start-up.
@@ -150,3 +154,18 @@ class PullConnector(ABC):
 
 
 Connector = PushConnector | PullConnector
+
+
+def check_options(connector: Connector, source: Source) -> None:
+    """Complain about options that a connector does not have, which are mostly misspelt; done before its own `check`.
+
+    Raises:
+        FixConfigurationError: There is one; the text names it, and those that there are.
+    """
+    if connector.options is None:
+        return
+    families = tuple(name for name in connector.options if name.endswith("."))
+    for option in source.options:
+        if option not in connector.options and not option.startswith(families):
+            known = ", ".join(f"{name}*" if name in families else name for name in connector.options)
+            raise FixConfigurationError(f"source {source.name}, option {option}: expected {known or 'no option'}")

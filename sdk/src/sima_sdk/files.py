@@ -27,6 +27,8 @@ from sima_sdk.errors import FixConfigurationError, PayloadError
 from sima_sdk.facts import Fact
 from sima_sdk.payload import is_storable
 
+#: The options above, for a connector's own `options`.
+CSV_OPTIONS = ("delimiter", "encoding", "time_zone", "decimal_mark")
 #: Most facts and refusals in one page of a pull.
 PAGE_SIZE = 1_000
 #: Most records of a file that are remembered in memory, about 100 bytes each; the others are on disk.

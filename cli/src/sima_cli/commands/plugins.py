@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sima_sdk.connectors import PushConnector
+from sima_sdk.connectors import Connector, PushConnector
 from sima_sdk.plugins import connectors, loaded, plugin_manager, segment_functions
 
 from sima_cli.commands.options import Json
@@ -21,10 +21,14 @@ async def plugins(as_json: Json = False) -> None:
         return
     rows = [(one["name"], one["distribution"], one["version"]) for one in found["plugins"]]
     out.print(table("Plugins", ("plugin", "distribution", "version"), rows))
-    rows = [(one["name"], one["kind"], one["entrances"]) for one in found["connectors"]]
-    out.print(table("Connectors", ("connector", "kind", "entrances"), rows))
+    entrances = [(one["name"], one["kind"], one["entrances"], _options(one["options"])) for one in found["connectors"]]
+    out.print(table("Connectors", ("connector", "kind", "entrances", "options of a source"), entrances))
     functions = [(f"{one['name']}()", one["summary"]) for one in found["functions"]]
     out.print(table("Rule functions", ("function", "what it says"), functions))
+
+
+def _options(names: tuple[str, ...] | None) -> str:
+    return "any" if names is None else ", ".join(f"{name}*" if name.endswith(".") else name for name in names) or "none"
 
 
 def _found() -> dict[str, list[dict[str, Any]]]:
@@ -40,8 +44,8 @@ def _found() -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _connector(name: str, connector: object) -> dict[str, Any]:
+def _connector(name: str, connector: Connector) -> dict[str, Any]:
     if isinstance(connector, PushConnector):
         routes = [f"{route.method} /in/SOURCE{route.path}" for route in connector.routes]
-        return {"name": name, "kind": "push", "entrances": ", ".join(routes)}
-    return {"name": name, "kind": "pull", "entrances": "sima import SOURCE FILE"}
+        return {"name": name, "kind": "push", "entrances": ", ".join(routes), "options": connector.options}
+    return {"name": name, "kind": "pull", "entrances": "sima import SOURCE FILE", "options": connector.options}

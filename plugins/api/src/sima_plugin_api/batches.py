@@ -20,6 +20,7 @@ class ApiConnector(PushConnector):
     """What other services of the company know."""
 
     name = "api"
+    options = ()
     routes = (Route("POST", "/batch"),)
 
     def check(self, source: Source) -> None:

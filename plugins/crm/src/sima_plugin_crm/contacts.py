@@ -22,15 +22,16 @@ from pathlib import Path
 
 from sima_sdk import Consent, Fact, Identifier, Page, PayloadError, PullConnector, Source, Trait
 from sima_sdk.facts import identifiers
-from sima_sdk.files import Record, check_csv, in_pages, one_by_one, read_csv
+from sima_sdk.files import CSV_OPTIONS, Record, check_csv, in_pages, one_by_one, read_csv
 
-from sima_plugin_crm.layout import Layout
+from sima_plugin_crm.layout import OPTIONS, Layout
 
 
 class ContactsConnector(PullConnector):
     """Contacts from a file."""
 
     name = "contacts"
+    options = (*OPTIONS, *CSV_OPTIONS)
 
     def check(self, source: Source) -> None:
         """Require options that make sense."""

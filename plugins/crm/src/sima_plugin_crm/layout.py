@@ -28,7 +28,8 @@ HUBSPOT = {
     "trait.annual_revenue": "property_annualrevenue:number, Annual Revenue:number",
 }
 MEANINGS = ("id", "merged_ids", "deleted", "time")
-FAMILIES = ("identifier", "trait", "consent")
+FAMILIES = ("identifier.", "trait.", "consent.")
+OPTIONS = (*MEANINGS, *FAMILIES, "namespace", "optional", "method")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class Layout:
             FixConfigurationError: One of them makes no sense.
         """
         options = source.options
-        chosen = {name: text for name, text in options.items() if name in MEANINGS or name.split(".")[0] in FAMILIES}
+        chosen = {name: text for name, text in options.items() if name in MEANINGS or name.startswith(FAMILIES)}
         columns = {name: tuple(_columns(source, name, text)) for name, text in (HUBSPOT | chosen).items()}
         optional = {name.strip() for name in options.get("optional", "").split(",")}
         return cls(

@@ -40,6 +40,7 @@ class PixelConnector(PushConnector):
     """What happens on our own web pages and in our e-mails."""
 
     name = "pixel"
+    options = ("write_key", "origins")
     routes = (
         Route("GET", "/sima.js"),
         Route("OPTIONS", "/events"),

@@ -38,6 +38,7 @@ class ShopifyConnector(PushConnector):
     """What a shop reports about its orders, checkouts and customers."""
 
     name = "shopify"
+    options = ()
     routes = (Route("POST"),)
 
     def check(self, source: Source) -> None:

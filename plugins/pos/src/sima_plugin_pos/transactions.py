@@ -25,11 +25,25 @@ from pathlib import Path
 from sima_sdk import Event, Fact, FixConfigurationError, Identifier, Page, PayloadError, PullConnector, Source
 from sima_sdk.columns import Column
 from sima_sdk.facts import identifiers
-from sima_sdk.files import Record, check_csv, decimal_mark_of, grouped, in_pages, one_by_one, read_csv, zone_of
+from sima_sdk.files import (
+    CSV_OPTIONS,
+    Record,
+    check_csv,
+    decimal_mark_of,
+    grouped,
+    in_pages,
+    one_by_one,
+    read_csv,
+    zone_of,
+)
 from sima_sdk.payload import parse_local_time, parse_number, present
 
 NAMES_OF_CUSTOMER = ("email", "phone", "loyalty_card")
 PROPERTY = "property."
+OPTIONS = (
+    *("customer", "customer_namespace", *NAMES_OF_CUSTOMER),
+    *("date", "date_format", "amount", "quantity", "unit_price", "order", "currency", PROPERTY),
+)
 PROPERTY_TYPES = ("text", "number", "boolean")  # those that JSON has
 
 
@@ -37,6 +51,7 @@ class TransactionsConnector(PullConnector):
     """Purchases and refunds from a file."""
 
     name = "transactions"
+    options = (*OPTIONS, *CSV_OPTIONS)
 
     def check(self, source: Source) -> None:
         """Require options that make sense."""

@@ -18,6 +18,7 @@ class MetaConnector(PushConnector):
     """What people write to a page or account."""
 
     name = "meta"
+    options = ()
     routes = (Route("GET"), Route("POST"))
 
     def check(self, source: Source) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sima_sdk.connectors import Page, PullConnector, Source
+from sima_sdk.connectors import Page, PullConnector, Source, check_options
 from sima_sdk.errors import PayloadError
 from sima_sdk.facts import Fact
 from sima_sdk.testing.contract import Contract, Mutations
@@ -66,6 +66,7 @@ class PullConnectorContract(Contract):
     def test_its_source_is_taken(self, subject: PullSubject) -> None:
         """It has a name, and a source with all that it needs passes its check."""
         assert subject.connector.name, "a connector must have a name"
+        check_options(subject.connector, subject.source)
         subject.connector.check(subject.source)
 
     def test_a_real_file_becomes_facts(self, subject: PullSubject, file: Path) -> None:

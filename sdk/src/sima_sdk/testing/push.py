@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from sima_sdk.connectors import PushConnector, Reception, Request, Route, Source
+from sima_sdk.connectors import PushConnector, Reception, Request, Route, Source, check_options
 from sima_sdk.errors import PayloadError, SignatureError
 from sima_sdk.facts import Fact
 from sima_sdk.testing.contract import Contract, Mutations
@@ -88,6 +88,7 @@ class PushConnectorContract(Contract):
 
     def test_its_source_is_taken(self, subject: PushSubject) -> None:
         """A source with all that it needs passes its check."""
+        check_options(subject.connector, subject.source)
         subject.connector.check(subject.source)
 
     def test_real_requests_become_facts(self, subject: PushSubject) -> None:

@@ -14,7 +14,17 @@ from sima.profile.v1.profile_service_pb2 import IngestRequest
 from sima.type.v1 import fact_pb2
 from sima_runtime.errors import InvalidFieldsError
 from sima_runtime.wire import fact_to_proto
-from sima_sdk.connectors import Connector, Page, PullConnector, PushConnector, Reception, Refusal, Request, Response
+from sima_sdk.connectors import (
+    Connector,
+    Page,
+    PullConnector,
+    PushConnector,
+    Reception,
+    Refusal,
+    Request,
+    Response,
+    check_options,
+)
 from sima_sdk.errors import FixConfigurationError, RefuseRequestError, SignatureError
 from sima_sdk.facts import Fact, Identifier
 from sima_sdk.plugins import connectors, identifier_kinds, loaded, plugin_manager
@@ -163,6 +173,7 @@ def _problem(configured: ConfiguredSource, connectors: Mapping[str, Connector]) 
             f"there are {sorted(connectors)}"
         )
     try:
+        check_options(connector, configured.source)
         connector.check(configured.source)
     except FixConfigurationError as error:
         return str(error)
