@@ -1,5 +1,6 @@
 """`sima import`: files in, through the connector of a source."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -64,6 +65,9 @@ async def _import(client: httpx.AsyncClient, source: str, file: Path, token: str
     try:
         with counting(name) as show:
             counts = await import_file(client, source, file, token, show)
+    except asyncio.CancelledError:
+        err.print(f"Interrupted in {escape(name)}. The same command goes on where it was.")
+        raise
     except RefusedError as error:
         found.unread.append(f"{name}: {error}")
         return

@@ -96,7 +96,7 @@ async def preview(
     if as_json:
         print_json(shapes.preview(answer))
     elif not answer.problems:
-        out.print(f"[bold]{answer.size}[/] people, found in {answer.took.ToMilliseconds()} ms")
+        out.print(f"[bold]{answer.size:,}[/] {_people(answer.size)}, found in {answer.took.ToMilliseconds()} ms")
         out.print("\n".join(answer.sample_profile_ids), style="dim")
     if answer.problems:
         raise _not_compiled(rule, answer)
@@ -189,12 +189,16 @@ def _print_segment(segment: Segment, as_json: bool) -> None:
     if as_json:
         print_json(shapes.segment(segment))
         return
-    out.print(f"[bold magenta]{escape(segment.name)}[/]  [bold]{segment.size:,}[/] people")
+    out.print(f"[bold magenta]{escape(segment.name)}[/]  [bold]{segment.size:,}[/] {_people(segment.size)}")
     out.print(f"  {escape(segment.rule)}", style="dim")
     if segment.frozen:
         out.print("  [yellow]not understood any more: the members stay as they were[/]")
     if segment.description:
         out.print(f"  {escape(segment.description)}")
+
+
+def _people(count: int) -> str:
+    return "person" if count == 1 else "people"
 
 
 def _marked(segment: Segment) -> str:

@@ -1,11 +1,13 @@
 """The demo as a person sees it: everything started, bars while it goes on, the report, and everything ended."""
 
 import asyncio
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -103,13 +105,15 @@ def _what_next(running: Running, folder: Folder, findings: Findings) -> str:
     profile = findings.portrait[0]
     somebody = next(f"{one.kind}:{one.value}" for one in profile.identifiers if one.value)
     segment = findings.live.segment
+    elsewhere = folder.root.resolve() != Path(".sima").resolve()
+    sima = f"sima --data-dir {shlex.quote(str(folder.root))}" if elsewhere else "sima"
     lines = (
-        f"sima profile get {somebody}",
-        f"sima profile events {somebody}",
-        "sima segment list",
-        f"sima segment members {segment} --limit 5",
-        'sima segment preview \'traits.city == "Berlin" && events("comment_posted").exists()\'',
-        f"sima segment watch {segment} --json",
+        f"{sima} profile get {somebody}",
+        f"{sima} profile events {somebody}",
+        f"{sima} segment list",
+        f"{sima} segment members {segment} --limit 5",
+        f'{sima} segment preview \'traits.city == "Berlin" && events("comment_posted").exists()\'',
+        f"{sima} segment watch {segment} --json",
         f"curl {running.collector}/refusals",
     )
     return "\n".join(

@@ -25,7 +25,7 @@ from sima_segment.workspaces import Workspaces
 
 LONGEST_DESCRIPTION = 2_000
 _NAME = f"expected 1 to {LONGEST_SEGMENT_NAME} letters, digits, `_` and `-`"
-_RULE = f"expected a rule of at most {LONGEST_RULE} characters"
+_RULE = f"expected a rule of 1 to {LONGEST_RULE} characters"
 _DESCRIPTION = f"expected at most {LONGEST_DESCRIPTION} characters"
 
 

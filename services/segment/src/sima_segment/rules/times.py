@@ -7,7 +7,7 @@ from typing import Final
 LONGEST_DURATION: Final = timedelta(days=36_525)
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_DURATION = re.compile(r"(?:[0-9]{1,10}[smhdw])+", re.ASCII)
+_DURATION = re.compile(r"(?:[0-9]{1,1000}[smhdw])+", re.ASCII)
 _PART = re.compile(r"([0-9]+)([smhdw])", re.ASCII)
 
 
