@@ -94,7 +94,7 @@ async def open_client() -> AsyncIterator[Callable[[str, str], ServiceClient]]:
     async with AsyncExitStack() as stack:
 
         def open_one(service: str, address: str) -> ServiceClient:
-            client = ServiceClient(service, address, ClientSettings())
+            client = ServiceClient(service, address, ClientSettings(client_timeout_seconds=60))
             stack.push_async_callback(client.close)
             return client
 

@@ -11,7 +11,9 @@ import pytest
 from sima_cli.errors import CommandError, CrashedError
 from sima_cli.folder import Folder, Running
 from sima_cli.guard import born, is_alive
-from sima_cli.processes import nursery, reserved_addresses
+from sima_cli.processes import is_free, nursery, reserved_addresses
+
+from tests.ports import free_port
 
 # A parent with a child that has a child itself and will not end when asked; it prints their ids and waits.
 PARENT = """
@@ -168,3 +170,12 @@ def test_what_a_dead_process_announced_does_not_count(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.announce(running(os.getpid(), born(os.getpid()) - 100))
     assert folder.running() is None
+
+
+def test_an_address_is_free_if_nobody_listens_there() -> None:
+    """And what is no address never is."""
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        assert not is_free(f"127.0.0.1:{port}")
+    assert is_free(f"127.0.0.1:{port}")
+    assert not any(map(is_free, ["", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999", "127.0.0.1:-1"]))

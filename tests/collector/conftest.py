@@ -32,6 +32,8 @@ from sima_collector.app import make_app
 from sima_collector.service import Collector, running_collector
 from sima_collector.settings import CollectorSettings
 
+from tests.ports import free_port
+
 CHANNELS = Path(__file__).parent / "channels" / "sima_test_channels.py"
 
 
@@ -126,7 +128,7 @@ class ProfileSwitch:
     def __init__(self, servicer: MemoryProfile) -> None:
         self._servicer = servicer
         self._server: grpc.aio.Server | None = None
-        self.address = "127.0.0.1:0"
+        self.address = f"127.0.0.1:{free_port()}"  # nobody else is given it while nothing is plugged in
 
     async def plug_in(self) -> None:
         """Serve."""
@@ -136,8 +138,7 @@ class ProfileSwitch:
         )
         service = grpc.method_handlers_generic_handler("sima.profile.v1.ProfileService", {"Ingest": handler})
         self._server.add_generic_rpc_handlers((service,))
-        port = self._server.add_insecure_port(self.address)
-        self.address = f"127.0.0.1:{port}"
+        self._server.add_insecure_port(self.address)
         await self._server.start()
 
     async def unplug(self) -> None:
@@ -184,7 +185,7 @@ def settings(
             "sources_file": tmp_path / "sources.json",
             "workspace_key_file": workspace_key_file,
             "data_dir": tmp_path / "data",
-            "payload_seconds": 2.0,
+            "payload_seconds": 10.0,  # a machine that stands still for a moment must refuse nothing
             "workers": 2,
             "drain_seconds": 5.0,
             **changed,
@@ -326,7 +327,7 @@ async def spawn(
             await one.end(signal.SIGKILL)
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+async def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until a condition holds; fails if it never does."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for has no event

@@ -68,7 +68,7 @@ async def test_stopping_empties_the_buffer_if_it_can(
     async with opened(settings()) as door:
         profile.hold.clear()
         sending = asyncio.create_task(door.send("1"))
-        await asyncio.sleep(0.3)
+        await eventually(lambda: profile.waiting > 0)
         profile.hold.set()
     assert profile.ids() == ["m1"]
     assert (await sending).status_code == 200
@@ -121,7 +121,7 @@ async def test_a_call_that_takes_too_long_is_buffered_and_stored_once(
     settings: MakeSettings, open_door: OpenDoor, profile: MemoryProfile
 ) -> None:
     """Nobody knows whether it was stored, so it is sent again, and its identity keeps it single."""
-    door = await open_door(settings(ingest_seconds=0.3))
+    door = await open_door(settings(ingest_seconds=2.0))
     profile.hold.clear()
     assert (await door.send("1")).headers["sima-buffered"] == "1"
     profile.hold.set()
@@ -163,7 +163,7 @@ async def test_a_fact_at_which_calls_never_end_holds_up_nobody(
     settings: MakeSettings, open_door: OpenDoor, profile: MemoryProfile
 ) -> None:
     """It is refused because those around it get through, and the workspace is no longer blocked."""
-    door = await open_door(settings(ingest_seconds=0.3))
+    door = await open_door(settings(ingest_seconds=2.0))
     profile.stuck.add("m3")
     await door.send("\n".join(map(str, range(6))))
     await eventually(lambda: not door.collector.store.spool.room.used)

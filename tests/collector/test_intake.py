@@ -278,7 +278,7 @@ async def test_a_deadline_that_passes_is_503_and_loses_nothing(
     settings: Callable[..., CollectorSettings], open_door: OpenDoor, profile: MemoryProfile
 ) -> None:
     """The channel comes again, and by then its facts may be stored already: each once."""
-    door = await open_door(settings(answer_seconds=0.5))
+    door = await open_door(settings(answer_seconds=3.0))
     profile.hold.clear()
     answer = await door.send("1")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")

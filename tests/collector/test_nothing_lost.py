@@ -32,6 +32,7 @@ from sima_runtime.server import served
 from sima_runtime.settings import ClientSettings
 
 from tests.collector.conftest import CollectorProcess, eventually
+from tests.ports import free_port
 
 REFUSED_WHOLE = {"loop": 422, "crash": 422, "fail": 422, "{malformed": 400}
 STEPS = ["good", "good", "good", "mixed", *REFUSED_WHOLE, "cut", "mend", "kill", "pause"]
@@ -44,13 +45,12 @@ class Wire:
         self._host, _, self._port = target.rpartition(":")
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self.port = 0
+        self.port = free_port()
 
     async def mend(self) -> None:
         """Connect both ends."""
         if self._server is None:
             self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
         """Disconnect them, also in the middle of a call."""
@@ -140,14 +140,14 @@ class Course:
         await eventually(self._drained, 60)
 
     def _drained(self) -> bool:
-        answer = httpx.get(f"http://{self.collector.address}/metrics").text
+        answer = httpx.get(f"http://{self.collector.address}/metrics", timeout=60).text
         return 'sima_collector_room_used_bytes{room="buffer"} 0.0' in answer.replace(
             'otel_scope_name="sima.collector",otel_scope_schema_url="",otel_scope_version="",', ""
         )
 
     def refusals(self) -> set[str]:
         """The raw payloads that the collector keeps as refused."""
-        answer = httpx.get(f"http://{self.collector.address}/refusals", params={"page_size": "1000"}).json()
+        answer = httpx.get(f"http://{self.collector.address}/refusals", params={"page_size": "1000"}, timeout=60).json()
         return {one["raw"] for one in answer["refusals"]}
 
 
@@ -177,7 +177,7 @@ async def real_profile(migrated: Callable[[str], str], key_file: Path) -> AsyncI
 
 async def stored(address: str, workspace: str) -> Counter[int]:
     """How often each fact is stored, by its number."""
-    client = ServiceClient("profile", address, ClientSettings())
+    client = ServiceClient("profile", address, ClientSettings(client_timeout_seconds=60))
     request = WatchFactsRequest(until_now=True)
     found: Counter[int] = Counter()
     async for page in client.stream(ProfileServiceStub(client.channel).WatchFacts, request, workspace=workspace):
@@ -222,7 +222,7 @@ async def test_nothing_is_lost_and_nothing_is_doubled(
         workspace_key_file=workspace_key_file,
         data_dir=folder / "data",
         address_file=folder / "address",
-        payload_seconds=2.0,
+        payload_seconds=5.0,
     )
     course = Course(CollectorProcess(told, folder / "log"), wire)
     await course.collector.start()

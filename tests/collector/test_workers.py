@@ -14,24 +14,30 @@ from sima_runtime.errors import FixConfigurationError
 from tests.collector.conftest import Door, MemoryProfile, OpenDoor, ProfileSwitch, dozes, eventually
 
 
-async def test_a_payload_that_never_ends_is_refused_while_others_go_on(door: Door, profile: MemoryProfile) -> None:
+@pytest.fixture
+async def impatient(settings: Callable[..., CollectorSettings], open_door: OpenDoor) -> Door:
+    """A collector in which nothing is read for long."""
+    return await open_door(settings(payload_seconds=3.0))
+
+
+async def test_a_payload_that_never_ends_is_refused_while_others_go_on(impatient: Door, profile: MemoryProfile) -> None:
     """A bad regular expression holds one worker until that is killed; the rest is parsed meanwhile and afterwards."""
-    hanging = asyncio.create_task(door.send("loop\n1"))
+    hanging = asyncio.create_task(impatient.send("loop\n1"))
     await asyncio.sleep(0.1)
-    others = await asyncio.gather(*(door.send(f"{n}") for n in range(2, 30)))
+    others = await asyncio.gather(*(impatient.send(f"{n}") for n in range(2, 30)))
     assert {answer.status_code for answer in others} == {200}
     answer = await hanging
-    assert (answer.status_code, answer.json()["detail"]) == (422, "reading it took longer than 2 s")
-    (stored,) = await door.refusals()
+    assert (answer.status_code, answer.json()["detail"]) == (422, "reading it took longer than 3 s")
+    (stored,) = await impatient.refusals()
     assert stored["raw"] == "loop\n1"
     assert sorted(profile.ids()) == sorted(f"m{n}" for n in range(2, 30))
 
 
-async def test_every_worker_can_hang_and_all_are_replaced(door: Door, profile: MemoryProfile) -> None:
+async def test_every_worker_can_hang_and_all_are_replaced(impatient: Door, profile: MemoryProfile) -> None:
     """More hanging payloads than workers are refused one after the other, and what waited behind them is parsed."""
-    answers = await asyncio.gather(*(door.send(f"loop\n{n}") for n in range(3)), door.send("4"))
+    answers = await asyncio.gather(*(impatient.send(f"loop\n{n}") for n in range(3)), impatient.send("4"))
     assert [answer.status_code for answer in answers] == [422, 422, 422, 200]
-    await eventually(lambda: len(door.collector.pool.pids) == 2)
+    await eventually(lambda: len(impatient.collector.pool.pids) == 2)
     assert profile.ids() == ["m4"]
 
 
@@ -57,14 +63,14 @@ async def test_a_worker_killed_from_outside_costs_no_payload(
     assert await door.refusals() == []
 
 
-async def test_a_payload_that_was_never_begun_is_not_refused(door: Door, profile: MemoryProfile) -> None:
+async def test_a_payload_that_was_never_begun_is_not_refused(impatient: Door, profile: MemoryProfile) -> None:
     """Workers that stand still are replaced after the limit, and what they did not begin is parsed by others."""
-    stopped = door.collector.pool.pids
+    stopped = impatient.collector.pool.pids
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
-    assert (await door.send("1")).status_code == 200
+    assert (await impatient.send("1")).status_code == 200
     assert profile.ids() == ["m1"]
-    assert await door.refusals() == []
+    assert await impatient.refusals() == []
 
 
 async def test_more_payloads_than_may_wait_are_503(
@@ -84,7 +90,7 @@ async def test_a_payload_whose_caller_has_gone_waits_no_longer(
     settings: Callable[..., CollectorSettings], open_door: OpenDoor, profile: MemoryProfile
 ) -> None:
     """Its room was given to others, so it must not stay in memory; it is not parsed either."""
-    door = await open_door(settings(workers=1, answer_seconds=0.3))
+    door = await open_door(settings(workers=1, answer_seconds=0.3, payload_seconds=2.0))
     hanging = asyncio.create_task(door.send("loop\n1"))
     await asyncio.sleep(0.1)
     answers = await asyncio.gather(*(door.send(f"{n}") for n in range(2, 6)))

@@ -41,6 +41,8 @@ SOURCES: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, str]]] = {
     "readme": ("contacts", {"import_token": TOKEN}, {}),
 }
 
+HERE = Path(__file__).parent
+
 
 class Stack:
     """A running `sima up`, and the commands of `sima` against it."""
@@ -101,7 +103,7 @@ def own_folder() -> Iterator[Path]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let one worker run all tests of the stack, so that there is one stack."""
     for item in items:
-        if "stack" in getattr(item, "fixturenames", ()):
+        if item.path.is_relative_to(HERE) and "stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("stack"))
 
 

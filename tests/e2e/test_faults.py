@@ -25,7 +25,12 @@ from sima.identity.v1.identity_service_pb2 import WatchProfileChangesRequest
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from sima.profile.v1.profile_service_pb2 import WatchFactsRequest
 from sima.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
-from sima.segment.v1.segment_service_pb2 import CreateSegmentRequest, ListMembersRequest, Segment
+from sima.segment.v1.segment_service_pb2 import (
+    CreateSegmentRequest,
+    ListMembersRequest,
+    PreviewSegmentRequest,
+    Segment,
+)
 from sima.segment.v1.segment_service_pb2_grpc import SegmentServiceStub
 from sima_cli import health
 from sima_cli.postgres import PostgresHandle, start_postgres
@@ -248,6 +253,12 @@ class Reader:
             request = CreateSegmentRequest(segment=Segment(name=name, rule=rule))
             await client.call(stub.CreateSegment, request, workspace=self._workspace)
 
+    async def follow(self) -> None:
+        """Return when the segments show all that was accepted before this call."""
+        client = self._clients["segment"]
+        stub: Any = SegmentServiceStub(client.channel)
+        await client.call(stub.PreviewSegment, PreviewSegmentRequest(rule=RULES["buyers"]), workspace=self._workspace)
+
     async def members(self, segment: str) -> set[str]:
         """The profile ids of a segment's members."""
         client = self._clients["segment"]
@@ -271,6 +282,7 @@ async def state(reader: Reader) -> tuple[int, People, dict[str, People]]:
     facts = await reader.facts()
     assert len(facts) == len(set(facts))
     people = await reader.people()
+    await reader.follow()
     segments = {name: frozenset(frozenset(people[profile]) for profile in await reader.members(name)) for name in RULES}
     return len(facts), frozenset(map(frozenset, people.values())), segments
 

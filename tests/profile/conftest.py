@@ -24,6 +24,7 @@ from sima_identity.policy import Policy
 from sima_identity.service import assembled as identity_assembled
 from sima_identity.service import configured_policy
 from sima_identity.settings import IdentitySettings
+from sima_profile import following
 from sima_profile.service import assembled
 from sima_profile.settings import ProfileSettings
 from sima_profile.survivorship import Survivorship, TraitPolicy
@@ -227,6 +228,13 @@ async def installation(database_url: str, workspace_key_file: Path) -> AsyncIter
     """Both services, for all tests: each has a workspace of its own."""
     async with stack_started(database_url, workspace_key_file, "nobody") as started:
         yield started
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who shares the server may hold identity's feed back for a while; no test is about how long profile waits."""
+    monkeypatch.setattr(following, "CATCH_UP_SECONDS", 60)
+    monkeypatch.setattr(following, "_MOST_CATCH_UP_SECONDS", 60)
 
 
 @pytest.fixture

@@ -69,7 +69,10 @@ async def test_kill_between_resolve_and_insert_loses_nothing_acknowledged(
         }
         async with profile_process(environment, address_file) as (process, address):
             caller = Stack(
-                ServiceClient("profile", address, ClientSettings()), stack.identity, stack.database, stack.workspace
+                ServiceClient("profile", address, ClientSettings(client_timeout_seconds=60)),
+                stack.identity,
+                stack.database,
+                stack.workspace,
             )
             await caller.ingest(fact(1))
             lost = await killed_before_insert(caller, process)
@@ -77,7 +80,10 @@ async def test_kill_between_resolve_and_insert_loses_nothing_acknowledged(
         assert await stored(stack) == 1
         async with profile_process(environment, address_file) as (_, address):
             caller = Stack(
-                ServiceClient("profile", address, ClientSettings()), stack.identity, stack.database, stack.workspace
+                ServiceClient("profile", address, ClientSettings(client_timeout_seconds=60)),
+                stack.identity,
+                stack.database,
+                stack.workspace,
             )
             again = await caller.ingest(fact(1), fact(2))
             await caller.client.close()

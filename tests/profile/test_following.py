@@ -312,11 +312,11 @@ class HeldBack(Identity):
 async def test_a_feed_that_is_held_back_is_waited_for_once(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """All batches that come meanwhile share one stream; who comes later does not wait for it again."""
     monkeypatch.setattr(following, "CATCH_UP_SECONDS", 0.1)
-    monkeypatch.setattr(following, "_MOST_CATCH_UP_SECONDS", 0.5)
+    monkeypatch.setattr(following, "_MOST_CATCH_UP_SECONDS", 3.0)
     identity = HeldBack(stack.identity)
     follower = OwnerFollower(stack.database, identity, OwnerRewriter(stack.database, FollowerSettings()), 1)
     await asyncio.gather(*[follower._catch_up(stack.workspace) for _ in range(5)])
-    async with asyncio.timeout(0.05):
+    async with asyncio.timeout(1):
         await follower._catch_up(stack.workspace)
     assert identity.opened == 1
     [(_, task)] = follower._catching_up.values()

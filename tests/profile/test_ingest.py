@@ -121,7 +121,7 @@ async def test_a_large_batch_lets_other_calls_have_their_turn(stack: Stack, monk
         order.append("answered")
 
     monkeypatch.setattr(FactReader, "fact", slowly)
-    facts = [Fact(source="web", message_id=f"m{n}", identifiers=[email("ada")]) for n in range(1_000)]
+    facts = [Fact(source="web", message_id=f"m{n}", identifiers=[email("ada")]) for n in range(3_000)]
     await asyncio.gather(stack.ingest(*facts), ask())
     assert order[-1] == "checked"
 

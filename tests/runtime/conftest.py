@@ -110,7 +110,7 @@ async def serve_told() -> AsyncIterator[ServeTold]:
             servicers = [Servicer(SERVICE, add_IdentityServiceServicer_to_server, told)]
             settings = settings or ServiceSettings(drain_seconds=0.1)
             address = await stack.enter_async_context(served(settings, servicers))
-            connection = ServiceClient("identity", address, client or ClientSettings())
+            connection = ServiceClient("identity", address, client or ClientSettings(client_timeout_seconds=60))
             stack.push_async_callback(connection.close)
             return Served(told, address, connection, IdentityServiceStub(connection.channel))
 

@@ -132,9 +132,10 @@ async def test_client_outside_of_calls_needs_no_context(serve_told: ServeTold) -
 
 async def test_cancelled_caller_cancels_the_call(serve_told: ServeTold) -> None:
     """When the caller is cancelled, the other service hears of it."""
-    cancelled = asyncio.Event()
+    entered, cancelled = asyncio.Event(), asyncio.Event()
 
     async def resolve() -> None:
+        entered.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -143,7 +144,7 @@ async def test_cancelled_caller_cancels_the_call(serve_told: ServeTold) -> None:
 
     server = await serve_told(Told(resolve))
     call = asyncio.create_task(server.client.call(server.stub.Resolve, ResolveRequest()))
-    await asyncio.sleep(0.1)
+    await entered.wait()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

@@ -69,7 +69,7 @@ async def test_calls_and_streams_translate(serve_told: ServeTold, error: SimaErr
         await read_all(server.stub.WatchProfileChanges(WatchProfileChangesRequest()))
     assert failed.value.code() is code
     with pytest.raises(type(error)) as called:
-        await server.client.call(server.stub.Resolve, ResolveRequest(), deadline=5)
+        await server.client.call(server.stub.Resolve, ResolveRequest(), deadline=60)
     assert vars(called.value) == vars(error)
     pages = server.client.stream(server.stub.WatchProfileChanges, WatchProfileChangesRequest())
     assert (await anext(pages)).cursor == "first"

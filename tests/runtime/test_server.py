@@ -70,7 +70,7 @@ async def test_sigterm_lets_a_running_call_finish(tmp_path: Path) -> None:
         entered.set()
         await finish.wait()
 
-    settings = ServiceSettings(address_file=tmp_path / "address", drain_seconds=LONG, not_serving_seconds=0.3)
+    settings = ServiceSettings(address_file=tmp_path / "address", drain_seconds=LONG, not_serving_seconds=3)
     servicers = [Servicer(SERVICE, add_IdentityServiceServicer_to_server, Told(resolve))]
     ended: list[str] = []
 
@@ -110,9 +110,10 @@ async def test_sigterm_lets_a_running_call_finish(tmp_path: Path) -> None:
 
 async def test_call_longer_than_the_drain_is_cancelled(serve_told: ServeTold, tmp_path: Path) -> None:
     """A call that does not end within the drain cannot keep the server from stopping."""
-    cancelled = asyncio.Event()
+    entered, cancelled = asyncio.Event(), asyncio.Event()
 
     async def resolve() -> None:
+        entered.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -124,7 +125,7 @@ async def test_call_longer_than_the_drain_is_cancelled(serve_told: ServeTold, tm
     await eventually(lambda: asyncio.to_thread((tmp_path / "address").exists))
     async with grpc.aio.insecure_channel((tmp_path / "address").read_text()) as channel:
         call = IdentityServiceStub(channel).Resolve(ResolveRequest())
-        await asyncio.sleep(0.1)
+        await entered.wait()
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(serving, LONG)
         assert await call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
@@ -196,5 +197,5 @@ async def test_stopped_server_is_unavailable(serve_told: ServeTold) -> None:
     client = server.client
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
         with pytest.raises(DependencyUnavailableError) as caught:
-            await client.call(IdentityServiceStub(channel).Resolve, ResolveRequest(), deadline=5)
+            await client.call(IdentityServiceStub(channel).Resolve, ResolveRequest(), deadline=60)
     assert caught.value.service == "identity"

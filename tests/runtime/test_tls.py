@@ -96,7 +96,7 @@ async def test_client_refuses_a_foreign_server(
     """A server with a certificate of somebody else gets no request."""
     server = await serve_told(Told(), server_settings(stranger), ClientSettings(client_ca_file=authority.file))
     with pytest.raises(DependencyUnavailableError):
-        await server.client.call(server.stub.Resolve, ResolveRequest(), deadline=5)
+        await server.client.call(server.stub.Resolve, ResolveRequest(), deadline=60)
     assert server.told.workspaces == []
 
 
@@ -104,7 +104,7 @@ async def test_tls_server_refuses_plain_text(serve_told: ServeTold, authority: A
     """Nobody talks in plain text with a server that has a certificate."""
     server = await serve_told(Told(), server_settings(authority), ClientSettings())
     with pytest.raises(DependencyUnavailableError):
-        await server.client.call(server.stub.Resolve, ResolveRequest(), deadline=5)
+        await server.client.call(server.stub.Resolve, ResolveRequest(), deadline=60)
     assert server.told.workspaces == []
 
 
@@ -126,7 +126,7 @@ async def test_mutual_tls_refuses_strangers(
     client = ClientSettings(client_ca_file=authority.file, client_cert_file=certificate, client_key_file=key)
     server = await serve_told(Told(), server_settings(authority, authority), client)
     with pytest.raises(DependencyUnavailableError):
-        await server.client.call(server.stub.Resolve, ResolveRequest(), deadline=5)
+        await server.client.call(server.stub.Resolve, ResolveRequest(), deadline=60)
     assert server.told.workspaces == []
 
 

@@ -49,7 +49,7 @@ async def upstream(migrated: Callable[[str], str], workspace_key_file: Path) -> 
             traits=TRAITS,
         )
         profile_address = await serve(stack, profile, profile_assembled(profile))
-        client = ServiceClient("profile", profile_address, ClientSettings())
+        client = ServiceClient("profile", profile_address, ClientSettings(client_timeout_seconds=60))
         stack.push_async_callback(client.close)
         yield Upstream(identity_address, profile_address, client)
 

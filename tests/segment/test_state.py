@@ -24,7 +24,7 @@ from .builders import Happened, Moved, change_page, fact_page, key
 from .worlds import Clock
 
 #: Much longer than it takes, much shorter than the endless.
-SOON = 15.0
+SOON = 60.0
 ENDLESS = "SELECT sum(range % 7) FROM range(1000000000000)"
 
 

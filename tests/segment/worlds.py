@@ -176,7 +176,7 @@ async def started(upstream: Upstream, clock: Clock, workspace: str, **given: Any
     settings = SegmentSettings(traits=TRAITS, **given)
     async with AsyncExitStack() as stack:
         address = await serve(stack, settings, assembled(settings, clock))
-        segment = ServiceClient("segment", address, ClientSettings())
+        segment = ServiceClient("segment", address, ClientSettings(client_timeout_seconds=60))
         stack.push_async_callback(segment.close)
         yield World(upstream.profile, segment, workspace, settings.data_dir)
 

@@ -96,6 +96,16 @@ def reserved_addresses(count: int) -> Iterator[list[str]]:
         yield [f"{HOST}:{port}" for port in ports]
 
 
+def is_free(address: str) -> bool:
+    """Whether a server could listen at an address `host:port` of this machine."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_server((host, int(port))):
+            return True
+    except (OSError, ValueError, OverflowError):
+        return False
+
+
 async def _crash(name: str, process: asyncio.subprocess.Process, log: Path) -> None:
     code = await process.wait()
     raise CrashedError(f"{name} ended by itself with code {code}. The end of {log}:\n{last_lines(log)}")

@@ -16,7 +16,7 @@ from sima_cli import health
 from sima_cli.folder import Folder, Running, make_private, write_private
 from sima_cli.guard import born
 from sima_cli.postgres import start_postgres
-from sima_cli.processes import HOST, Nursery, nursery, reserved_addresses
+from sima_cli.processes import HOST, Nursery, is_free, nursery, reserved_addresses
 from sima_cli.sample.sources import sources_yaml
 
 SERVICES = ("identity", "profile", "segment")
@@ -103,6 +103,7 @@ def _migrate(database_url: str) -> None:
 def _settings(setup: Setup, database_url: str, listening: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
     """Return the settings of each service, in the order in which they are started."""
     address_file = _collector_address(setup)
+    last = address_file.read_text().strip() if address_file.exists() else ""
     address_file.unlink(missing_ok=True)
     common = {
         "WORKSPACE_KEY_FILE": str(setup.folder.workspace_key),
@@ -113,7 +114,7 @@ def _settings(setup: Setup, database_url: str, listening: Mapping[str, str]) -> 
     services = {name: {"DATABASE_URL": database_url, "LISTEN_ADDRESS": listening[name]} for name in SERVICES}
     services["segment"] |= {"DATA_DIR": str(_projections(setup)), "CATCH_UP_SECONDS": _CATCH_UP_SECONDS}
     collector = {
-        "LISTEN_ADDRESS": f"{HOST}:0",
+        "LISTEN_ADDRESS": last if is_free(last) else f"{HOST}:0",  # webhooks and pages know the last one
         "ADDRESS_FILE": str(address_file),
         "DATA_DIR": str(setup.data / "collector"),
         "SOURCES_FILE": str(setup.sources),

@@ -146,11 +146,11 @@ async def visitor(browser: Browser, **how: object) -> AsyncIterator[BrowserConte
 async def until(condition: Callable[[], object], context: BrowserContext) -> None:
     """Give what was sent a moment to arrive."""
     page = context.pages[0] if context.pages else await context.new_page()
-    for _ in range(100):
+    for _ in range(600):
         if condition():
             return
         await page.wait_for_timeout(50)
-    raise AssertionError("nothing arrived within five seconds")
+    raise AssertionError("nothing arrived within half a minute")
 
 
 def anonymous(fact: Fact) -> str:
