@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sima_segment.rules import LONGEST_RULE
 from sima_segment.rules.check import DEEPEST_NESTING, MOST_PARTS
-from sima_segment.rules.lexical import MOST_WORDS
+from sima_segment.rules.lexical import DEEPEST_BRACKETS, MOST_WORDS
 from sima_segment.settings import SegmentSettings
 
 LANGUAGE = " ".join((Path(__file__).parents[2] / "docs" / "rule-language.md").read_text().split())
@@ -15,7 +15,7 @@ def test_the_limits_of_a_rule_are_documented() -> None:
     """Whoever writes rules knows how long they may be."""
     limits = (
         f"Limits: {LONGEST_RULE:,} characters, {MOST_WORDS:,} words and signs, {MOST_PARTS:,} parts, "
-        f"{DEEPEST_NESTING} levels of nesting."
+        f"{DEEPEST_NESTING} levels of nesting, {DEEPEST_BRACKETS} brackets within each other."
     )
     assert limits in LANGUAGE
 

@@ -128,6 +128,27 @@ async def test_references_follow_live(world: World) -> None:
     assert kinds == [pb.MEMBERSHIP_CHANGE_KIND_ENTERED]
 
 
+async def test_no_flood_of_event_names_keeps_a_rule_from_its_events(start_segment: StartSegment) -> None:
+    """Names that rules ask for have room beyond the limit: in a preview, in a new segment, live, and after a loss."""
+    async with start_segment(most_event_names=1) as world:
+        junk = [fact(f"junk-{number}", user("eve"), event=f"junk {number}") for number in range(5)]
+        await world.ingest(*junk, order(1, user("ann")))
+        assert (await world.preview("true")).size == 2
+        assert (await world.preview('events("order_completed").sum("total") == 10.0')).size == 1
+        await world.create("buyers", BUYERS)
+        await world.create("viewers", 'events("page_viewed").exists()')
+        assert await world.members("buyers") == {await world.who(*user("ann"))}
+        await world.ingest(order(2, user("bob")), fact("view", user("bob"), event="page_viewed"))
+        await becomes(world, "buyers", user("ann"), user("bob"))
+        await becomes(world, "viewers", user("bob"))
+        file = world.data_dir / f"{world.workspace}.duckdb"
+    file.unlink()
+    async with start_segment(most_event_names=1) as world:
+        await world.create("everybody", "true")
+        await becomes(world, "buyers", user("ann"), user("bob"))
+        await becomes(world, "viewers", user("bob"))
+
+
 async def test_time_alone_makes_people_leave_and_enter(start_segment: StartSegment, clock: Clock) -> None:
     """A window that closes, and an event that was announced for later, change memberships without any fact."""
     async with start_segment() as world:

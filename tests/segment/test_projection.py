@@ -128,6 +128,25 @@ def test_what_is_beyond_the_limits_is_kept_and_reported() -> None:
     projection.close()
 
 
+def test_a_name_that_a_rule_asks_for_has_room() -> None:
+    """Whoever floods the limit with names of their own keeps no segment from working, before or after it is created."""
+    projection = Projection(None, Configuration(limits=Limits(names=1)))
+    projection.apply([change_page(Moved(1, ANN), Moved(2, BOB))], [])
+    take(projection, *(Happened(number, (1,), f"junk {number}") for number in range(10)))
+    take(projection, Happened(20, (1,), "order", {"total": 5}), Happened(21, (2,), "order"))
+    rule = 'events("order").exists() && events("order").sum("total") == 5.0'
+    assert whom(projection, rule) == set()
+    assert projection.ask_for(["order", "view", "it's"])
+    assert whom(projection, rule) == {ANN}
+    take(projection, Happened(22, (2,), "order", {"total": 5}), Happened(23, (2,), "view"), Withdrawn(20))
+    assert whom(projection, rule) == {BOB}
+    assert whom(projection, 'events("view").exists()') == {BOB}
+    assert not projection.ask_for(["order", "view", "it's"])
+    projection.apply([change_page(Moved(2, ANN))], [])
+    assert whom(projection, rule) == {ANN}
+    projection.close()
+
+
 def test_an_event_may_be_as_wide_as_the_limit(projection: Projection) -> None:
     """Each of 300 properties can be asked for, and what comes beyond them does not hide them."""
     wide = {f"property {number}": number for number in range(300)}

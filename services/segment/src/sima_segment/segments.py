@@ -121,6 +121,7 @@ class Segments:
         live = await self._workspaces.follow(workspace)
 
         async def caught_up(state: State) -> State:
+            await state.make_room(parsed)
             return state
 
         return await (await live.ask(caught_up)).preview(parsed, sample)

@@ -119,7 +119,9 @@ class State:
         self.plan = await asyncio.to_thread(rules.plan, {segment.name: segment.rule for segment in segments})
         for name in self.plan.frozen:
             _log.error("rule_not_understood", workspace=self.workspace, segment=name)
-        if not _continues(self.position, stored, self.plan):
+        if await self._do(self._projection.ask_for, self.plan.events) or not _continues(
+            self.position, stored, self.plan
+        ):
             await self._do(self._projection.distrust)
 
     @property
@@ -160,6 +162,7 @@ class State:
         plan, changes = self.plan, Changes()
         if plan.rules.get(name) != rule:
             plan = extended(plan, name, rule)
+            await self._do(self._projection.ask_for, plan.events)
             changes = await self._differences_of_all(plan, plan.dependent(name), self._settled_at())
 
         async def put(connection: Driver) -> None:
@@ -175,6 +178,16 @@ class State:
             await store.delete(connection, self.workspace, name, instant)
 
         await self._store(self.plan.without(name), [], instant, delete)
+
+    async def make_room(self, rule: Rule) -> None:
+        """Let a preview of a rule see the events that it asks for, also beyond the limit. The state must be settled.
+
+        Raises:
+            RuleError: The rule refers to a segment that there is not.
+        """
+        plan = extended(self.plan, _PREVIEWED, rule)
+        if await self._do(self._projection.ask_for, plan.events):
+            await self.save()  # a preview sees what is durable
 
     async def preview(self, rule: Rule, sample: int) -> Preview:
         """Say whom a rule would hold for.

@@ -35,6 +35,8 @@ class Tables:
         self.beyond: dict[str, set[tuple[str, ...]]] = {"events": set(), "properties": set(), "traits": set()}
         self.events: dict[str, Columns] = {}
         self.traits: Columns = {}
+        #: Event names that get a table whatever the limit, for rules ask for them: no flood of others keeps them out.
+        self.asked_for: frozenset[str] = frozenset()
         self._catalogue: Catalogue | None = None
         self.reload()
 
@@ -60,7 +62,7 @@ class Tables:
         """Make sure that an event name has a table; answers False if there is no room for one."""
         if event in self.events:
             return True
-        if len(self.events) >= self._limits.names:
+        if len(self.events) >= self._limits.names and event not in self.asked_for:
             self._leave_out("events", event)
             return False
         self._connection.execute(

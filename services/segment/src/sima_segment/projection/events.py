@@ -22,6 +22,10 @@ SELECT id, keys, owned.person, owned.displaced, name, occurred_at,
 FROM page_events JOIN owned USING (ordinal) WHERE relation = 'page_events'
 QUALIFY row_number() OVER (PARTITION BY id ORDER BY ordinal DESC) = 1
 """
+_RECALLED = f"""
+SELECT id, keys, person, displaced, name, occurred_at, rest AS properties, TRY(json_structure(rest)) AS shape
+FROM {BEYOND} WHERE {{asked_for}}
+"""
 _SHAPES = "SELECT DISTINCT name, shape FROM arrived ORDER BY ALL"
 _READABLE = "CASE WHEN shape IS NOT NULL THEN properties END"
 # It looks at each list of types again for each other one: an event of 300 properties takes 20 seconds with it.
@@ -34,13 +38,34 @@ def add(connection: Connection, tables: Tables) -> None:
     """Take in the events of `page_events`, whose owners are in `owned`."""
     keep(connection, "arrived", _ARRIVED)
     touch(connection, "SELECT person FROM arrived")
-    found = connection.execute(_SHAPES).fetchall()
-    shapes = {name: [shape for _, shape in rows if shape] for name, rows in groupby(found, key=lambda row: row[0])}
+    shapes = _shapes(connection)
     kept = [name for name in shapes if tables.want_event(name)]
     remove(connection, [*map(event_table, kept), *([BEYOND] if len(kept) < len(shapes) else [])], "arrived")
     with without(connection, _OF_LISTS):
         for name, of_name in shapes.items():
             _add_named(connection, tables, name, of_name)
+
+
+def recall(connection: Connection, tables: Tables) -> bool:
+    """Give events that came beyond the limit to the tables of their names, now that rules ask for those.
+
+    Returns:
+        Whether there were any.
+    """
+    asked_for = f"name IN ({', '.join(map(literal, sorted(tables.asked_for)))})"
+    if not tables.asked_for or not keep(connection, "arrived", _RECALLED.format(asked_for=asked_for)):
+        return False
+    for name, shapes in _shapes(connection).items():
+        tables.want_event(name)
+        _add_named(connection, tables, name, shapes)
+    connection.execute(f"DELETE FROM {BEYOND} WHERE {asked_for}")
+    return True
+
+
+def _shapes(connection: Connection) -> dict[str, list[str]]:
+    """Return the shapes of each event name in table `arrived`."""
+    found = connection.execute(_SHAPES).fetchall()
+    return {name: [shape for _, shape in rows if shape] for name, rows in groupby(found, key=lambda row: row[0])}
 
 
 def _add_named(connection: Connection, tables: Tables, event: str, shapes: list[str]) -> None:

@@ -1,7 +1,7 @@
 """The projection of one workspace: takes in pages of the feeds, and says who is in which segment."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -14,6 +14,7 @@ from sima_segment.plan import Plan
 from sima_segment.projection import consents, events, exchange, owners, traits
 from sima_segment.projection.columns import Tables
 from sima_segment.projection.evaluation import Together, differences, evaluate, find, find_affected, forget
+from sima_segment.projection.events import recall
 from sima_segment.projection.file import ProjectionFile, Resources
 from sima_segment.projection.pages import ChangePage, FactPage, for_duckdb, joined
 from sima_segment.projection.parallelism import Parallelism
@@ -110,6 +111,18 @@ class Projection:
         consents.refold(self._connection)
         if self.position.everybody:
             self._connection.execute("TRUNCATE touched")
+
+    def ask_for(self, events: Iterable[str]) -> bool:
+        """Give event names that rules ask for a table once there are such events, whatever the limit.
+
+        Returns:
+            Whether some had come beyond the limit: what was evaluated before did not see them.
+        """
+        self._tables.asked_for = frozenset(events)
+        if self._tables.asked_for <= self._tables.events.keys():
+            return False
+        self._begin()
+        return recall(self._connection, self._tables)
 
     def affected(self, plan: Plan, instant: datetime) -> pa.Array | None:
         """Answer whose memberships may differ from those stored, at an instant; None: anybody's."""
