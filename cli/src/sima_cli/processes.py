@@ -100,10 +100,12 @@ def is_free(address: str) -> bool:
     """Whether a server could listen at an address `host:port` of this machine."""
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_server((host, int(port))):
-            return True
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection that lingers is nobody's claim
+            probe.bind((host, int(port)))
     except (OSError, ValueError, OverflowError):
         return False
+    return True
 
 
 async def _crash(name: str, process: asyncio.subprocess.Process, log: Path) -> None:
