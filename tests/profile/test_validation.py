@@ -150,6 +150,7 @@ def test_a_fact_is_about_somebody_but_not_about_everybody(count: int) -> None:
         b'{"order": [{"id": -9223372036854775809}]}',
         b'{"order": 18446744073709551616}',
         b'{"order": 1' + b"0" * 5_000 + b"}",
+        b'{"order": 1234567890123456789, "a":' + b"[" * 1_000 + b"]" * 1_000 + b"}",
         b'{"a": "\\ud800"}',
         b'\xff{"a": 1}',
         b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",

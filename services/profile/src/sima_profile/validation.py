@@ -198,8 +198,9 @@ def _event(message: fact_pb2.Fact, found: Violations) -> tuple[str | None, bytes
         return name, b"{}"
     try:
         parsed = orjson.loads(properties) if len(properties) <= MAX_PROPERTIES else None
-        if type(parsed) is dict and _is_exact(properties):
-            return name, orjson.dumps(parsed, option=orjson.OPT_SORT_KEYS)
+        canonical = orjson.dumps(parsed, option=orjson.OPT_SORT_KEYS)
+        if type(parsed) is dict and _is_exact(properties):  # asked last, for it cannot read what is nested too deeply
+            return name, canonical
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         pass
     found.add("event.properties", _PROPERTIES_EXPECTED)
