@@ -41,9 +41,7 @@ def add(connection: Connection, tables: Tables) -> None:
     shapes = _shapes(connection)
     kept = [name for name in shapes if tables.want_event(name)]
     remove(connection, [*map(event_table, kept), *([BEYOND] if len(kept) < len(shapes) else [])], "arrived")
-    with without(connection, _OF_LISTS):
-        for name, of_name in shapes.items():
-            _add_named(connection, tables, name, of_name)
+    _distribute(connection, tables, shapes)
 
 
 def recall(connection: Connection, tables: Tables) -> bool:
@@ -55,9 +53,10 @@ def recall(connection: Connection, tables: Tables) -> bool:
     asked_for = f"name IN ({', '.join(map(literal, sorted(tables.asked_for)))})"
     if not tables.asked_for or not keep(connection, "arrived", _RECALLED.format(asked_for=asked_for)):
         return False
-    for name, shapes in _shapes(connection).items():
+    shapes = _shapes(connection)
+    for name in shapes:
         tables.want_event(name)
-        _add_named(connection, tables, name, shapes)
+    _distribute(connection, tables, shapes)
     connection.execute(f"DELETE FROM {BEYOND} WHERE {asked_for}")
     return True
 
@@ -66,6 +65,13 @@ def _shapes(connection: Connection) -> dict[str, list[str]]:
     """Return the shapes of each event name in table `arrived`."""
     found = connection.execute(_SHAPES).fetchall()
     return {name: [shape for _, shape in rows if shape] for name, rows in groupby(found, key=lambda row: row[0])}
+
+
+def _distribute(connection: Connection, tables: Tables, shapes: Mapping[str, list[str]]) -> None:
+    """Put what is in table `arrived` where each event name belongs."""
+    with without(connection, _OF_LISTS):
+        for name, of_name in shapes.items():
+            _add_named(connection, tables, name, of_name)
 
 
 def _add_named(connection: Connection, tables: Tables, event: str, shapes: list[str]) -> None:

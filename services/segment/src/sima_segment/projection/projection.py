@@ -14,7 +14,6 @@ from sima_segment.plan import Plan
 from sima_segment.projection import consents, events, exchange, owners, traits
 from sima_segment.projection.columns import Tables
 from sima_segment.projection.evaluation import Together, differences, evaluate, find, find_affected, forget
-from sima_segment.projection.events import recall
 from sima_segment.projection.file import ProjectionFile, Resources
 from sima_segment.projection.pages import ChangePage, FactPage, for_duckdb, joined
 from sima_segment.projection.parallelism import Parallelism
@@ -112,17 +111,18 @@ class Projection:
         if self.position.everybody:
             self._connection.execute("TRUNCATE touched")
 
-    def ask_for(self, events: Iterable[str]) -> bool:
+    def ask_for(self, names: Iterable[str]) -> bool:
         """Give event names that rules ask for a table once there are such events, whatever the limit.
 
         Returns:
             Whether some had come beyond the limit: what was evaluated before did not see them.
         """
-        self._tables.asked_for = frozenset(events)
+        self._tables.asked_for = frozenset(names)
         if self._tables.asked_for <= self._tables.events.keys():
             return False
         self._begin()
-        return recall(self._connection, self._tables)
+        with self._parallelism.full():
+            return events.recall(self._connection, self._tables)
 
     def affected(self, plan: Plan, instant: datetime) -> pa.Array | None:
         """Answer whose memberships may differ from those stored, at an instant; None: anybody's."""
