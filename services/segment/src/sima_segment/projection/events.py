@@ -45,13 +45,13 @@ def add(connection: Connection, tables: Tables) -> None:
 
 
 def recall(connection: Connection, tables: Tables) -> bool:
-    """Give events that came beyond the limit to the tables of their names, now that rules ask for those.
+    """Give events that came beyond the limit to the tables of their names, now that rules ask for some.
 
     Returns:
         Whether there were any.
     """
     asked_for = f"name IN ({', '.join(map(literal, sorted(tables.asked_for)))})"
-    if not tables.asked_for or not keep(connection, "arrived", _RECALLED.format(asked_for=asked_for)):
+    if not keep(connection, "arrived", _RECALLED.format(asked_for=asked_for)):
         return False
     shapes = _shapes(connection)
     for name in shapes:
