@@ -207,6 +207,16 @@ async def test_a_bad_call_takes_no_other_along(site: Site, browser: Browser) -> 
         assert site.named("clicked") == []
 
 
+async def test_a_bad_page_view_takes_nothing_along_when_the_page_is_left(site: Site, browser: Browser) -> None:
+    """What is sent at that moment is sent, though the view itself cannot be written."""
+    async with visitor(browser) as context:
+        page = await context.new_page()
+        await page.goto(site.url)
+        await page.evaluate("const circle = {}; circle.self = circle; sima.page(circle); sima.track('clicked')")
+        await page.close()
+        await until(lambda: site.named("clicked"), context)
+
+
 async def test_what_a_busy_collector_does_not_take_is_sent_again(site: Site, browser: Browser) -> None:
     """Later, as it was, and once: also if the visitor has signed out in between."""
     site.failures = [OverloadedError("buffer"), OverloadedError("buffer")]

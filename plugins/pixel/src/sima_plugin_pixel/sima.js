@@ -119,9 +119,17 @@
     item.id = newId();
     item.at = item.at || new Date().toISOString();
     if (user) item.identifiers = Object.assign({ user_id: user }, item.identifiers);
-    queue.push(JSON.stringify(item)); // now, so that what cannot be written fails alone, and nothing changes any more
+    try {
+      queue.push(JSON.stringify(item)); // now, so that what cannot be written fails alone, and nothing changes any more
+    } catch (error) {
+      return ignore(error);
+    }
     if (queue.length >= MOST_ITEMS) flush();
     else if (!timer) timer = window.setTimeout(flush, FLUSH_MS);
+  }
+
+  function ignore(error) {
+    window.console.warn("sima: a call is ignored, for it cannot be read", error);
   }
 
   // --- page views --------------------------------------------------------------------------------------------------
@@ -206,7 +214,7 @@
     try {
       if (calls[call[0]] && !refusesTracking()) calls[call[0]].apply(null, call.slice(1));
     } catch (error) {
-      window.console.warn("sima: a call is ignored, for it cannot be read", error);
+      ignore(error);
     }
   }
 
