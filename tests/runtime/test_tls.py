@@ -17,7 +17,7 @@ from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from sima_runtime.errors import DependencyUnavailableError, FixConfigurationError
 from sima_runtime.settings import ClientSettings, ServiceSettings
 
-from .conftest import SERVICE, ServeTold, Told, eventually
+from .conftest import SERVICE, LogLines, ServeTold, Told, eventually
 
 
 @dataclass
@@ -147,16 +147,23 @@ async def test_renewed_certificate_is_taken_up(
     await eventually(has_new_certificate)
 
 
-async def test_a_renewal_that_is_no_certificate_is_passed_over(serve_told: ServeTold, authority: Authority) -> None:
-    """While a file holds half a certificate, or that of another key, the old one serves on."""
+@pytest.mark.parametrize("half_done", ["broken", "of another key"])
+async def test_a_renewal_that_is_half_done_is_passed_over(
+    serve_told: ServeTold, authority: Authority, log_lines: LogLines, half_done: str
+) -> None:
+    """Half a certificate, or one whose key is not there yet: the old one serves on, and the log says so."""
     settings = server_settings(authority)
     server = await serve_told(Told(), settings, ClientSettings(client_ca_file=authority.file))
     assert settings.tls_cert_file is not None
-    settings.tls_cert_file.write_text("-----BEGIN CERTIFICATE-----\nMIIB")
+    other = authority.issue("other")[0].read_text()
+    settings.tls_cert_file.write_text(other if half_done == "of another key" else other[: len(other) // 2])
     trust = grpc.ssl_channel_credentials(authority.file.read_bytes())
     async with grpc.aio.secure_channel(server.address, trust) as channel:
         answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    told = [line["event"] for line in log_lines()]
+    assert "certificate_not_renewed" in told
+    assert "certificate_renewed" not in told
 
 
 async def test_probes_without_tls_have_an_address_of_their_own(
