@@ -100,10 +100,11 @@ def _tell_of_refused(found: _Found, kept: str) -> None:
         reasons = [f"  {reason}" for reason in found.reasons[:_REASONS]]
         more = f'All of it is kept with its reason at {kept}; see "Refused payloads" in docs/operating.md.'
         lines = [*lines, f"{', '.join(counted)}:", *reasons, more]
+    text = "\n".join(lines)
     if found.unread or any(_is_nothing(result) for result in found.results):
-        raise RefusedError("\n".join(lines))
-    if lines:
-        err.print(f"[bold yellow]![/] {escape(chr(10).join(lines))}")
+        raise RefusedError(text)
+    if text:
+        err.print(f"[bold yellow]![/] {escape(text)}")
 
 
 def _is_nothing(result: Mapping[str, Any]) -> bool:
