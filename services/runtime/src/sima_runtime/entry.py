@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
+import uvloop
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsError
 
@@ -47,7 +48,8 @@ def run(service: str, settings_type: type[Settings], main: Callable[[Settings], 
             _migrate(service, settings)
         else:
             start_metrics(settings.metrics_address)
-            asyncio.run(main(settings))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(main(settings))
     except FixConfigurationError as error:
         _log.error("misconfigured", problem=str(error))  # the text says it all
         sys.exit(_MISCONFIGURED)
