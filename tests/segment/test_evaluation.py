@@ -50,7 +50,7 @@ class Explaining:
 
     def execute(self, query: str, parameters: object = None) -> duckdb.DuckDBPyConnection:
         """Run a statement."""
-        if query.startswith(f"INSERT INTO {MEMBERS}"):
+        if query.startswith("EXECUTE"):
             self.plans += [plan for _, plan in self._connection.execute(f"EXPLAIN {query}", parameters).fetchall()]
         return self._connection.execute(query, parameters)
 

@@ -37,24 +37,30 @@ def evaluate(connection: Connection, segment: str, rule: Rule, catalogue: Catalo
 
 
 class Together:
-    """Evaluates all rules for the people in table `affected`."""
+    """Evaluates all rules for the people in table `affected`.
+
+    The statement is prepared: for so many rules, reading it takes a good part of its time. DuckDB plans it anew by
+    itself when tables have changed.
+    """
 
     def __init__(self) -> None:
-        self._compiled: tuple[Plan, Catalogue, CompiledRule] | None = None
+        self._prepared: tuple[Plan, Catalogue, CompiledRule] | None = None
 
     def evaluate(self, connection: Connection, plan: Plan, catalogue: Catalogue, instant: datetime) -> None:
         """Make them the members in the table of members."""
         forget(connection)
         if plan.rules:
-            compiled = self._compile(plan, catalogue)
             with as_written(connection):
-                connection.execute(f"INSERT INTO {MEMBERS} {compiled.sql}", compiled.parameters(instant))
+                compiled = self._prepare(connection, plan, catalogue)
+                bound = (f"{name} := TIMESTAMP '{value}'" for name, value in compiled.parameters(instant).items())
+                connection.execute(f"EXECUTE together({', '.join(bound)})")
 
-    def _compile(self, plan: Plan, catalogue: Catalogue) -> CompiledRule:
-        if self._compiled is None or self._compiled[0] is not plan or self._compiled[1] is not catalogue:
+    def _prepare(self, connection: Connection, plan: Plan, catalogue: Catalogue) -> CompiledRule:
+        if self._prepared is None or self._prepared[0] is not plan or self._prepared[1] is not catalogue:
             compiled = compile_together(plan.rules, plan.levels, catalogue, "affected")
-            self._compiled = plan, catalogue, compiled
-        return self._compiled[2]
+            connection.execute(f"PREPARE together AS INSERT INTO {MEMBERS} {compiled.sql}")
+            self._prepared = plan, catalogue, compiled
+        return self._prepared[2]
 
 
 def forget(connection: Connection, segment: str | None = None) -> None:

@@ -45,7 +45,7 @@ class _Figure:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """The truth of a rule as a column over the wide row `t0`, and the columns that it reads there."""
+    """The truth of a rule (or missing) as a column over the wide row `t0`, and the columns that it reads there."""
 
     sql: str
     figures: tuple[_Figure, ...]
@@ -122,7 +122,7 @@ def _judged(rule: Rule, columns: Slice) -> _Judged:
     row = ibis.table(types | dict.fromkeys(flags.values(), "boolean"), name="wide")
     values = {node: row[column].fill_null(False) for node, column in flags.items()}
     values |= {node: _value(node, row, figures) for node in nodes if isinstance(node, Aggregate)}
-    holds = truth(condition, Scope(row, catalogue.traits, schema.trait_column, values)).fill_null(False)
+    holds = truth(condition, Scope(row, catalogue.traits, schema.trait_column, values))
     return _Judged(
         column_sql(row.select(holds=holds)),
         tuple(figure for figure, _ in figures.values()),
