@@ -5,15 +5,22 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from sima.identity.v1.identity_service_pb2 import ResolveRequest, ResolveResponse, WatchProfileChangesRequest
+from sima.identity.v1.identity_service_pb2 import (
+    LookupRequest,
+    LookupResponse,
+    ResolveRequest,
+    ResolveResponse,
+    WatchProfileChangesRequest,
+)
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub, add_IdentityServiceServicer_to_server
-from sima_runtime.errors import DependencyUnavailableError, FixConfigurationError
+from sima_runtime.errors import DependencyUnavailableError, FixConfigurationError, OverloadedError, RetryLaterError
 from sima_runtime.server import LARGEST_MESSAGE, Servicer, serve
 from sima_runtime.settings import ServiceSettings
 
@@ -106,6 +113,31 @@ async def test_sigterm_lets_a_running_call_finish(tmp_path: Path) -> None:
         assert await call == ResolveResponse()
         await asyncio.wait_for(serving, LONG)
     assert ended == ["streams", "background"]
+
+
+async def test_calls_over_the_limit_are_told_to_come_again(serve_told: ServeTold) -> None:
+    """A server bounds what it does at once, in words that clients understand, and goes on when calls have ended."""
+    entered, finish = asyncio.Event(), asyncio.Event()
+
+    async def resolve() -> None:
+        entered.set()
+        await finish.wait()
+
+    settings = ServiceSettings(max_calls=1, drain_seconds=0.1)
+    server = await serve_told(Told(resolve), settings)
+    running = asyncio.create_task(server.client.call(server.stub.Resolve, ResolveRequest()))
+    await entered.wait()
+    with pytest.raises(OverloadedError):
+        await server.client.call(server.stub.Lookup, LookupRequest())
+    finish.set()
+    assert await running == ResolveResponse()
+
+    async def is_served() -> bool:
+        with suppress(RetryLaterError):
+            return bool(await server.client.call(server.stub.Lookup, LookupRequest()) == LookupResponse())
+        return False
+
+    await eventually(is_served)
 
 
 async def test_call_longer_than_the_drain_is_cancelled(serve_told: ServeTold, tmp_path: Path) -> None:

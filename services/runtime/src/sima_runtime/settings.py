@@ -40,7 +40,9 @@ class ServerSettings(BaseSettings):
         default=0.0, ge=0, description="How long to answer NOT_SERVING after SIGTERM before new calls are refused."
     )
     max_calls: int | None = Field(
-        default=None, gt=0, description="Calls served at once; more get RESOURCE_EXHAUSTED. None: no limit."
+        default=1_000,
+        gt=0,
+        description="Calls served at once, streams among them; more get RESOURCE_EXHAUSTED. None: no limit.",
     )
     reflection: bool = Field(default=True, description="Whether clients may ask which services there are.")
 
