@@ -107,7 +107,7 @@ def test_an_open_quote_breaks_one_record_only(write: Write, behind: bytes) -> No
         (b'"a', [], "expected a first line that names the columns"),
         (b"a,b,a\n", [], "expected every column once; number 1 is there again"),
         (b"a,b\n", ["date"], "expected a column date"),
-        (b"\xff\xfea\x00", [], "expected a column|first line"),
+        (b"\xff\xfea\x00", [], "option encoding names another"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(write: Write, content: bytes, columns: list[str], complaint: str) -> None:

@@ -36,6 +36,7 @@ MOST_IN_MEMORY = 500_000
 
 _LONGEST_LINE = 1 << 20  # so that a file without line ends does not fill the memory
 _MOST_IN_GROUP = 10_000  # records; a receipt has some dozens
+_OTHER_ENCODING = "file: expected text in the configured encoding; the source's option encoding names another"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,7 @@ class _Lines:
         try:
             return self._handle.readline(_LONGEST_LINE)
         except UnicodeError:
-            raise PayloadError("file: expected text in the configured encoding") from None
+            raise PayloadError(_OTHER_ENCODING) from None
 
     def give_back(self) -> None:
         """Let the lines read since `take`, but for the first one, be read again."""
@@ -278,6 +279,8 @@ def _header(rows: Iterator[list[str]], lines: _Lines, columns: Collection[str]) 
         if count > 1:
             raise PayloadError(f"file: expected every column once; number {header.index(name) + 1} is there again")
     if missing := [name for name in columns if name not in header]:
+        if not all(map(is_storable, header)):
+            raise PayloadError(_OTHER_ENCODING)
         raise PayloadError(f"file: expected {'a column' if len(missing) == 1 else 'columns'} {', '.join(missing)}")
     return header
 
