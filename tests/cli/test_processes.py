@@ -5,10 +5,11 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from sima_cli.errors import CommandError, CrashedError
+from sima_cli.errors import CommandError, CrashedError, MisconfiguredError
 from sima_cli.folder import Folder, Running
 from sima_cli.guard import born, is_alive
 from sima_cli.processes import is_free, nursery, reserved_addresses
@@ -79,17 +80,24 @@ async def test_processes_end_with_the_block(tmp_path: Path) -> None:
     assert not born(sleeper)
 
 
-async def crash(logs: Path) -> None:
+async def crash(logs: Path, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     """Wait for a process that does not."""
     async with nursery(logs) as ours:
-        await ours.start("breaker", ["-c", "print('first'); raise SystemExit('the disk is full')"], {})
+        await ours.start(name, arguments, environment)
         await asyncio.sleep(60)
 
 
 async def test_a_process_that_ends_by_itself_ends_the_block_with_its_last_words(tmp_path: Path) -> None:
     """A crash is never silent: the block is cancelled and the error holds the end of the log."""
     with pytest.raises(CrashedError, match=r"(?s)breaker ended by itself with code 1.*the disk is full"):
-        await crash(tmp_path)
+        await crash(tmp_path, "breaker", ["-c", "print('first'); raise SystemExit('the disk is full')"], {})
+
+
+async def test_a_service_with_wrong_settings_says_so_in_plain_words(tmp_path: Path) -> None:
+    """What is wrong is shown as the service says it, not as a line of a log."""
+    settings = {"SIMA_COLLECTOR_SOURCES_FILE": str(tmp_path / "missing.yaml")}
+    with pytest.raises(MisconfiguredError, match=r"^collector cannot start: sources file .*/missing\.yaml:\n"):
+        await crash(tmp_path, "collector", ["-m", "sima_collector"], settings)
 
 
 async def watch(logs: Path) -> None:

@@ -7,6 +7,12 @@ class CommandError(Exception):
     exit_code = 1
 
 
+class MisconfiguredError(CommandError):
+    """A process of the stack finds its settings or sources wrong. Exit code 2, as for wrong use of a command."""
+
+    exit_code = 2
+
+
 class RefusedError(CommandError):
     """The service refused what was asked: bad fields, a rule that does not compile, an unknown name. Exit code 3."""
 

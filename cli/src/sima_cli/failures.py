@@ -26,9 +26,9 @@ from sima_cli.output import err
 
 P = ParamSpec("P")
 
-EXIT_CODES = """[dim]Exit codes: 0 done · 1 not done, the text says why · 2 wrong use of the command · 3 refused: bad \
-fields, a rule that does not compile, an unknown name, all of a file · 4 a service does not answer · 5 a process of \
-`sima up` ended by itself · 130 interrupted[/dim]"""
+EXIT_CODES = """[dim]Exit codes: 0 done · 1 not done, the text says why · 2 wrong use of the command or wrong \
+settings · 3 refused: bad fields, a rule that does not compile, an unknown name, all of a file · 4 a service does not \
+answer · 5 a process of `sima up` ended by itself · 130 interrupted[/dim]"""
 
 
 def runs(command: Callable[P, Awaitable[None]]) -> Callable[P, None]:

@@ -1,14 +1,15 @@
 """Child processes: each with a log of its own, all ended together, and none that ends by itself unnoticed."""
 
 import asyncio
+import json
 import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
-from sima_cli.errors import CrashedError
+from sima_cli.errors import CrashedError, MisconfiguredError
 from sima_cli.guard import GRACE_SECONDS, Guard, born, is_alive
 
 HOST = "127.0.0.1"
@@ -69,6 +70,7 @@ async def nursery(logs: Path, grace_seconds: float = GRACE_SECONDS) -> AsyncIter
 
     Raises:
         CrashedError: Such a process; the text has the last lines of its log.
+        MisconfiguredError: Its settings were wrong; the text says what.
     """
     guard = Guard(grace_seconds)
     try:
@@ -110,7 +112,19 @@ def is_free(address: str) -> bool:
 
 async def _crash(name: str, process: asyncio.subprocess.Process, log: Path) -> None:
     code = await process.wait()
-    raise CrashedError(f"{name} ended by itself with code {code}. The end of {log}:\n{last_lines(log)}")
+    lines = last_lines(log)
+    if problem := _misconfiguration(lines):
+        raise MisconfiguredError(f"{name} cannot start: {problem}")
+    raise CrashedError(f"{name} ended by itself with code {code}. The end of {log}:\n{lines}")
+
+
+def _misconfiguration(lines: str) -> str:
+    """Return what a service that ended over its settings said of them last; empty if it ended over something else."""
+    with suppress(ValueError, TypeError, AttributeError):  # the last line is no entry of a service's log
+        last = json.loads(lines.rpartition("\n")[2])
+        if last.get("event") == "misconfigured":
+            return str(last.get("problem", ""))
+    return ""
 
 
 async def _gone(name: str, pid: int, log: Path) -> None:

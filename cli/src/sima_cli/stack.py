@@ -49,7 +49,7 @@ async def running_stack(setup: Setup, tell: Tell) -> AsyncIterator[Running]:
 
     Raises:
         CrashedError: A process ended by itself.
-        FixConfigurationError: The sources file has mistakes.
+        MisconfiguredError: Settings or the sources file have mistakes.
     """
     async with nursery(setup.folder.logs) as ours:
         running = await _start(ours, setup, tell)
