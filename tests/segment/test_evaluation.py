@@ -41,6 +41,20 @@ def test_names_that_differ_in_case_alone_are_different_segments(connection: duck
     assert found == [(segment, person) for segment in ("Vip's", "vip") for person in PERSONS]
 
 
+def test_rules_may_ask_for_very_many_events(connection: duckdb.DuckDBPyConnection) -> None:
+    """More than can be joined in one row: who is found does not depend on how they are gathered."""
+    names = [f"event {number}" for number in range(250)]
+    for number, name in enumerate(names):
+        connection.execute(f'CREATE TABLE "{event_table(name)}" (person UUID, occurred_at TIMESTAMP)')
+        if number % 7 == 0:
+            row = [PERSONS[number % 3], datetime(2026, 1, 1)]
+            connection.execute(f'INSERT INTO "{event_table(name)}" VALUES (?, ?)', row)
+    plan = Plan({f"s{number}": parse(f'events("{name}").exists()', {}) for number, name in enumerate(names)})
+    Together().evaluate(connection, plan, Catalogue({name: {} for name in names}, {}), datetime.now(UTC))
+    found = connection.execute(f"FROM {MEMBERS}").fetchall()
+    assert sorted(found) == sorted((f"s{number}", PERSONS[number % 3]) for number in range(0, 250, 7))
+
+
 class Explaining:
     """A connection that keeps the plan of every statement that writes members."""
 

@@ -212,6 +212,17 @@ def test_facts_of_unknown_keys_wait_for_the_grouping(projection: Projection) -> 
     assert whom(projection, everything) == {BOB}
 
 
+def test_facts_of_very_many_event_names_follow_their_people(projection: Projection) -> None:
+    """Those that wait for the grouping, those of somebody who is joined, and those that are withdrawn."""
+    names = [f"event {number}" for number in range(100)]
+    take(projection, *(Happened(number, (1 + 2 * (number % 2),), name=name) for number, name in enumerate(names)))
+    take(projection, Withdrawn(98), Withdrawn(99))
+    projection.commit(START, 1)
+    projection.apply([change_page(Moved(1, BOB), Moved(3, BOB))], [])
+    rule = " && ".join(f'events("{name}").exists()' for name in names[:98])
+    assert whom(projection, f'{rule} && !events("event 98").exists() && !events("event 99").exists()') == {BOB}
+
+
 def test_everybody_with_an_identifier_that_names_somebody_is_a_person(projection: Projection) -> None:
     """Who lost all identifiers is no person any more, and blocked ones make none."""
     projection.apply([change_page(Moved(3, 103), Moved(4, 104, blocked=True))], [])

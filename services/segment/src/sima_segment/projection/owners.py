@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from sima_segment.projection.pages import for_duckdb
-from sima_segment.projection.rows import Connection, as_written, keep, registered, touch
+from sima_segment.projection.rows import Connection, as_written, keep, portions, registered, touch
 from sima_segment.projection.tables import REFOLD
 from sima_segment.rules.schema import PEOPLE
 
@@ -104,8 +104,9 @@ def reclaim(connection: Connection, tables: Iterable[str]) -> None:
     queries = [_OF_DISPLACED]
     if connection.execute("FROM previous LIMIT 1").fetchall():  # mostly not: to find nothing in all tables takes time
         queries.append(_OF_PREVIOUS)
-    concerned = (query.format(table=table) for table in tables for query in queries)
-    connection.execute(f"INSERT INTO claims {' UNION ALL '.join(concerned)}")
+    for portion in portions(tables):
+        concerned = (query.format(table=table) for table in portion for query in queries)
+        connection.execute(f"INSERT INTO claims {' UNION ALL '.join(concerned)}")
 
 
 def claim(connection: Connection, relation: str) -> None:

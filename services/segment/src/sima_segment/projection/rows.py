@@ -1,7 +1,8 @@
 """Small steps that all parts of the projection share."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import islice
 
 import duckdb
 import pyarrow as pa
@@ -10,6 +11,8 @@ from sima_segment.projection.tables import REFOLD
 
 Connection = duckdb.DuckDBPyConnection
 
+# What DuckDB takes to plan one statement over many tables grows much faster than their number.
+_TABLES_AT_ONCE = 40
 _REARRANGING = "build_side_probe_side,join_order,common_subexpressions,projection_placement,projection_pullup"
 
 
@@ -68,6 +71,13 @@ def _roll_back(connection: Connection) -> None:
                 return
 
 
+def portions(tables: Iterable[str]) -> Iterator[list[str]]:
+    """Yield tables a few at a time, for statements that look into all of them."""
+    rest = iter(tables)
+    while portion := list(islice(rest, _TABLES_AT_ONCE)):
+        yield portion
+
+
 def keep(connection: Connection, name: str, query: str, parameters: Mapping[str, object] | None = None) -> int:
     """Keep the answer of a query for the statements that follow, and return how many rows it has."""
     [(rows,)] = connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}", parameters).fetchall()
@@ -86,7 +96,7 @@ def touch(connection: Connection, people: str, relation: str = "") -> None:
         connection.execute(f"INSERT INTO {table} SELECT DISTINCT person FROM ({people}) WHERE person IS NOT NULL")
 
 
-def remove(connection: Connection, relations: Sequence[str], ids: str) -> None:
+def remove(connection: Connection, relations: Iterable[str], ids: str) -> None:
     """Remove rows from fact tables, if they are there.
 
     DuckDB looks only at row groups within the range of the ids, and ids begin with the time: mostly that is the last.
@@ -96,11 +106,15 @@ def remove(connection: Connection, relations: Sequence[str], ids: str) -> None:
         relations: The fact tables.
         ids: A table of the rows' ids.
     """
-    found = (
-        f"SELECT '{each}' AS relation, id, person FROM \"{each}\" SEMI JOIN {ids} USING (id)" for each in relations
-    )
-    if not relations or not keep(connection, "gone", " UNION ALL ".join(found)):
-        return
+    for portion in portions(relations):
+        found = (
+            f"SELECT '{each}' AS relation, id, person FROM \"{each}\" SEMI JOIN {ids} USING (id)" for each in portion
+        )
+        if keep(connection, "gone", " UNION ALL ".join(found)):
+            _remove_gone(connection)
+
+
+def _remove_gone(connection: Connection) -> None:
     for (relation,) in connection.execute("SELECT DISTINCT relation FROM gone").fetchall():
         gone = f"FROM gone WHERE relation = '{relation}'"
         touch(connection, f"SELECT person {gone}", relation)

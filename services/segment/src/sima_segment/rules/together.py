@@ -30,6 +30,10 @@ from sima_segment.rules.values import Scope, missing, truth
 _SOME_OF = '(SELECT {columns} FROM "{table}" AS t0 SEMI JOIN {people} USING (person){rest})'
 
 
+# What DuckDB takes to plan a chain of joins grows with the cube of its length.
+_PARTS_AT_ONCE = 15
+
+
 @dataclass(frozen=True, slots=True)
 class _Figure:
     """A column of the wide row that is worked out from the events of one name."""
@@ -86,8 +90,16 @@ def _wide_row(judged: Iterable[_Judged], people: str) -> str:
             figures[figure.event].add(figure)
     parts = [_traits(columns, people), _consents(purposes, people)]
     parts += [_figures(event, of_event, people) for event, of_event in sorted(figures.items())]
-    joins = "".join(f" LEFT JOIN {part} USING ({PERSON})" for part in parts if part)
-    return f"SELECT * FROM {_SOME_OF.format(columns=PERSON, table=schema.PEOPLE, people=people, rest='')}{joins}"
+    everybody = _SOME_OF.format(columns=PERSON, table=schema.PEOPLE, people=people, rest="")
+    return _joined(everybody, [part for part in parts if part], people)
+
+
+def _joined(rows: str, parts: Sequence[str], people: str) -> str:
+    """Return the SQL of rows with what the parts say about their people, in groups once there are many parts."""
+    if len(parts) > _PARTS_AT_ONCE:
+        groups = (parts[start : start + _PARTS_AT_ONCE] for start in range(0, len(parts), _PARTS_AT_ONCE))
+        return _joined(rows, [f"({_joined(people, group, people)})" for group in groups], people)
+    return f"SELECT * FROM {rows}" + "".join(f" LEFT JOIN {part} USING ({PERSON})" for part in parts)
 
 
 def _traits(columns: Iterable[str], people: str) -> str:
