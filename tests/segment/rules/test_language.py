@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sima_sdk.rules import SegmentFunction
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -252,6 +254,19 @@ def test_sums_of_money_meet_their_threshold(project: Callable[..., Any]) -> None
     projection = project({"ada": {"events": events}})
     assert projection.members('events("paid").sum("amount") == 1') == {"ada"}
     assert projection.members('events("paid").sum("amount") >= 1.0 && events("paid").avg("amount") <= 0.1') == {"ada"}
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cents=st.lists(st.integers(1, 10**12), min_size=1, max_size=30))
+def test_sums_do_not_depend_on_the_order_of_the_rows(project: Callable[..., Any], cents: list[int]) -> None:
+    """Small change behind billions, or before them, comes to the same sum and average."""
+    amounts = [("paid", NOW, {"amount": cent / 100}) for cent in cents]
+    orders = {"up": sorted(amounts, key=str), "down": sorted(amounts, key=str, reverse=True), "as it came": amounts}
+    projection = project({name: {"events": events} for name, events in orders.items()})
+    total = sum(cents) / 100
+    assert projection.members(f'events("paid").sum("amount") == {total!r}') == set(orders)
+    average = projection.members(f'events("paid").avg("amount") >= {round(total / len(cents), 2)!r}')
+    assert average in (set(orders), set())
 
 
 def test_facts_without_a_person_make_nobody_a_member(project: Callable[..., Any]) -> None:

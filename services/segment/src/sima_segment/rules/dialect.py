@@ -60,6 +60,16 @@ def share_a_value(left: ir.Value, right: ir.Value) -> ir.Value:
     return ListsShareAValue(left, right).to_expr()
 
 
+@ibis.udf.agg.builtin  # type: ignore[untyped-decorator]
+def fsum(numbers: float) -> float:  # type: ignore[empty-body]
+    """DuckDB's sum that carries along what each addition loses, so that the order of rows hardly matters."""
+
+
+@ibis.udf.agg.builtin  # type: ignore[untyped-decorator]
+def favg(numbers: float) -> float:  # type: ignore[empty-body]
+    """Average by such a sum."""
+
+
 def column_sql(table: ir.Table) -> str:
     """Return the SQL of the only column of an expression over one table, which is `t0` there."""
     [column] = _COMPILER.to_sqlglot(table).expressions

@@ -11,7 +11,7 @@ import ibis.expr.types as ir
 
 from sima_segment.rules import schema
 from sima_segment.rules.catalogue import Catalogue, Columns
-from sima_segment.rules.dialect import instant
+from sima_segment.rules.dialect import favg, fsum, instant
 from sima_segment.rules.schema import OCCURRED_AT, PERSON, ColumnType
 from sima_segment.rules.tree import Aggregate, Consent, Events, Function, Member, Node, OccurredAt, Property, Trait
 from sima_segment.rules.values import IBIS_TYPES, Scope, truth
@@ -19,6 +19,9 @@ from sima_segment.rules.values import IBIS_TYPES, Scope, truth
 DECIMALS: Final = 6
 """Sums and averages are rounded to this many decimals: the last bits of a sum of fractions depend on the order of the
 rows, and no threshold of 100.00 may depend on it."""
+LARGE: Final = 1e8
+"""From here on a double has no six decimals to spare, and sums and averages are rounded to `DECIMALS_OF_LARGE`."""
+DECIMALS_OF_LARGE: Final = 2
 
 _PERSON_TYPE: Final = "uuid"  # only a name for the compiler: no SQL depends on it
 
@@ -211,9 +214,13 @@ def _of_property(seen: ir.Table, aggregate: Aggregate, where: ir.Value | None, c
         case Function.MAX:
             return column.max(where=where)
         case Function.AVG:
-            return column.mean(where=where).round(DECIMALS)
+            return _rounded(favg(column, where=where))
         case _:
-            return column.sum(where=where).coalesce(0).round(DECIMALS)
+            return _rounded(fsum(column, where=where).coalesce(0))
+
+
+def _rounded(figure: ir.Value) -> ir.Value:
+    return figure.round(ibis.ifelse(figure.abs() < LARGE, DECIMALS, DECIMALS_OF_LARGE))
 
 
 def nothing_of(node: Node) -> int | bool | None:
