@@ -3,11 +3,26 @@
 import threading
 from unittest.mock import AsyncMock, Mock
 
+import pytest
 from sima_sdk.rules import SegmentFunction
-from sima_segment.rulebook import RuleBook
+from sima_segment.plan import Plan
+from sima_segment.rulebook import MOST_LEVELS, RuleBook, extended
+from sima_segment.rules import RuleError, parse
 from sima_segment.segments import Segments
 
 RULE = "plugin.function()"
+
+
+def test_segments_stand_behind_each_other_in_a_limited_row() -> None:
+    """Each level makes the statement of all rules deeper; a rule that would lengthen the row further is refused."""
+    plan = Plan({})
+    for number in range(MOST_LEVELS):
+        plan = extended(plan, f"s{number}", parse(f'segment("s{number - 1}")' if number else "true"))
+    with pytest.raises(RuleError, match=f"at most {MOST_LEVELS} segments"):
+        extended(plan, "last", parse(f'segment("s{MOST_LEVELS - 1}")'))
+    plan = extended(plan, "beside", parse('segment("s0")'))
+    with pytest.raises(RuleError, match=f"at most {MOST_LEVELS} segments"):
+        extended(plan, "s1", parse('segment("beside")'))
 
 
 async def test_rules_are_read_beside_the_event_loop() -> None:

@@ -159,6 +159,15 @@ async def test_bad_fields_are_all_told(world: World) -> None:
     assert set(fields[2:]) == {"segment.rule"}
 
 
+async def test_a_description_that_cannot_be_stored_is_refused(world: World) -> None:
+    """Nobody else waits because of it: the next call is answered."""
+    for text in ("\0", "a\0b"):
+        with pytest.raises(InvalidFieldsError) as refused:
+            await world.create("some", "true", text)
+        assert [violation.field for violation in refused.value.violations] == ["segment.description"]
+    await world.create("some", "true", "a description")
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a.b", "a/b", "x" * 101])
 async def test_other_names_are_refused(world: World, name: str) -> None:
     """A name is nothing else."""

@@ -6,6 +6,10 @@ from sima_sdk.rules import SegmentFunction
 
 from sima_segment.plan import Plan
 from sima_segment.rules import Rule, RuleError, check_segments, parse
+from sima_segment.rules.problems import START, problem
+
+#: So many segments may stand behind each other, each referring to the one before.
+MOST_LEVELS = 32
 
 
 class RuleBook:
@@ -39,15 +43,23 @@ class RuleBook:
                 del rules[name]
         return Plan(rules, {name: text for name, text in texts.items() if name not in rules})
 
+    def thawed(self, plan: Plan) -> Plan:
+        """Return a plan with those of its frozen segments whose rules are understood now that another one changed."""
+        texts = {name: rule.text for name, rule in plan.rules.items()}
+        return self.plan({**texts, **plan.frozen}) if plan.frozen else plan
+
 
 def extended(plan: Plan, name: str, rule: Rule) -> Plan:
     """Return a plan with one more segment, or another rule for one that it has.
 
     Raises:
-        RuleError: The rule refers to a segment that there is not, or in a circle to itself.
+        RuleError: The rule refers to a segment that there is not, in a circle to itself, or through too many others.
     """
     check_segments(name, rule, plan.without(name).rules)
-    return plan.with_rule(name, rule)
+    found = plan.with_rule(name, rule)
+    if len(found.levels) > MOST_LEVELS:
+        raise RuleError((problem(f"at most {MOST_LEVELS} segments may refer to each other in a row", START),))
+    return found
 
 
 def _stands(name: str, rules: Mapping[str, Rule]) -> bool:

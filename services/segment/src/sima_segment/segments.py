@@ -26,7 +26,7 @@ from sima_segment.workspaces import Workspaces
 LONGEST_DESCRIPTION = 2_000
 _NAME = f"expected 1 to {LONGEST_SEGMENT_NAME} letters, digits, `_` and `-`"
 _RULE = f"expected a rule of 1 to {LONGEST_RULE} characters"
-_DESCRIPTION = f"expected at most {LONGEST_DESCRIPTION} characters"
+_DESCRIPTION = f"expected at most {LONGEST_DESCRIPTION} characters, none of them the character zero"
 
 
 class Memberships(NamedTuple):
@@ -191,7 +191,8 @@ class Segments:
         found = Violations()
         normal, parsed = normal_name(name), None
         found.require(normal is not None, "segment.name", _NAME)
-        found.require(len(description) <= LONGEST_DESCRIPTION, "segment.description", _DESCRIPTION)
+        described = len(description) <= LONGEST_DESCRIPTION and "\0" not in description
+        found.require(described, "segment.description", _DESCRIPTION)
         if found.require(0 < len(rule) <= LONGEST_RULE, "segment.rule", _RULE):
             try:
                 parsed = await self._read(rule)

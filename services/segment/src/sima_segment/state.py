@@ -107,11 +107,13 @@ class State:
         self._clock = clock
         self._projection = projection
         self._do = thread
+        self._rules = RuleBook({})
         self._tick = 0
         self._reported: set[str] = set()
 
     async def load(self, rules: RuleBook) -> None:
-        """Read what is stored."""
+        """Read what is stored, with the rules as they are understood now and from here on."""
+        self._rules = rules
         async with self._database.statement() as connection:
             stored = await store.position(connection, self.workspace)
             segments = await store.segments(connection, self.workspace)
@@ -161,7 +163,7 @@ class State:
         """
         plan, changes = self.plan, Changes()
         if plan.rules.get(name) != rule:
-            plan = extended(plan, name, rule)
+            plan = await asyncio.to_thread(self._rules.thawed, extended(plan, name, rule))
             await self._do(self._projection.ask_for, plan.events)
             changes = await self._differences_of_all(plan, plan.dependent(name), self._settled_at())
 

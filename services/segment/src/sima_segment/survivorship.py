@@ -19,8 +19,15 @@ class TraitPolicy:
 
     Attributes:
         survivorship: The rule.
-        trusted_sources: Sources in their order of trust, for most_trusted_source; who is absent comes last.
+        trusted_sources: Sources in their order of trust, each once, for most_trusted_source; who is absent comes last.
+
+    Raises:
+        ValueError: A source is there twice.
     """
 
     survivorship: Survivorship = Survivorship.MOST_RECENT
     trusted_sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.trusted_sources)) < len(self.trusted_sources):
+            raise ValueError("expected each source once in trusted_sources")
