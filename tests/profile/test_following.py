@@ -197,13 +197,15 @@ async def test_another_workspace_keeps_its_owners(stack: Stack, workspace: str) 
     assert (await owned(stack, email("ada")), await owned(other, email("ada"))) == (1, 2)
 
 
-async def test_following_goes_on_from_the_start_when_the_place_is_lost(stack: Stack) -> None:
+@pytest.mark.parametrize("wrong", ["of another epoch", "no token"])
+async def test_following_goes_on_from_the_start_when_the_place_is_lost(stack: Stack, wrong: str) -> None:
     """A place of before a restore costs a second reading; what identity does not know any more is forgotten here."""
     await stack.ingest(*[clicked(i, TABLET, email(f"p{i}")) for i in range(25)], clicked(99, TABLET))
     await stack.settled()
     async with stack.database.transaction() as connection:
         place = await owning.place(connection, stack.workspace)
-        lost = place._replace(identity_cursor=token(START, epoch=99), version=place.version + 1)
+        cursor = token(START, 99, "identity_standings", stack.workspace) if wrong == "of another epoch" else wrong
+        lost = place._replace(identity_cursor=cursor, version=place.version + 1)
         await owning.stand(connection, stack.workspace, {uuid.uuid4().bytes: SHARED}, lost.version)
         await owning.move(connection, stack.workspace, lost)
     await stack.ingest(*[clicked(200 + i, Identifier(kind="device_id", value="t2"), email(f"q{i}")) for i in range(25)])

@@ -1,7 +1,10 @@
 """Feeds lose no row, whatever the order in which transactions begin, count and commit."""
 
 import asyncio
+import base64
+import struct
 import time
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 
@@ -350,30 +353,56 @@ async def test_supervised_listener_ends_when_cancelled(numbers: Numbers) -> None
 
 
 @given(
-    place=st.tuples(st.integers(0, 2**31), st.integers(0, 2**63), st.integers(0, 2**63)), epoch=st.integers(1, 2**31)
+    place=st.tuples(st.integers(0, 2**31 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**63 - 1)),
+    epoch=st.integers(1, 2**31 - 1),
 )
 def test_tokens_name_their_place(place: tuple[int, int, int], epoch: int) -> None:
     """A token leads back to its place."""
     horizon = Horizon(epoch, 2**64, 2**64)
     cursor = Cursor(*place)
     if cursor.epoch <= epoch:
-        assert parse_token(token(cursor, epoch), horizon, "numbers") == cursor
+        assert parse_token(token(cursor, epoch, "numbers", "w"), horizon, "numbers", "w") == cursor
 
 
 def test_empty_token_is_the_start() -> None:
     """Without a cursor a reader begins at the start."""
-    assert parse_token("", Horizon(1, 1, 1), "numbers") == START
+    assert parse_token("", Horizon(1, 1, 1), "numbers", "w") == START
+
+
+@pytest.mark.parametrize(("feed", "workspace"), [("numbers", "other"), ("letters", "w")])
+def test_a_token_is_good_for_its_own_feed_and_workspace(feed: str, workspace: str) -> None:
+    """Elsewhere a reader would miss rows and not know."""
+    given_out = token(Cursor(1, 50, 1), 1, feed, workspace)
+    with pytest.raises(InvalidFieldsError):
+        parse_token(given_out, Horizon(1, 60, 60), "numbers", "w")
 
 
 @given(text=st.text(min_size=1))
 def test_other_texts_are_no_tokens(text: str) -> None:
     """What no feed gave out is refused as a bad field."""
     with pytest.raises((InvalidFieldsError, CursorExpiredError)):
-        parse_token(text, Horizon(1, 1, 1), "numbers")
+        parse_token(text, Horizon(1, 1, 1), "numbers", "w")
+
+
+def forged(workspace: str, *numbers: int) -> str:
+    """A token as no feed gives out, though its checksum is right: epoch in force, epoch, xid and seq."""
+    place = struct.pack(">IIQQ", *numbers)
+    checksum = zlib.crc32(f"numbers {workspace}".encode(), zlib.crc32(place))
+    return base64.urlsafe_b64encode(place + struct.pack(">I", checksum)).decode()
+
+
+@pytest.mark.parametrize("written", [(1, 1, 1, 2**63), (1, 0, 0, 2**64 - 1), (1, 2**31, 1, 1), (2**31, 0, 0, 0)])
+async def test_a_token_beyond_what_the_database_can_hold_is_refused(
+    numbers: Numbers, workspace: str, written: tuple[int, ...]
+) -> None:
+    """It is the mistake of who forged it, and the largest that it can hold is a place like any other."""
+    with pytest.raises(InvalidFieldsError, match="cursor"):
+        await numbers.until_now(workspace, forged(workspace, *written))
+    assert (await numbers.until_now(workspace, forged(workspace, 1, 0, 2**64 - 1, 2**63 - 1)))[0] == []
 
 
 def test_cursor_from_the_future_has_expired() -> None:
     """A cursor ahead of all that there is comes from a later state of a database that was set back."""
-    ahead = token(Cursor(1, 50, 1), 1)
+    ahead = token(Cursor(1, 50, 1), 1, "numbers", "w")
     with pytest.raises(CursorExpiredError):
-        parse_token(ahead, Horizon(1, 50, 60), "numbers")
+        parse_token(ahead, Horizon(1, 50, 60), "numbers", "w")

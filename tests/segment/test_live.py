@@ -1,8 +1,6 @@
 """Memberships follow facts, merges and time, across crashes and restarts."""
 
 import asyncio
-from base64 import urlsafe_b64decode as b64decode
-from base64 import urlsafe_b64encode as b64encode
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -15,6 +13,8 @@ import pytest
 from opentelemetry.metrics import CallbackOptions, Observation
 from sima.segment.v1 import segment_service_pb2 as pb
 from sima_runtime.clients import ServiceClient
+from sima_runtime.cursors import START as BEGINNING
+from sima_runtime.cursors import token
 from sima_runtime.errors import DependencyUnavailableError, InUseError
 from sima_segment import metrics
 from sima_segment.live import Request
@@ -194,6 +194,21 @@ async def test_a_segment_whose_plugin_is_gone_stays_as_it_was_and_says_so(start_
         assert not (await world.get("good")).frozen
 
 
+async def test_what_refers_to_a_frozen_segment_lives_again_with_it(start_segment: StartSegment) -> None:
+    """A rule without the plugin that is gone is enough; nothing has to be started again."""
+    async with start_segment() as world:
+        await world.create("buyers", BUYERS)
+        await world.create("good", 'rfm.score() >= 3 && segment("buyers")')
+        await world.create("best", 'segment("good")')
+        await world.ingest(order(1, user("ann")))
+        await becomes(world, "best", user("ann"))
+    async with start_segment(plugins=()) as world:
+        await world.update("good", rule='segment("buyers")')
+        assert not (await world.get("best")).frozen
+        await world.ingest(order(2, user("bob")))
+        await becomes(world, "best", user("ann"), user("bob"))
+
+
 async def test_memberships_say_how_far_the_facts_were_read(
     start_segment: StartSegment, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,16 +320,16 @@ async def test_a_crash_between_the_two_commits_loses_nothing(
         assert await world.who(*user("dan")) in await world.members("buyers")
 
 
-async def test_an_expired_cursor_leads_to_a_new_projection(start_segment: StartSegment) -> None:
+@pytest.mark.parametrize("wrong", ["of another epoch", "no token"])
+async def test_an_expired_cursor_leads_to_a_new_projection(start_segment: StartSegment, wrong: str) -> None:
     """After a restore of the services it reads from, the segment service begins from the start by itself."""
     async with start_segment() as world:
         await fill(world)
         members, changes = await everything(world), await world.changes()
     path = world.data_dir / f"{world.workspace}.duckdb"
     with duckdb.connect(path) as connection:
-        [(cursor,)] = connection.execute("SELECT facts FROM position").fetchall()
-        ahead = b64encode(b"\xff" + b64decode(cursor)[1:]).decode()
-        connection.execute("UPDATE position SET facts = ?", [ahead])
+        lost = token(BEGINNING, 99, "profile_facts", world.workspace) if wrong == "of another epoch" else wrong
+        connection.execute("UPDATE position SET facts = ?", [lost])
     async with start_segment() as world:
         await world.settle()
         assert await everything(world) == members

@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 from sima_runtime.database import Database, Driver
-from sima_runtime.errors import CursorExpiredError
+from sima_runtime.errors import CursorExpiredError, InvalidFieldsError
 from sima_runtime.supervision import supervise
 
 from sima_profile.identity import Belonging, Changes, Identity
@@ -121,7 +121,7 @@ class OwnerFollower:
         while True:
             try:
                 await self._follow(workspace, until_now=False)
-            except CursorExpiredError:
+            except (CursorExpiredError, InvalidFieldsError):  # also one that identity does not understand any more
                 _log.warning("identity_followed_from_start", workspace=workspace)
                 await self._start_again(workspace)
 

@@ -136,7 +136,7 @@ class Feed:
             DependencyUnavailableError: The server is stopping, or the database does not answer.
         """
         start = await read_horizon(self._database)
-        reader = _Reader(self.name, parse_token(cursor, start, self.name), start)
+        reader = _Reader(self.name, workspace, parse_token(cursor, start, self.name, workspace), start)
         with self._wakeups.waiting(self.name, workspace) as wakeup, self.lag.reader() as progress:
             while True:
                 rows = await read(reader.after, reader.horizon.before(start.newest) if until_now else reader.horizon)
@@ -171,10 +171,10 @@ class Feed:
 class _Reader:
     """Where one reader stands, and what it waits for."""
 
-    def __init__(self, feed: str, after: Cursor, horizon: Horizon) -> None:
+    def __init__(self, feed: str, workspace: str, after: Cursor, horizon: Horizon) -> None:
         self.after = after
         self.horizon = horizon
-        self._feed = feed
+        self._feed, self._workspace = feed, workspace
         self._awaited = horizon.newest  # transactions before this one may have written rows that are not final yet
         self._mark = horizon  # once all before mark.newest are delivered, the reader is as fresh as the mark
         self._complete_until: float | None = None
@@ -197,7 +197,8 @@ class _Reader:
     def page(self, rows: Rows[T]) -> FeedPage[T]:
         """Make the page of what was read."""
         self._last_page = time.monotonic()
-        return FeedPage(rows.items, token(self.after, self.horizon.epoch), _wall(self._complete_until))
+        cursor = token(self.after, self.horizon.epoch, self._feed, self._workspace)
+        return FeedPage(rows.items, cursor, _wall(self._complete_until))
 
     async def pause(self, seconds: float) -> None:
         """Let rows gather until the last page was that long ago: each page costs as much as many rows."""

@@ -18,6 +18,7 @@ from sima_runtime.errors import (
     CursorExpiredError,
     DeadlineExceededError,
     DependencyUnavailableError,
+    InvalidFieldsError,
     RetryLaterError,
     SimaError,
 )
@@ -118,7 +119,7 @@ class Live:
         """Follow until something happens after which one can begin again at once."""
         try:
             await self._follow()
-        except CursorExpiredError:
+        except (CursorExpiredError, InvalidFieldsError):  # also one that the feeds do not understand any more
             _log.warning("projection_outdated", workspace=self.workspace)
             discard(self._path)
         except OutpacedError:
@@ -174,6 +175,7 @@ class Live:
             await self._settle(state)
             for request in requests:
                 await request.do(state)
+                self._show_frozen(state)
             if not requests:
                 await pause
         except OutpacedError:  # the requests are put to the state that is read anew
@@ -230,9 +232,12 @@ class Live:
 
     async def _settle(self, state: State) -> None:
         await state.settle()
-        self.frozen = frozenset(state.plan.frozen)
+        self._show_frozen(state)
         if (instant := state.position.instant) is not None and self._complete_until is not None:
             self.as_of = min(instant, self._complete_until)
+
+    def _show_frozen(self, state: State) -> None:
+        self.frozen = frozenset(state.plan.frozen)
 
 
 class Request:
