@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from sima.type.v1.identifier_pb2 import Identifier
 from sima.type.v1.value_pb2 import Value
 from sima_identity.service import configured_policy
 from sima_profile.facts import CheckedFact
+from sima_profile.identity import Belonging, Identity
 from sima_profile.validation import FactReader
 from sima_runtime.database import execute
 from sima_runtime.errors import InvalidFieldsError, NotFoundError
@@ -285,21 +287,49 @@ async def test_nothing_is_accepted_while_identity_is_away(twin_url: str, workspa
     assert (await stored(twin))["facts"] == 0
 
 
-async def test_what_only_identity_refuses_never_fails_its_batch(
-    twin_url: str, workspace_key_file: Path, twin: Stack
-) -> None:
-    """An identity service of another version, which does not know a kind, costs the facts that name it and no other."""
-    named = Fact(source="crm", identifiers=[email("ada"), Identifier(kind="loyalty_card", value="1")])
-    own = identity_settings(twin_url, workspace_key_file)
+NAMED = Fact(source="crm", identifiers=[email("ada"), Identifier(kind="loyalty_card", value="1")])
+
+
+async def ingested_beside_older(url: str, key_file: Path, workspace: str, *facts: Fact) -> list[pb.IngestResult]:
+    """Send facts in one batch to a profile service whose identity service does not know of loyalty cards."""
+    own = identity_settings(url, key_file)
     policy = configured_policy(own)
     older = replace(policy, kinds={name: kind for name, kind in policy.kinds.items() if name != "loyalty_card"})
     async with (
         identity_started(own, older) as identity_address,
-        profile_started(profile_settings(twin_url, workspace_key_file, identity_address)) as address,
+        profile_started(profile_settings(url, key_file, identity_address)) as address,
         grpc.aio.insecure_channel(address) as channel,
     ):
-        request = pb.IngestRequest(facts=[viewed("m1"), named, viewed("m2"), Fact()])
-        metadata = (("sima-workspace", twin.workspace),)
-        results = (await ProfileServiceStub(channel).Ingest(request, metadata=metadata)).results
-    assert outcomes(list(results)) == [ACCEPTED, REFUSED, ACCEPTED, REFUSED]
+        request = pb.IngestRequest(facts=facts)
+        return list(
+            (await ProfileServiceStub(channel).Ingest(request, metadata=(("sima-workspace", workspace),))).results
+        )
+
+
+async def test_what_only_identity_refuses_never_fails_its_batch(
+    twin_url: str, workspace_key_file: Path, twin: Stack
+) -> None:
+    """An identity service of another version, which does not know a kind, costs the facts that name it and no other."""
+    facts = [viewed("m1"), NAMED, viewed("m2"), Fact()]
+    results = await ingested_beside_older(twin_url, workspace_key_file, twin.workspace, *facts)
+    assert outcomes(results) == [ACCEPTED, REFUSED, ACCEPTED, REFUSED]
     assert [violation.field for violation in results[1].violations] == ["identifiers[1].kind"]
+
+
+async def test_however_many_facts_identity_refuses_the_others_are_accepted(
+    twin_url: str, workspace_key_file: Path, twin: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than identity can name in one answer are refused one by one, and each is asked about a few times only."""
+    asked: list[int] = []
+    resolve = Identity.resolve
+
+    async def counted(identity: Identity, facts: Collection[CheckedFact], times: Iterable[int]) -> list[Belonging]:
+        asked.append(len(facts))
+        return await resolve(identity, facts, times)
+
+    monkeypatch.setattr(Identity, "resolve", counted)
+    facts = [NAMED if number % 3 else viewed(f"m{number}") for number in range(1_000)]
+    results = await ingested_beside_older(twin_url, workspace_key_file, twin.workspace, *facts)
+    assert outcomes(results) == [REFUSED if number % 3 else ACCEPTED for number in range(1_000)]
+    assert {violation.field for result in results for violation in result.violations} == {"identifiers[1].kind"}
+    assert sum(asked) < 8_000

@@ -9,6 +9,7 @@ from grpc_status import rpc_status
 from sima.error.v1.error_reason_pb2 import ErrorReason
 from sima.identity.v1.identity_service_pb2 import ResolveRequest, WatchProfileChangesRequest
 from sima_runtime.errors import (
+    UNLISTED,
     AlreadyExistsError,
     CursorExpiredError,
     DeadlineExceededError,
@@ -117,6 +118,39 @@ async def test_all_violations_at_once(serve_told: ServeTold) -> None:
         ("sets[0].source", "must not be empty"),
         ("sets[2].observed_at", "must be set"),
     ]
+
+
+MANY = [
+    Violation(f"sets[{n}].identifiers[0].value", "expected an e-mail address, as ada@example.com")
+    for n in range(10_000)
+]
+WIDE = [Violation(f"sets[{n}].source", "متجر" * 10_000) for n in range(60)]  # which HTTP/2 writes as %D9%85...
+
+
+@pytest.mark.parametrize("found", [MANY, WIDE, MANY[:60]], ids=["many", "wide", "few too many"])
+async def test_more_violations_than_fit_are_counted(serve_told: ServeTold, found: list[Violation]) -> None:
+    """What a client takes at the end of a call is bounded; it hears of the first, and of how many it does not hear."""
+    server = await serve_told(raising(InvalidFieldsError(found)))
+    with pytest.raises(InvalidFieldsError) as caught:
+        await server.client.call(server.stub.Resolve, ResolveRequest())
+    *listed, last = caught.value.violations
+    assert [violation.field for violation in listed] == [violation.field for violation in found[: len(listed)]]
+    assert last == Violation(UNLISTED, f"{len(found) - len(listed)} more that are not listed")
+    assert listed
+    assert not caught.value.lists_all
+    again = await serve_told(raising(caught.value))
+    with pytest.raises(InvalidFieldsError) as relayed:
+        await again.client.call(again.stub.Resolve, ResolveRequest())
+    assert relayed.value.violations == caught.value.violations
+
+
+async def test_a_long_name_in_an_error_is_cut(serve_told: ServeTold) -> None:
+    """It reaches the client as the error that it is, however long the name that was asked for."""
+    server = await serve_told(raising(InUseError("segment", "قطاع" * 10_000, "vip")))
+    with pytest.raises(InUseError) as caught:
+        await server.client.call(server.stub.Resolve, ResolveRequest())
+    assert caught.value.name.startswith("قطاع")
+    assert caught.value.used_by == "vip"
 
 
 def test_violations_without_any_raise_nothing() -> None:

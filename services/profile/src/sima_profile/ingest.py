@@ -97,7 +97,9 @@ class Ingestion:
         try:
             belongings = await self._identity.resolve(facts.values(), times)
         except InvalidFieldsError as error:
-            return await self._accept_others(workspace, facts, now, error)
+            refused = await self._refused(facts, dict(zip(facts, times, strict=True)), error)
+            others = {place: fact for place, fact in facts.items() if place not in refused}
+            return refused | (await self._accept(workspace, others, now) if others else {})
         arrivals = [
             Arrival(fact_id(fact.message, at), at, fact, belonging)
             for fact, at, belonging in zip(facts.values(), times, belongings, strict=True)
@@ -109,10 +111,14 @@ class Ingestion:
             for place, outcome, arrival in zip(facts, became, arrivals, strict=True)
         }
 
-    async def _accept_others(
-        self, workspace: str, facts: dict[int, CheckedFact], now: int, error: InvalidFieldsError
+    async def _refused(
+        self, facts: Mapping[int, CheckedFact], times: Mapping[int, int], error: InvalidFieldsError
     ) -> dict[int, Result]:
-        """Refuse what identity refuses (it may know other kinds of identifiers, or be of another version)."""
+        """Return what identity refuses (it may know other kinds of identifiers, or be of another version).
+
+        Where it did not list all, the others are asked about in halves: asking for all of them again, a few less each
+        time, would take very long if there are thousands.
+        """
         places = list(facts)
         refused = {
             places[number]: Result(Outcome.REFUSED, violations=violations)
@@ -120,8 +126,19 @@ class Ingestion:
         }
         if not refused:
             raise error
-        others = {place: fact for place, fact in facts.items() if place not in refused}
-        return refused | (await self._accept(workspace, others, now) if others else {})
+        others = [place for place in places if place not in refused]
+        middle = len(others) // 2
+        for half in (others[:middle], others[middle:]) if not error.lists_all else ():
+            refused |= await self._refused_of({place: facts[place] for place in half}, times)
+        return refused
+
+    async def _refused_of(self, facts: Mapping[int, CheckedFact], times: Mapping[int, int]) -> dict[int, Result]:
+        try:
+            if facts:
+                await self._identity.resolve(facts.values(), [times[place] for place in facts])
+        except InvalidFieldsError as error:
+            return await self._refused(facts, times, error)
+        return {}
 
     async def _times(self, workspace: str, facts: Collection[CheckedFact]) -> list[int]:
         """Return when each fact happened; the first arrival stands in for a time that the message does not state."""

@@ -37,12 +37,21 @@ class Violation:
     description: str
 
 
+#: The field of a last violation that says how many more there are than could be sent.
+UNLISTED = "..."
+
+
 class InvalidFieldsError(RefuseRequestError):
-    """The request has bad fields; `violations` lists all of them."""
+    """The request has bad fields; `violations` lists all of them, or of another service's as many as it could send."""
 
     def __init__(self, violations: Iterable[Violation]) -> None:
         self.violations = tuple(violations)
         super().__init__("; ".join(f"{violation.field}: {violation.description}" for violation in self.violations))
+
+    @property
+    def lists_all(self) -> bool:
+        """Whether no bad field is left out of `violations`."""
+        return all(violation.field != UNLISTED for violation in self.violations)
 
 
 class Violations:
@@ -151,11 +160,11 @@ class DependencyUnavailableError(RetryLaterError):
 
 
 class OverloadedError(RetryLaterError):
-    """All of `resource` is in use at the moment."""
+    """`resource` is busy, full or away at the moment."""
 
     def __init__(self, resource: str) -> None:
         self.resource = resource
-        super().__init__(f"all of {resource} is in use")
+        super().__init__(f"{resource} cannot take on more at the moment")
 
 
 class TooSlowError(OverloadedError):

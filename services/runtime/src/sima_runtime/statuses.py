@@ -1,7 +1,8 @@
 """How exceptions look on the wire, both ways: `google.rpc.Status` with an ErrorInfo, and BadRequest for bad fields."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import cast
 
 import grpc
@@ -11,6 +12,7 @@ from grpc_status import rpc_status
 from sima.error.v1 import error_reason_pb2 as reasons
 
 from sima_runtime.errors import (
+    UNLISTED,
     AlreadyExistsError,
     CursorExpiredError,
     DeadlineExceededError,
@@ -29,6 +31,13 @@ from sima_runtime.errors import (
 )
 
 DOMAIN = "sima"
+
+# Of all that is sent at the end of a call, clients take 8 KiB. The message stands in it twice, once with up to three
+# bytes for one, and the details may travel in base64. All in bytes.
+_MOST_TEXT = 500
+_MOST_OF_VIOLATION = 1_000  # each of its two texts
+_MOST_OF_VIOLATIONS = 3_000
+_AROUND_VIOLATION = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +123,9 @@ def _plain_error(code: grpc.StatusCode, info: error_details_pb2.ErrorInfo | None
 def _status(
     code: int, reason: "reasons.ErrorReason.ValueType", message: str, metadata: Mapping[str, str]
 ) -> status_pb2.Status:
-    status = status_pb2.Status(code=code, message=message)
-    _add_detail(status, error_details_pb2.ErrorInfo(reason=reason_name(reason), domain=DOMAIN, metadata=metadata))
+    status = status_pb2.Status(code=code, message=_clipped(message, _MOST_TEXT))
+    info = {name: _clipped(text, _MOST_TEXT) for name, text in metadata.items()}
+    _add_detail(status, error_details_pb2.ErrorInfo(reason=reason_name(reason), domain=DOMAIN, metadata=info))
     return status
 
 
@@ -128,10 +138,33 @@ def _add_detail(status: status_pb2.Status, detail: error_details_pb2.ErrorInfo |
 def _bad_request(error: InvalidFieldsError) -> error_details_pb2.BadRequest:
     return error_details_pb2.BadRequest(
         field_violations=[
-            error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.description)
-            for violation in error.violations
+            error_details_pb2.BadRequest.FieldViolation(
+                field=_clipped(violation.field, _MOST_OF_VIOLATION),
+                description=_clipped(violation.description, _MOST_OF_VIOLATION),
+            )
+            for violation in _fitting(error.violations)
         ]
     )
+
+
+def _fitting(violations: Sequence[Violation]) -> list[Violation]:
+    """Return as many violations as there is room for; if not all, a last one says how many more there are."""
+    sizes = accumulate(map(_size, violations))
+    count = sum(1 for _ in takewhile(lambda size: size <= _MOST_OF_VIOLATIONS, sizes))
+    left = len(violations) - count
+    return [*violations[:count], *([Violation(UNLISTED, f"{left} more that are not listed")] if left else [])]
+
+
+def _size(violation: Violation) -> int:
+    if violation.field == UNLISTED:  # there is always room for it: what another service left out stays left out
+        return 0
+    texts = (violation.field, violation.description)
+    return _AROUND_VIOLATION + sum(min(len(text.encode()), _MOST_OF_VIOLATION) for text in texts)
+
+
+def _clipped(text: str, most: int) -> str:
+    data = text.encode()
+    return text if len(data) <= most else f"{data[: most - 3].decode(errors='ignore')}..."
 
 
 def _error_info(status: status_pb2.Status | None) -> error_details_pb2.ErrorInfo | None:

@@ -25,7 +25,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_INVALID_FIELDS: _ErrorReason.ValueType  # 1
-    """The request has bad fields; all of them are listed in `google.rpc.BadRequest`. No metadata."""
+    """The request has bad fields; they are listed in `google.rpc.BadRequest`. If there is no room for all of them, its
+    last entry is no field: it is named `...` and says how many more there are. No metadata.
+    """
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 2
     """The credential is missing, unknown or malformed. No metadata."""
     ERROR_REASON_METHOD_NOT_ALLOWED: _ErrorReason.ValueType  # 3
@@ -59,7 +61,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_FIELDS: ErrorReason.ValueType  # 1
-"""The request has bad fields; all of them are listed in `google.rpc.BadRequest`. No metadata."""
+"""The request has bad fields; they are listed in `google.rpc.BadRequest`. If there is no room for all of them, its
+last entry is no field: it is named `...` and says how many more there are. No metadata.
+"""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 2
 """The credential is missing, unknown or malformed. No metadata."""
 ERROR_REASON_METHOD_NOT_ALLOWED: ErrorReason.ValueType  # 3
