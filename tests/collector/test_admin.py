@@ -126,6 +126,13 @@ async def test_without_a_token_others_find_nothing(settings: MakeSettings, open_
     assert (await door.client.get("/healthz")).status_code == 200
 
 
+def test_a_name_that_begins_like_loopback_is_not_loopback(settings: MakeSettings) -> None:
+    """Behind it others may reach the collector, so what is for this machine alone stays closed."""
+    assert settings(listen_address="127.0.0.1:0").listens_on_loopback
+    assert not settings(listen_address="127.evil.example:0").listens_on_loopback
+    assert not settings(listen_address="unix:0").listens_on_loopback
+
+
 async def test_a_page_in_a_browser_cannot_pretend_to_be_local(door: Door) -> None:
     """A name of somebody else's that points to loopback does not open the refusals."""
     assert (await door.client.get("/refusals", headers={"host": "evil.example"})).status_code == 401

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import ssl
@@ -19,9 +20,16 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import NameOID
 from sima_collector.settings import CollectorSettings
+from sima_runtime.settings import TlsSettings
 
 from tests.collector.conftest import CollectorProcess, MemoryProfile, ProfileSwitch, dozes, eventually, status
 
@@ -258,6 +266,17 @@ async def test_a_renewed_certificate_is_taken_up_without_a_restart(spawn: Spawn,
     assert not shows_trusted(collector, first)
 
 
+async def test_a_renewed_key_with_a_password_asks_nobody_for_it(spawn: Spawn, tmp_path: Path) -> None:
+    """Whoever asked at the terminal would answer no request meanwhile; the old one serves on."""
+    context = certified(tmp_path)
+    collector = await spawn(tls_cert_file=tmp_path / "cert.pem", tls_key_file=tmp_path / "key.pem")
+    encrypt(tmp_path / "key.pem")
+    (tmp_path / "cert.pem").touch()
+    await eventually(lambda: "file_not_read_again" in collector.errors.read_text())
+    assert "pass phrase" not in collector.errors.read_text()
+    assert shows_trusted(collector, context)
+
+
 def shows_trusted(collector: CollectorProcess, context: ssl.SSLContext) -> bool:
     """Whether the collector's certificate is the one that a context trusts."""
     address = ("localhost", int(collector.address.rpartition(":")[2]))
@@ -284,6 +303,13 @@ def certified(folder: Path) -> ssl.SSLContext:
     (folder / "cert.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
     (folder / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return ssl.create_default_context(cafile=folder / "cert.pem")
+
+
+def encrypt(key: Path) -> None:
+    """Put a password on a key."""
+    protection = BestAvailableEncryption(b"password")
+    plain = load_pem_private_key(key.read_bytes(), None)
+    key.write_bytes(plain.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection))
 
 
 async def test_nonsense_instead_of_http_is_400(spawn: Spawn) -> None:
@@ -368,15 +394,45 @@ def test_a_configuration_that_cannot_work_stops_the_start(
     """The exit code is 2, and the log names what to mend."""
     given = settings()
     given.sources_file.write_text(sources)
+    assert complaint in refused(given)
+
+
+def refused(settings: CollectorSettings) -> str:
+    """What a collector says whose settings keep it from starting."""
     names = ("sources_file", "workspace_key_file", "data_dir", "profile_address")
-    variables = {f"SIMA_COLLECTOR_{name.upper()}": str(getattr(given, name)) for name in names}
+    given = {name: getattr(settings, name) for name in (*names, *TlsSettings.model_fields)}
     ended = subprocess.run(
         [sys.executable, "-m", "sima_collector"],
-        env={**os.environ, **variables},
+        env={**os.environ, **{f"SIMA_COLLECTOR_{name.upper()}": str(value) for name, value in given.items() if value}},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
+        start_new_session=True,  # without a terminal
     )
     assert ended.returncode == 2
-    assert complaint in ended.stderr
+    return ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("files", "complaint"),
+    [
+        (("cert", "encrypted"), "tls_cert_file and tls_key_file must hold a certificate and its key, in PEM without a"),
+        (("cert", "nothing"), "tls_cert_file and tls_key_file must hold"),
+        (("cert", "key", "nothing"), "tls_client_ca_file must hold certificates in PEM"),
+        ((None, "key"), "tls_key_file and tls_client_ca_file need tls_cert_file"),
+        ((None, None, "cert"), "tls_key_file and tls_client_ca_file need tls_cert_file"),
+    ],
+)
+def test_files_of_tls_that_cannot_work_stop_the_start(
+    settings: Callable[..., CollectorSettings], tmp_path: Path, files: tuple[str | None, ...], complaint: str
+) -> None:
+    """The settings are named, nobody is asked for a password, and it never falls back to plain text."""
+    certified(tmp_path)
+    shutil.copy(tmp_path / "key.pem", tmp_path / "encrypted.pem")
+    encrypt(tmp_path / "encrypted.pem")
+    given = zip(("tls_cert_file", "tls_key_file", "tls_client_ca_file"), files, strict=False)
+    said = refused(settings(**{name: tmp_path / f"{file}.pem" for name, file in given if file}))
+    assert complaint in said
+    assert "pass phrase" not in said

@@ -192,7 +192,13 @@ async def test_open_server_takes_the_named_workspace_or_main(serve_told: ServeTo
     assert await refused(call) == (grpc.StatusCode.PERMISSION_DENIED, "WORKSPACE_NOT_ALLOWED")
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0", ":0", "*:0", "192.0.2.1:0"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("0.0.0.0:0", "[::]:0", ":0", "*:0", "192.0.2.1:0", "[2001:db8::1]:0"),
+        *("unix-box:0", "unixbox.example:0", "127.evil.example:0", "127.0.0.1.evil.example:0", "[::1:0"),
+    ],
+)
 async def test_open_server_binds_loopback_only(serve_told: ServeTold, address: str) -> None:
     """Without configured authentication no other machine can reach the server."""
     with pytest.raises(FixConfigurationError, match="loopback"):
@@ -311,6 +317,14 @@ def test_malformed_token_file_stops_the_start(tmp_path: Path, entry: dict[str, A
     """A token file that is not understood in every detail is a start-up error that repeats no hash."""
     path = write_tokens(tmp_path / "tokens.json", {**ACME, **entry})
     with pytest.raises(FixConfigurationError) as caught:
+        Tokens(path)
+    assert digest("acme-token") not in str(caught.value)
+
+
+def test_two_entries_of_one_token_stop_the_start(tmp_path: Path) -> None:
+    """Which of them would hold, nobody could tell; the error says where they stand, without the hash."""
+    path = write_tokens(tmp_path / "tokens.json", ACME, READER, {**SIMA, "token": ACME["token"]})
+    with pytest.raises(FixConfigurationError, match=r"entries \[0\] and \[2\]") as caught:
         Tokens(path)
     assert digest("acme-token") not in str(caught.value)
 

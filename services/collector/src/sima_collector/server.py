@@ -8,6 +8,7 @@ import socket
 import ssl
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import ClassVar
 
 import structlog
@@ -141,6 +142,10 @@ def _config(app: ASGIApp, settings: CollectorSettings) -> uvicorn.Config:
         header_seconds = settings.header_seconds
         most_connections = settings.connections
 
+    if settings.tls_cert_file is not None:
+        _load_chain(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), settings.tls_cert_file, settings.tls_key_file)
+    elif settings.tls_key_file is not None or settings.tls_client_ca_file is not None:
+        raise FixConfigurationError("tls_key_file and tls_client_ca_file need tls_cert_file")
     config = uvicorn.Config(
         app,
         http=Protocol,
@@ -159,24 +164,21 @@ def _config(app: ASGIApp, settings: CollectorSettings) -> uvicorn.Config:
     try:
         config.load()
     except OSError as error:
-        raise FixConfigurationError("tls_cert_file, tls_key_file and tls_client_ca_file must be PEM files") from error
+        raise FixConfigurationError("tls_client_ca_file must hold certificates in PEM") from error
     return config
 
 
 def _watchers(context: ssl.SSLContext | None, settings: CollectorSettings) -> list[Background]:
     """The work that lets new connections see a renewed certificate; none without TLS."""
-    if context is None or settings.tls_cert_file is None:
+    if context is None or (chain := settings.tls_cert_file) is None:
         return []
 
     def load(_: bytes) -> None:
-        try:
-            # First aside: a chain that does not fit its key would spoil the context that serves.
-            for one in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
-                one.load_cert_chain(settings.tls_cert_file or "", settings.tls_key_file)
-        except OSError as error:
-            raise FixConfigurationError("tls_cert_file and tls_key_file must be PEM files that fit") from error
+        # First aside: a chain that does not fit its key would spoil the context that serves.
+        for one in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+            _load_chain(one, chain, settings.tls_key_file)
 
-    certificate = WatchedFile("tls_cert_file", settings.tls_cert_file, load)
+    certificate = WatchedFile("tls_cert_file", chain, load)
 
     async def watch() -> None:
         while True:
@@ -184,6 +186,15 @@ def _watchers(context: ssl.SSLContext | None, settings: CollectorSettings) -> li
             await asyncio.sleep(CHECK_SECONDS)
 
     return [watch]
+
+
+def _load_chain(context: ssl.SSLContext, chain: Path, key: Path | None) -> None:
+    try:
+        context.load_cert_chain(chain, key, password="")  # which keeps OpenSSL from asking for one at the terminal
+    except OSError as error:
+        raise FixConfigurationError(
+            "tls_cert_file and tls_key_file must hold a certificate and its key, in PEM without a password"
+        ) from error
 
 
 def _bound(address: str) -> socket.socket:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings
+from sima_runtime.addresses import is_loopback
 from sima_runtime.errors import FixConfigurationError
 from sima_runtime.settings import (
     AuthenticationSettings,
@@ -110,8 +111,7 @@ class CollectorSettings(
     @property
     def listens_on_loopback(self) -> bool:
         """Whether only this machine can reach the collector."""
-        host = self.listen_address.rpartition(":")[0]
-        return host in ("localhost", "[::1]") or host.startswith("127.")
+        return is_loopback(self.listen_address.rpartition(":")[0])
 
     def admin_token(self) -> str | None:
         """Read the token of the administrator; None if none is configured.

@@ -8,7 +8,7 @@ The workspace `*` stands for Sima's own services: they name the workspace in eac
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -96,4 +96,15 @@ def _parse(content: bytes) -> Mapping[str, Credential]:
     except ValidationError as error:
         problems = [(detail["loc"], detail["msg"]) for detail in error.errors(include_input=False)]
         raise FixConfigurationError(f"token_file is malformed: {problems}") from None
+    _refuse_repeated([entry.sha256 for entry in entries])
     return {entry.sha256: Credential(entry.name, entry.workspace, entry.rpcs) for entry in entries}
+
+
+def _refuse_repeated(hashes: Sequence[str]) -> None:
+    """Raise FixConfigurationError if two entries are of one token: nobody could tell which of them holds."""
+    first: dict[str, int] = {}
+    for place, digest in enumerate(hashes):
+        if (other := first.setdefault(digest, place)) != place:
+            raise FixConfigurationError(
+                f"token_file is malformed: entries [{other}] and [{place}] have the same sha256"
+            )

@@ -21,6 +21,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from sima_runtime.addresses import is_loopback
 from sima_runtime.auth import Tokens
 from sima_runtime.errors import FixConfigurationError
 from sima_runtime.garbage import relieve_collector
@@ -199,7 +200,7 @@ async def _answer_probes(address: str | None, health_servicer: health.aio.Health
 
 def _bind(server: grpc.aio.Server, settings: RunSettings) -> str:
     host = settings.listen_address.rpartition(":")[0]
-    if settings.token_file is None and not _is_loopback(host):
+    if settings.token_file is None and not (is_loopback(host) or settings.listen_address.startswith("unix:")):
         raise FixConfigurationError("listen_address must be loopback unless token_file is set")
     credentials = server_credentials(settings)
     try:
@@ -210,10 +211,6 @@ def _bind(server: grpc.aio.Server, settings: RunSettings) -> str:
     except RuntimeError as error:
         raise FixConfigurationError("listen_address must be a free address such as 127.0.0.1:7001") from error
     return f"{host}:{port}"
-
-
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "[::1]") or host.startswith(("127.", "unix"))
 
 
 def _write_address(path: Path | None, address: str) -> None:
