@@ -234,11 +234,19 @@ def test_a_zone_in_the_file_counts(read: Read) -> None:
     assert page.facts[0].occurred_at == datetime(2026, 1, 5, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("text", ["%Y-%m-%d", "%d.%m.%y %H:%M:%S", "%Y%j", "%G-W%V-%u", "%b %d, %Y", "%Y-%m-%dT%H%z"])
+def test_a_date_may_be_written_in_any_way(text: str) -> None:
+    """Whatever names a day, also by its number in the year or by its week."""
+    TransactionsConnector().check(Source("till", options={"date_format": text}))
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
         ({"quantity": "n"}, "expected both options quantity and unit_price"),
         ({"date_format": "%d.%q"}, "option date_format: expected a pattern"),
+        ({"date_format": "%d %d"}, "option date_format: expected a pattern"),
+        *(({"date_format": text}, "of a whole date") for text in ("%H:%M", "%j", "[%d", "%Y-%m", "%d.%m.", "%Y %d")),
         ({"date_format": "%Y-%m-%d %H:%M %Z"}, "option date_format: expected a pattern .* with zones as %z, not %Z"),
         ({"time_zone": "Mars/Olympus"}, "option time_zone: expected"),
         ({"encoding": "utf-5"}, "option encoding: expected a known encoding"),

@@ -15,6 +15,7 @@ Options of a source name the columns and how they are written:
 A sum below zero is a refund. See also the options of `sima_sdk.files`, among them `decimal_mark`.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -45,6 +46,7 @@ OPTIONS = (
     *("date", "date_format", "amount", "quantity", "unit_price", "order", "currency", PROPERTY),
 )
 PROPERTY_TYPES = ("text", "number", "boolean")  # those that JSON has
+_SOME_TIME = datetime(2013, 5, 17, 3, 4, 5, tzinfo=UTC)  # whose date is not what strptime makes of a missing part
 
 
 class TransactionsConnector(PullConnector):
@@ -157,7 +159,8 @@ def _date_format(source: Source) -> str | None:
     pattern = source.options.get("date_format")
     if pattern and not _is_date_format(pattern):
         raise FixConfigurationError(
-            f"source {source.name}, option date_format: expected a pattern such as %Y-%m-%d, with zones as %z, not %Z"
+            f"source {source.name}, option date_format: expected a pattern of a whole date, such as %Y-%m-%d, "
+            "with zones as %z, not %Z"
         )
     return pattern
 
@@ -166,10 +169,9 @@ def _is_date_format(pattern: str) -> bool:
     if "%Z" in pattern.replace("%%", ""):  # strptime reads the name of a zone and forgets it
         return False
     try:
-        datetime.strptime(datetime(2000, 1, 2, 3, 4, 5, tzinfo=UTC).strftime(pattern), pattern)
-    except ValueError:
+        return datetime.strptime(_SOME_TIME.strftime(pattern), pattern).date() == _SOME_TIME.date()
+    except (ValueError, re.error):  # the latter if it names something twice
         return False
-    return True
 
 
 def _property(source: Source, option: str) -> Column:
