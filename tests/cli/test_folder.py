@@ -1,11 +1,20 @@
 """The data directory keeps what is in it to its owner."""
 
+import asyncio
+import fcntl
+import os
 import stat
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sima_cli.folder import Folder
+from sima_cli.demo.whole import Wish, demonstrate
+from sima_cli.errors import CommandError
+from sima_cli.folder import Folder, write_private
 from sima_cli.main import app
+from sima_cli.sample.people import Plan
+from sima_cli.staying import stay_up
 from typer.testing import CliRunner
 
 
@@ -39,3 +48,45 @@ def test_a_data_directory_that_cannot_be_is_said_in_one_line(tmp_path: Path, arg
     assert result.exit_code == 1
     assert result.stderr.startswith(f"✗ Sima cannot use {file}")
     assert len(result.stderr.splitlines()) == 1
+
+
+def up(folder: Folder) -> Awaitable[None]:
+    """Start what `sima up` starts."""
+    return stay_up(folder, None)
+
+
+def demo(folder: Folder) -> Awaitable[None]:
+    """Start what `sima demo` starts."""
+    return demonstrate(folder, Plan(20, datetime.now(UTC)), Wish(0.0, stay=False, as_json=False))
+
+
+@pytest.mark.parametrize("start", [up, demo])
+def test_who_comes_second_makes_no_key(tmp_path: Path, start: Callable[[Folder], Awaitable[None]]) -> None:
+    """Of two first starts at once only the one that holds the folder puts a key into it."""
+    folder = Folder(tmp_path)
+
+    async def second() -> None:
+        await start(folder)
+
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(CommandError, match="just being started"):
+            asyncio.run(second())
+    assert not folder.workspace_key.exists()
+
+
+def test_who_holds_a_folder_finds_it_prepared(tmp_path: Path) -> None:
+    """Also one that was not there, and a key that is there stays."""
+    folder = Folder(tmp_path / "deep" / ".sima")
+    with folder.alone():
+        key = folder.workspace_key.read_text()
+    with folder.alone():
+        assert folder.workspace_key.read_text() == key
+
+
+def test_a_key_is_on_the_disk_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss of power leaves neither an empty file nor a folder that has forgotten it."""
+    kept: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: kept.append(os.fstat(descriptor).st_ino))
+    write_private(tmp_path / "workspace.key", "key")
+    assert kept == [(tmp_path / "workspace.key").stat().st_ino, tmp_path.stat().st_ino]

@@ -52,6 +52,33 @@ def test_authorities_are_certificates(tmp_path: Path) -> None:
     assert "expected certificates in PEM" in text
 
 
+@pytest.mark.parametrize("name", ["é", "main\n", "MAIN", "-main", "", "\udcff", "x" * 64])
+def test_a_workspace_has_a_name_as_the_services_want_it(name: str) -> None:
+    """What can be none is wrong use, before anybody is asked."""
+    code, text = said("--profile", "127.0.0.1:1", f"--workspace={name}")
+    assert code == 2
+    assert "'--workspace'" in text
+    assert "expected at most 63 small letters" in text
+
+
+@pytest.mark.parametrize("content", [b"\xff\x00", "пароль".encode(), b"", b"two\nlines"])
+def test_a_file_without_a_token_is_named(tmp_path: Path, content: bytes) -> None:
+    """No request is made with what cannot be one, and what it holds is not repeated."""
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    options = ["--collector", "http://127.0.0.1:1", "--import-token-file", str(file)]
+    result = CliRunner().invoke(app, [*options, "import", "crm", str(file)])
+    assert result.exit_code == 2
+    assert result.stderr == f"✗ --import-token-file: expected one token, in ASCII, in {file}.\n"
+
+
+def test_an_update_of_nothing_is_wrong_use() -> None:
+    """It says what can be given, before anybody is asked."""
+    result = CliRunner().invoke(app, ["--segment", "127.0.0.1:1", "segment", "update", "vip"])
+    assert result.exit_code == 2
+    assert "'--rule' or '--description'" in result.stderr
+
+
 def test_ctrl_c_while_the_command_is_loaded_shows_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends as an interrupted command does."""
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from sima_cli.errors import CommandError
 from sima_cli.imports import import_file, refusal_reasons
+from sima_runtime.errors import OverloadedError
 
 
 @pytest.fixture
@@ -35,8 +36,14 @@ def imported(file: Path, status: int, *lines: Mapping[str, Any]) -> dict[str, in
 @pytest.mark.parametrize(
     ("status", "lines"),
     [
-        (503, [{"status": 503, "detail": "all of imports is in use"}]),
-        (200, [{"type": "progress"}, {"type": "error", "status": 503, "detail": "all of imports is in use"}]),
+        (503, [{"status": 503, "detail": "imports cannot take on more at the moment"}]),
+        (
+            200,
+            [
+                {"type": "progress"},
+                {"type": "error", "status": 503, "detail": "imports cannot take on more at the moment"},
+            ],
+        ),
     ],
     ids=["from the beginning", "in the middle"],
 )
@@ -46,6 +53,17 @@ def test_an_import_for_which_there_is_no_place_is_said_in_words(
     """Whoever sends a file to a Sima that stops, or is busy, learns that it takes no more."""
     with pytest.raises(CommandError, match="Sima takes no more imports at the moment"):
         imported(file, status, *lines)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+def test_what_passes_is_no_refusal(file: Path, status: int) -> None:
+    """A full disk, or workers that are busy or gone, end the command as not done; the text says to try again."""
+    detail = str(OverloadedError("workers"))
+    with pytest.raises(CommandError) as caught:
+        imported(file, status, {"status": status, "detail": detail})
+    assert str(caught.value).startswith("Not taken: workers cannot take on more at the moment. ")
+    assert "send it again" in str(caught.value)
+    assert caught.value.exit_code == 1
 
 
 def reasons(answer: httpx.Response) -> list[str]:

@@ -10,10 +10,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 
+import psutil  # type: ignore[import-untyped]
 import psycopg
 import pytest
+from sima_cli import postgres
 from sima_cli.errors import CommandError
 from sima_cli.postgres import start_postgres
 
@@ -93,6 +97,15 @@ def test_server_is_shared_until_the_last_lets_go(data_dir: Path) -> None:
     assert not (data_dir / "postmaster.pid").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"[12", b"\xff"])
+def test_a_half_written_list_of_holders_keeps_nobody_from_starting(data_dir: Path, content: bytes) -> None:
+    """Whoever was ended while writing it has let go, and the next one begins a new list."""
+    start_postgres(data_dir).stop()
+    (data_dir / ".handle_pids.json").write_bytes(content)
+    start_postgres(data_dir).stop()
+    assert not (data_dir / "postmaster.pid").exists()
+
+
 END = HOLD.replace("time.sleep(600)", "")
 
 
@@ -103,6 +116,65 @@ def test_forgotten_server_ends_with_its_process(data_dir: Path) -> None:
     while (data_dir / "postmaster.pid").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def sima_up(folder: Path) -> list[str]:
+    """The command that runs everything in a folder."""
+    return [sys.executable, "-m", "sima_cli", "--data-dir", str(folder), "up"]
+
+
+def tools_of(folder: Path) -> set[str]:
+    """Names of the processes that do something in a folder."""
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if any(str(folder) in argument for argument in process.cmdline()):
+                found.add(process.name())
+    return found
+
+
+@pytest.mark.parametrize("tool", ["initdb", "pg_ctl"])
+def test_ctrl_c_while_it_starts_ends_it_without_a_word_of_its_tools(data_dir: Path, tool: str) -> None:
+    """The terminal signals all processes in it: one line says so, and nothing is left in the way."""
+    folder = data_dir.parent / f"interrupted-{tool}"
+    process = subprocess.Popen(sima_up(folder), stderr=subprocess.PIPE, start_new_session=True)
+    while tool not in tools_of(folder):
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=50)
+    assert said.decode().splitlines() == ["● Starting PostgreSQL …", "● Stopping …"]
+    assert process.returncode == 130
+    assert not tools_of(folder)
+    start_postgres(folder / "postgres").stop()
+
+
+@pytest.mark.parametrize("reason", ["stopping", "gone"])
+def test_a_start_is_not_tried_again_for_nobody(data_dir: Path, monkeypatch: pytest.MonkeyPatch, reason: str) -> None:
+    """Once somebody stopped it, or its data is gone, nothing can come of it."""
+    folder, stopping, tried = data_dir.parent / reason, Event(), []
+
+    def fail(*_: object) -> bool:
+        tried.append(reason)
+        shutil.rmtree(folder) if reason == "gone" else stopping.set()
+        return False
+
+    monkeypatch.setattr(postgres, "_start", fail)
+    monkeypatch.setattr(postgres, "_START_SECONDS", 2)
+    with pytest.raises(CommandError, match="did not start"):
+        start_postgres(folder, stopping)
+    assert tried == [reason]
+
+
+def test_a_full_disk_is_named(data_dir: Path) -> None:
+    """Who has no room for the data reads why in one sentence; here, no file may become as large as PostgreSQL's are."""
+    folder = data_dir.parent / "full"
+    limited = ["sh", "-c", 'ulimit -f 100; exec "$@"', "sh", *sima_up(folder)]
+    result = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 1
+    *_, last = result.stderr.splitlines()
+    assert last.startswith(f"✗ PostgreSQL cannot make its data in {folder / 'postgres'}: could not write to file")
+    assert last.endswith("File too large.")
+    assert "Traceback" not in result.stderr
 
 
 def mode(path: Path) -> int:

@@ -180,6 +180,14 @@ def test_what_a_dead_process_announced_does_not_count(tmp_path: Path) -> None:
     assert folder.running() is None
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]", b'{"pid": 1}'])
+def test_what_nobody_can_read_does_not_count(tmp_path: Path, content: bytes) -> None:
+    """Whatever broke the file, nothing runs here, and the next start replaces it."""
+    folder = Folder(tmp_path)
+    folder.run_file.write_bytes(content)
+    assert folder.running() is None
+
+
 def test_an_address_is_free_if_nobody_listens_there() -> None:
     """And what is no address never is."""
     port = free_port()

@@ -13,7 +13,7 @@ from sima.type.v1.value_pb2 import Value
 from sima_cli import shapes
 from sima_cli.errors import CommandError, RefusedError
 from sima_cli.failures import explained
-from sima_cli.keys import profile_key
+from sima_cli.keys import memberships_request, profile_key
 from sima_cli.output import age, console, profile_card, rule_problems, table
 from sima_runtime.errors import (
     AlreadyExistsError,
@@ -168,6 +168,13 @@ def test_people_are_named_by_any_identifier_or_by_profile_id() -> None:
     assert profile_key("social_handle:instagram:ada", None).identifier.value == "instagram:ada"
     assert profile_key("phone:0912 345 6789", "IR").default_region == "IR"
     assert profile_key("3eca35e373945baf5788c38807b61a67", None).profile_id == "3eca35e373945baf5788c38807b61a67"
+
+
+@pytest.mark.parametrize("text", ["3ECA35E373945BAF5788C38807B61A67", "3eca35e3-7394-5baf-5788-c38807b61a67"])
+def test_a_profile_id_may_be_written_as_other_programs_write_it(text: str) -> None:
+    """With hyphens or in capitals; the services are asked for it as they write it."""
+    assert profile_key(text, None).profile_id == "3eca35e373945baf5788c38807b61a67"
+    assert memberships_request(text, None).profile_id == "3eca35e373945baf5788c38807b61a67"
 
 
 @pytest.mark.parametrize("text", ["ada", "email:", ":ada", ""])

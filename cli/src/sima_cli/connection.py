@@ -13,6 +13,7 @@ from sima_runtime.settings import ClientSettings
 from sima_cli.calls import Calls, Stub
 from sima_cli.errors import CommandError, RefusedError
 from sima_cli.folder import Folder, Running
+from sima_cli.given import bearer_token
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,10 @@ class Connection:
         """Return the token for sending files to a source.
 
         Raises:
-            CommandError: There is none.
+            CommandError: There is none, or its file holds none.
         """
         if self.import_token_file:
-            return self.import_token_file.read_text().strip()
+            return bearer_token(self.import_token_file)
         if self.collector:
             raise CommandError("Give the token of the source in a file: --import-token-file or SIMA_IMPORT_TOKEN_FILE.")
         tokens = self._running("collector").import_tokens

@@ -8,7 +8,7 @@ class CommandError(Exception):
 
 
 class MisconfiguredError(CommandError):
-    """A process of the stack finds its settings or sources wrong. Exit code 2, as for wrong use of a command."""
+    """Settings, sources or a given file make no sense. Exit code 2, as for wrong use of a command."""
 
     exit_code = 2
 

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec
 
 import typer
-from rich.markup import escape
 from sima_runtime.errors import (
     AlreadyExistsError,
     CursorExpiredError,
@@ -22,13 +21,13 @@ from sima_runtime.errors import (
 
 from sima_cli.errors import CommandError, RefusedError, UnreachableError
 from sima_cli.keys import is_profile_id
-from sima_cli.output import err
+from sima_cli.output import err, harmless
 
 P = ParamSpec("P")
 
 EXIT_CODES = """[dim]Exit codes: 0 done · 1 not done, the text says why · 2 wrong use of the command or wrong \
 settings · 3 refused: bad fields, a rule that does not compile, an unknown name, all of a file · 4 a service does not \
-answer · 5 a process of `sima up` ended by itself · 130 interrupted[/dim]"""
+answer · 5 a process of `sima up` ended by itself · 130 interrupted before it was done[/dim]"""
 
 
 def runs(command: Callable[P, Awaitable[None]]) -> Callable[P, None]:
@@ -42,7 +41,7 @@ def runs(command: Callable[P, Awaitable[None]]) -> Callable[P, None]:
             sys.stderr.close()  # the reader of our output has seen enough
         except (CommandError, SimaError, OSError, UnicodeEncodeError) as error:
             failure = explained(error)
-            err.print(f"[bold red]✗[/] {escape(str(failure))}")
+            err.print(f"[bold red]✗[/] {harmless(str(failure))}")
             raise typer.Exit(failure.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None

@@ -71,7 +71,7 @@ class Folder:
 
         A folder that exists already stays as open as somebody made it; what Sima puts into it is private all the same.
         """
-        self.root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+        self._make()
         make_private(self.logs)
         if not self.workspace_key.exists():
             write_private(self.workspace_key, token_hex(32))
@@ -85,25 +85,30 @@ class Folder:
         self.run_file.unlink(missing_ok=True)
 
     def running(self) -> Running | None:
-        """Return what runs here, or None; a file left by a process that is gone does not count."""
-        with suppress(FileNotFoundError, json.JSONDecodeError, TypeError):
+        """Return what runs here, or None; a broken file, or one of a process that is gone, does not count."""
+        with suppress(FileNotFoundError, ValueError, TypeError):
             running = Running(**json.loads(self.run_file.read_text()))
             return running if is_alive(running.pid, running.born) else None
         return None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep others from running anything here during the block, from before the first process is started.
+        """Prepare the folder, and keep others from running anything in it during the block.
 
         Raises:
             CommandError: Something runs, starts or stops here.
         """
+        self._make()
         with (self.root / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back when this process ends, however it does
             except BlockingIOError:
                 raise CommandError(self._taken()) from None
+            self.prepare()  # here, not before: two first starts at once would each make a key
             yield
+
+    def _make(self) -> None:
+        self.root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
 
     def _taken(self) -> str:
         other = "or give another folder with --data-dir."
@@ -122,8 +127,18 @@ def make_private(folder: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, all at once."""
+    """Write a file that only its owner can read, all at once, and on the disk when this ends: it may hold a key."""
     draft = path.with_suffix(".new")
     draft.touch(mode=0o600)
     draft.write_text(text)
+    _keep(draft)
     os.replace(draft, path)
+    _keep(path.parent)
+
+
+def _keep(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""What options say about where Sima is, checked before anything is tried: a typing mistake is no outage."""
+"""What options say about where Sima is and who asks, checked before anything is tried: a mistake is no outage."""
 
 import re
 import ssl
@@ -7,6 +7,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import typer
+from sima_runtime.context import is_workspace_name
+
+from sima_cli.errors import MisconfiguredError
 
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+):\d{1,5}")
 _RESOLVERS = ("dns:", "ipv4:", "ipv6:", "unix:")
@@ -34,6 +37,29 @@ def http_address(text: str) -> str:
         if url.scheme in {"http", "https"} and url.hostname and url.port != 0:
             return text
     raise typer.BadParameter("expected http:// or https:// and a host, for example https://collector.example")
+
+
+def workspace_name(text: str) -> str:
+    """Return the name of a workspace.
+
+    Raises:
+        typer.BadParameter: It can be none.
+    """
+    if is_workspace_name(text):
+        return text
+    raise typer.BadParameter("expected at most 63 small letters, digits, _ and -, and no sign first")
+
+
+def bearer_token(file: Path) -> str:
+    """Return the token that the file of `--import-token-file` holds, read when it is needed: it may be a pipe.
+
+    Raises:
+        MisconfiguredError: It holds none.
+    """
+    token = file.read_text(encoding="ascii", errors="replace").strip()
+    if token and token.isascii() and token.isprintable():
+        return token
+    raise MisconfiguredError(f"--import-token-file: expected one token, in ASCII, in {file}.")
 
 
 def authorities(file: Path | None) -> Path | None:

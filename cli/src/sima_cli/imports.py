@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ OUTCOMES = ("accepted", "duplicates", "conflicts", "buffered", "refused")
 COUNTS = (*OUTCOMES, "trimmed")
 _PIECE_BYTES = 1 << 18
 _REFUSALS = 1_000
+_TEMPORARY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 _NO_PLACE = str(OverloadedError("imports"))  # what the collector says while it stops, or runs as many as it can
 
 #: Called with the counts up to now, after each page.
@@ -38,6 +40,7 @@ async def import_file(
         on_progress: Hears the counts while it goes on.
 
     Raises:
+        CommandError: It cannot take the file, or the rest of it, at the moment.
         RefusedError: The collector does not take the file.
         UnreachableError: The collector does not answer, or stopped in the middle.
     """
@@ -96,6 +99,8 @@ async def _check(answer: httpx.Response, source: str) -> None:
         401: f"The token is not that of source {source}; give it with --import-token-file or SIMA_IMPORT_TOKEN_FILE.",
         404: f"There is no source {source} that reads files. The sources are listed in the collector's sources file.",
     }
+    if answer.is_server_error or answer.status_code in _TEMPORARY:
+        raise CommandError(f"Not taken: {_problem(answer)}. Nothing is wrong with the file; send it again in a while.")
     raise RefusedError(explanations.get(answer.status_code) or f"Not taken: {_problem(answer)}.")
 
 

@@ -18,10 +18,12 @@ def profile_key(text: str, region: str | None) -> ProfileKey:
     Raises:
         RefusedError: It is neither KIND:VALUE nor a profile id.
     """
-    identifier = _identifier(text)
-    if identifier is None:
-        return ProfileKey(profile_id=text)
-    return ProfileKey(identifier=identifier, default_region=region or "")
+    kind, colon, value = text.partition(":")
+    if colon and kind and value:
+        return ProfileKey(identifier=Identifier(kind=kind, value=value), default_region=region or "")
+    if is_profile_id(text):
+        return ProfileKey(profile_id=UUID(text).hex)
+    raise RefusedError(f"{text!r} names nobody; expected {KEY_HELP}")
 
 
 def memberships_request(text: str, region: str | None) -> GetMembershipsRequest:
@@ -39,12 +41,3 @@ def is_profile_id(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _identifier(text: str) -> Identifier | None:
-    kind, colon, value = text.partition(":")
-    if colon and kind and value:
-        return Identifier(kind=kind, value=value)
-    if not is_profile_id(text):
-        raise RefusedError(f"{text!r} names nobody; expected {KEY_HELP}")
-    return None

@@ -9,7 +9,7 @@ import typer
 from sima_cli.commands import demo, imports, plugins, profile, segment, up
 from sima_cli.connection import Connection
 from sima_cli.failures import EXIT_CODES
-from sima_cli.given import authorities, grpc_address, http_address
+from sima_cli.given import authorities, grpc_address, http_address, workspace_name
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,6 +65,8 @@ def main(  # noqa: PLR0917 - the options of all commands
         str | None,
         typer.Option(
             "--workspace",
+            parser=workspace_name,
+            metavar="NAME",
             envvar="SIMA_WORKSPACE",
             help="Which one, with a credential for several.",
             rich_help_panel=_WHERE,

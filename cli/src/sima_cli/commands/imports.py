@@ -9,13 +9,12 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.markup import escape
 
 from sima_cli.commands.options import Json, connection_of
 from sima_cli.errors import RefusedError
 from sima_cli.failures import runs
 from sima_cli.imports import COUNTS, OUTCOMES, import_file, refusal_reasons, shown_name
-from sima_cli.output import counting, err, out, print_json, table
+from sima_cli.output import counting, err, harmless, out, print_json, table
 
 EXAMPLE = "Example: [cyan]sima import crm contacts.csv[/]"
 
@@ -66,7 +65,7 @@ async def _import(client: httpx.AsyncClient, source: str, file: Path, token: str
         with counting(name) as show:
             counts = await import_file(client, source, file, token, show)
     except asyncio.CancelledError:
-        err.print(f"Interrupted in {escape(name)}. The same command goes on where it was.")
+        err.print(f"Interrupted in {harmless(name)}. The same command goes on where it was.")
         raise
     except RefusedError as error:
         found.unread.append(f"{name}: {error}")
@@ -104,7 +103,7 @@ def _tell_of_refused(found: _Found, kept: str) -> None:
     if found.unread or any(_is_nothing(result) for result in found.results):
         raise RefusedError(text)
     if text:
-        err.print(f"[bold yellow]![/] {escape(text)}")
+        err.print(f"[bold yellow]![/] {harmless(text)}")
 
 
 def _is_nothing(result: Mapping[str, Any]) -> bool:

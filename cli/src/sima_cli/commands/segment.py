@@ -27,7 +27,7 @@ from sima_cli.calls import Calls
 from sima_cli.commands.options import Json, Limit, connection_of
 from sima_cli.errors import RefusedError
 from sima_cli.failures import runs
-from sima_cli.output import age, out, print_json, rule_problems, table
+from sima_cli.output import age, harmless, out, print_json, rule_problems, table
 
 if TYPE_CHECKING:
     from sima.segment.v1.segment_service_pb2_grpc import SegmentServiceAsyncStub
@@ -70,6 +70,8 @@ async def update(
 ) -> None:
     """Change the rule or the description; the members follow before the command ends."""
     changes = {"rule": rule, "description": description}
+    if rule is None and description is None:
+        raise typer.BadParameter("one of them must be given", context, param_hint="'--rule' or '--description'")
     mask = FieldMask(paths=[field for field, text in changes.items() if text is not None])
     request = UpdateSegmentRequest(
         segment=Segment(name=name, rule=rule or "", description=description or ""), update_mask=mask
@@ -190,11 +192,11 @@ def _print_segment(segment: Segment, as_json: bool) -> None:
         print_json(shapes.segment(segment))
         return
     out.print(f"[bold magenta]{escape(segment.name)}[/]  [bold]{segment.size:,}[/] {_people(segment.size)}")
-    out.print(f"  {escape(segment.rule)}", style="dim")
+    out.print(f"  {harmless(segment.rule)}", style="dim")
     if segment.frozen:
         out.print("  [yellow]not understood any more: the members stay as they were[/]")
     if segment.description:
-        out.print(f"  {escape(segment.description)}")
+        out.print(f"  {harmless(segment.description)}")
 
 
 def _people(count: int) -> str:

@@ -48,17 +48,16 @@ async def demonstrate(folder: Folder, plan: Plan, wish: Wish) -> None:
         CommandError: Something was refused, or people were put together wrongly.
         CrashedError: A process ended by itself.
         SimaError: What a service answered.
-        StoppedError: Somebody stopped it.
+        StoppedError: Somebody stopped it before it was done.
     """
-    folder.prepare()
-    with folder.alone(), until_stopped(), _fresh(folder) as fresh:
+    with folder.alone(), until_stopped() as stay, _fresh(folder) as fresh:
         making = asyncio.create_task(asyncio.to_thread(generate, plan))
         async with running_stack(Setup(folder, fresh.root, own_sources(fresh)), step) as running:
             findings = await _findings(running, Connection(folder.root), await making, fresh)
             _report(replace(findings, seconds=time.monotonic() - wish.begun), wish.as_json)
             if wish.stay:
                 err.print(_what_next(running, folder, findings))
-                await asyncio.Event().wait()
+                await stay()
 
 
 async def _findings(running: Running, connection: Connection, sample: Sample, fresh: Folder) -> Findings:
