@@ -3,10 +3,12 @@
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sima_collector.process import _spawn
 from sima_collector.service import running_collector
 from sima_collector.settings import CollectorSettings
 from sima_runtime.errors import FixConfigurationError
@@ -114,6 +116,25 @@ async def test_a_machine_without_room_for_a_process_is_told_of(
     with pytest.raises(FixConfigurationError, match="BlockingIOError"):
         async with running_collector(settings(data_dir=tmp_path / "another")):
             pass
+
+
+async def test_a_start_that_fails_leaves_no_worker_behind(
+    settings: Callable[..., CollectorSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is room for one process only, that one is ended, too, before anybody hears of it."""
+    spawned: list[subprocess.Popen[bytes]] = []
+
+    def spawn(descriptor: int) -> subprocess.Popen[bytes]:
+        if spawned:
+            raise BlockingIOError
+        spawned.append(_spawn(descriptor))
+        return spawned[0]
+
+    monkeypatch.setattr("sima_collector.process._spawn", spawn)
+    with pytest.raises(FixConfigurationError, match="BlockingIOError"):
+        async with running_collector(settings()):
+            pass
+    assert spawned[0].returncode is not None
 
 
 async def test_a_plugin_that_cannot_register_ends_the_start_with_a_reason(

@@ -99,13 +99,14 @@ class WorkerPool:
         Raises:
             FixConfigurationError: The plugins cannot be loaded.
         """
-        try:
-            workers = await asyncio.gather(*(Worker.start(self._assignment) for _ in range(self.limits.workers)))
-        except (WorkerDiedError, WorkerTimeoutError, OSError) as error:
-            raise FixConfigurationError(f"a worker could not be started ({type(error).__name__})") from error
-        self.catalogue = workers[0].catalogue
-        self._started = workers
-        self._tasks = [asyncio.create_task(supervise(self._keep_working)) for _ in workers]
+        starting = (Worker.start(self._assignment) for _ in range(self.limits.workers))
+        found = await asyncio.gather(*starting, return_exceptions=True)  # of those that fail, none leaves others behind
+        self._started = [each for each in found if isinstance(each, Worker)]
+        if errors := [each for each in found if isinstance(each, BaseException)]:
+            await self.stop()
+            raise _explained(errors[0])
+        self.catalogue = self._started[0].catalogue
+        self._tasks = [asyncio.create_task(supervise(self._keep_working)) for _ in found]
 
     async def stop(self) -> None:
         """Kill all workers; who still waits is told that the pool is overloaded."""
@@ -222,3 +223,10 @@ class WorkerPool:
         self._jobs.extendleft(job for job in reversed(batch) if not job.future.done())
         if batch:
             self._arrived.set()
+
+
+def _explained(error: BaseException) -> BaseException:
+    """Return what to raise for a worker that did not start."""
+    if isinstance(error, WorkerDiedError | WorkerTimeoutError | OSError):
+        return FixConfigurationError(f"a worker could not be started ({type(error).__name__})")
+    return error
