@@ -25,6 +25,15 @@ def test_segments_stand_behind_each_other_in_a_limited_row() -> None:
         extended(plan, "s1", parse('segment("beside")'))
 
 
+def test_what_lives_again_lengthens_no_row_beyond_the_limit() -> None:
+    """Segments that were frozen count as soon as they are understood."""
+    row = {f"s{number}": parse(f'segment("s{number - 1}")' if number else "true") for number in range(MOST_LEVELS)}
+    frozen = {"again": f'segment("s{MOST_LEVELS - 1}")'}
+    with pytest.raises(RuleError, match=f"at most {MOST_LEVELS} segments"):
+        RuleBook({}).thawed(Plan(row, frozen))
+    assert RuleBook({}).thawed(Plan(row, {"again": 'segment("s0")'})).frozen == {}
+
+
 async def test_rules_are_read_beside_the_event_loop() -> None:
     """Large ones take long, and code of plugins takes as long as it wants; nobody else waits for them."""
     threads: list[threading.Thread] = []

@@ -44,9 +44,13 @@ class RuleBook:
         return Plan(rules, {name: text for name, text in texts.items() if name not in rules})
 
     def thawed(self, plan: Plan) -> Plan:
-        """Return a plan with those of its frozen segments whose rules are understood now that another one changed."""
+        """Return a plan with those of its frozen segments whose rules are understood now that another one changed.
+
+        Raises:
+            RuleError: Too many segments would refer to each other in a row.
+        """
         texts = {name: rule.text for name, rule in plan.rules.items()}
-        return self.plan({**texts, **plan.frozen}) if plan.frozen else plan
+        return _limited(self.plan({**texts, **plan.frozen})) if plan.frozen else plan
 
 
 def extended(plan: Plan, name: str, rule: Rule) -> Plan:
@@ -56,10 +60,13 @@ def extended(plan: Plan, name: str, rule: Rule) -> Plan:
         RuleError: The rule refers to a segment that there is not, in a circle to itself, or through too many others.
     """
     check_segments(name, rule, plan.without(name).rules)
-    found = plan.with_rule(name, rule)
-    if len(found.levels) > MOST_LEVELS:
+    return _limited(plan.with_rule(name, rule))
+
+
+def _limited(plan: Plan) -> Plan:
+    if len(plan.levels) > MOST_LEVELS:
         raise RuleError((problem(f"at most {MOST_LEVELS} segments may refer to each other in a row", START),))
-    return found
+    return plan
 
 
 def _stands(name: str, rules: Mapping[str, Rule]) -> bool:
