@@ -168,14 +168,19 @@ async def test_time_alone_makes_people_leave_and_enter(start_segment: StartSegme
         assert instants == [START + timedelta(hours=hours) for hours in (0, 2, 4, 28)]
 
 
-async def test_a_segment_whose_plugin_is_gone_stays_as_it_was_and_says_so(start_segment: StartSegment) -> None:
-    """So do those that refer to it; nothing that it names can be deleted, and with the plugin all goes on."""
+async def give_best_to_ann(start_segment: StartSegment) -> None:
+    """Make a segment with a function of a plugin, and others before and behind it; Ann is in all."""
     async with start_segment() as world:
         await world.create("buyers", BUYERS)
         await world.create("good", 'rfm.score() >= 3 && segment("buyers")')
         await world.create("best", 'segment("good")')
         await world.ingest(order(1, user("ann")))
         await becomes(world, "best", user("ann"))
+
+
+async def test_a_segment_whose_plugin_is_gone_stays_as_it_was_and_says_so(start_segment: StartSegment) -> None:
+    """So do those that refer to it; nothing that it names can be deleted, and with the plugin all goes on."""
+    await give_best_to_ann(start_segment)
     async with start_segment(plugins=()) as world:
         await world.ingest(order(2, user("bob")))
         await becomes(world, "buyers", user("ann"), user("bob"))
@@ -196,12 +201,7 @@ async def test_a_segment_whose_plugin_is_gone_stays_as_it_was_and_says_so(start_
 
 async def test_what_refers_to_a_frozen_segment_lives_again_with_it(start_segment: StartSegment) -> None:
     """A rule without the plugin that is gone is enough; nothing has to be started again."""
-    async with start_segment() as world:
-        await world.create("buyers", BUYERS)
-        await world.create("good", 'rfm.score() >= 3 && segment("buyers")')
-        await world.create("best", 'segment("good")')
-        await world.ingest(order(1, user("ann")))
-        await becomes(world, "best", user("ann"))
+    await give_best_to_ann(start_segment)
     async with start_segment(plugins=()) as world:
         await world.update("good", rule='segment("buyers")')
         assert not (await world.get("best")).frozen
