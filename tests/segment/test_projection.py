@@ -271,6 +271,12 @@ OBSERVATIONS = st.lists(
 )
 
 
+def test_a_source_has_one_place_in_the_order_of_trust() -> None:
+    """As for the profile service: with two places, the two services could choose different values."""
+    with pytest.raises(ValueError, match="each source once in trusted_sources"):
+        TraitPolicy(Survivorship.MOST_TRUSTED_SOURCE, ("crm", "shop", "crm"))
+
+
 @settings(max_examples=40)
 @given(observations=OBSERVATIONS, trait=st.sampled_from(["plain", *POLICIES]))
 def test_traits_are_folded_as_the_profile_service_does(
