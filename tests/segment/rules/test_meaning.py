@@ -232,10 +232,12 @@ def data(names: Callable[[str], Rule]) -> st.SearchStrategy[Rule]:
     return st.sampled_from(NAMES).map(names)
 
 
-def comparisons(data: st.SearchStrategy[Rule], numbers: st.SearchStrategy[Rule]) -> st.SearchStrategy[Rule]:
-    """Make what is true, false or missing about single values."""
+def comparisons(
+    data: st.SearchStrategy[Rule], numbers: st.SearchStrategy[Rule], values: Sequence[Any]
+) -> st.SearchStrategy[Rule]:
+    """Make what is true, false or missing about single values, some of them written out."""
     equal, ordered = st.sampled_from(["==", "!="]), st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
-    constants = st.sampled_from([*NUMBERS, *TEXTS, *TIMES]).map(constant)
+    constants = st.sampled_from(values).map(constant)
     return st.one_of(
         st.builds(compared, data, ordered, constants),
         st.builds(compared, constants, ordered, data),
@@ -280,7 +282,9 @@ filter_numbers = st.sampled_from(NUMBERS).map(constant)
 filters = st.deferred(
     lambda: conditions(
         st.one_of(
-            comparisons(properties, st.one_of(filter_numbers, calculations(filter_numbers, properties))),
+            comparisons(
+                properties, st.one_of(filter_numbers, calculations(filter_numbers, properties)), [*NUMBERS, *TEXTS]
+            ),
             properties,
             properties.map(has),
             st.builds(
@@ -320,7 +324,7 @@ person_numbers = st.one_of(
 )
 rules = conditions(
     st.one_of(
-        comparisons(traits, person_numbers),
+        comparisons(traits, person_numbers, [*NUMBERS, *TEXTS, *TIMES]),
         st.builds(compared, person_figures, st.sampled_from(list(COMPARISONS)), st.integers(0, 3).map(constant)),
         figures(["exists"]),
         figures(["exists"]),

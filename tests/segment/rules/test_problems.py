@@ -83,6 +83,10 @@ WRONG = {
     'events("x").filter(e, e).exists()': (23, "a name of 1 to 200", "e.category"),
     'events("x").filter(e, e.total + 1).exists()': (23, "true or false is expected", ""),
     "e.total > 3": (1, "e is no name", "traits.total"),
+    'events("x").filter(e, e.at > timestamp("2026-01-31")).exists()': (25, "never an instant", "e.occurred_at"),
+    'events("x").filter(e, timestamp("2026-01-31") == e.at).exists()': (52, "never an instant", "e.occurred_at"),
+    'events("x").filter(e, e.occurred_at < e.at).exists()': (41, "never an instant", "e.occurred_at"),
+    'events("x").filter(e, e.at in ["a", timestamp("2026-01-31")]).exists()': (25, "never an instant", "e.occurred_at"),
     # types
     "3": (1, "true or false is expected", ""),
     '"a" > 3': (7, "cannot be compared", ""),

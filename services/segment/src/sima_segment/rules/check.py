@@ -143,12 +143,22 @@ class _Checker(Context):
             return self.report(message, syntax.right.at, number_in(right))
         if ColumnType.BOOLEAN in kinds and syntax.operator in _ORDER:
             return self.report("true and false have no order; compare them with == or !=", syntax.at, "==")
+        for side, node in ((syntax.left, left), (syntax.right, right)):
+            if ColumnType.TIME in kinds and isinstance(node, Property):
+                return self._no_instant(side)
         return Compare(syntax.operator, left, right)
+
+    def _no_instant(self, of: Syntax) -> Node:
+        message = "a property is a number, a text, or true or false, never an instant"
+        return self.report(message, of.at, f"{self.variable}.occurred_at")
 
     def _one_of(self, syntax: Binary) -> Node:
         value = self.value(syntax.left)
         if isinstance(syntax.right, Items):
-            return OneOf(value, self._options(syntax.right, static_type(value)))
+            options = self._options(syntax.right, static_type(value))
+            if isinstance(value, Property) and any(option.kind is ColumnType.TIME for option in options):
+                return self._no_instant(syntax.left)
+            return OneOf(value, options)
         values = self.value(syntax.right)
         if static_type(values) is not None:
             return self.report("in asks for a list, or for a trait or property with many values", syntax.right.at)
