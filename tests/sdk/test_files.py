@@ -13,6 +13,7 @@ from sima_sdk.connectors import Page, Source
 from sima_sdk.errors import FixConfigurationError, PayloadError
 from sima_sdk.facts import Fact, Identifier
 from sima_sdk.files import (
+    LONGEST_LINE,
     PAGE_SIZE,
     Record,
     check_csv,
@@ -79,7 +80,7 @@ def test_the_way_of_writing_is_an_option(write: Write) -> None:
         (b"1,2,3\n", "expected 2 fields"),
         (b'"1"x,2\n', "closed quotes"),
         (b"\xff,2\n", "expected text in the configured encoding"),
-        (b"1,\x00\n", "expected text in the configured encoding"),
+        (b"1,\x00\n", "expected text without NUL characters"),
         (b"1," + b"x" * 200_000 + b"\n", "at most 128 KiB"),
     ],
 )
@@ -89,6 +90,25 @@ def test_a_broken_record_does_not_break_the_file(write: Write, broken: bytes, ex
     assert [bool(record.fault) for record in found] == [False, True, False]
     assert expectation in found[1].fault
     assert found[1].raw == broken
+
+
+@pytest.mark.parametrize("ends", [b"", b"\n", b"\r\n"])
+def test_a_line_that_is_too_long_is_one_broken_record(write: Write, ends: bytes) -> None:
+    """Its end, which alone would be a good record, is none; those before and behind it are good."""
+    behind = b"9,9\n" if ends else b""
+    found = records(write(b"a,b\n0,0\n" + b"1," * (LONGEST_LINE // 2) + b"7,7" + ends + behind))
+    assert [(record.values, record.fault) for record in found if not record.fault] == [
+        ({"a": text, "b": text}, "") for text in ("0", "9") if text == "0" or ends
+    ]
+    assert ["fewer than 1,048,576 characters" in record.fault for record in found if record.fault] == [True]
+    assert found[1].raw == b"1," * (LONGEST_LINE // 2)
+
+
+def test_columns_that_cannot_all_be_read_are_refused(write: Write) -> None:
+    """Where the first line is too long, no record is read by the columns that happen to stand in its beginning."""
+    header = ",".join(f"column{number}" for number in range(LONGEST_LINE // 10))
+    with pytest.raises(PayloadError, match="a first line that names the columns"):
+        records(write(header.encode() + b"\n1,2\n"))
 
 
 @pytest.mark.parametrize("behind", [b"5,6\n" * 3, b"5,6\n" * 100_000, b'5,6\n"7","8"\n5,6\n'])

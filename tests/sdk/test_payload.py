@@ -92,6 +92,13 @@ def test_json_that_cannot_be_stored_is_refused(body: bytes) -> None:
         taken(body)
 
 
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 500, 1_000_000])
+def test_what_is_nested_too_deeply_is_called_so(levels: int) -> None:
+    """However deep it is, the error names the limit."""
+    with pytest.raises(PayloadError, match=f"at most {MAX_DEPTH} levels"):
+        taken(nested(levels).encode())
+
+
 @pytest.mark.parametrize(
     "body", [nested(MAX_DEPTH).encode(), b'"\\ud83d\\ude0d"', b"9223372036854775807", b"-9223372036854775808", b"1e308"]
 )

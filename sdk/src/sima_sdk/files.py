@@ -33,10 +33,13 @@ CSV_OPTIONS = ("delimiter", "encoding", "time_zone", "decimal_mark")
 PAGE_SIZE = 1_000
 #: Most records of a file that are remembered in memory, about 100 bytes each; the others are on disk.
 MOST_IN_MEMORY = 500_000
+#: Characters of a line, from which on it is refused: a file without line ends must not fill the memory.
+LONGEST_LINE = 1 << 20
 
-_LONGEST_LINE = 1 << 20  # so that a file without line ends does not fill the memory
 _MOST_IN_GROUP = 10_000  # records; a receipt has some dozens
-_OTHER_ENCODING = "file: expected text in the configured encoding; the source's option encoding names another"
+_TOO_LONG = f"expected a line of fewer than {LONGEST_LINE:,} characters; only its beginning was read"
+_ENCODED = "in the configured encoding"
+_OTHER_ENCODING = f"file: expected text {_ENCODED}; the source's option encoding names another"
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +218,7 @@ def _message_id(values: Mapping[str, str], ordinals: _Ordinals) -> str:
 
 
 class _Lines:
-    """The lines of a file, and the bytes of those read since they were last asked for."""
+    """The lines of a file, and the bytes of those read since they were last asked for; of a long line its beginning."""
 
     def __init__(self, handle: TextIO, encoding: str) -> None:
         self._handle, self._encoding = handle, encoding
@@ -234,9 +237,16 @@ class _Lines:
 
     def _read(self) -> str:
         try:
-            return self._handle.readline(_LONGEST_LINE)
+            line = rest = self._handle.readline(LONGEST_LINE)
+            while len(rest) == LONGEST_LINE and not rest.endswith(("\r", "\n")):
+                rest = self._handle.readline(LONGEST_LINE)
         except UnicodeError:
             raise PayloadError(_OTHER_ENCODING) from None
+        return line
+
+    def too_long(self) -> bool:
+        """Whether one of those read since `take` may not be whole."""
+        return any(len(line) == LONGEST_LINE for line in self._taken)
 
     def give_back(self) -> None:
         """Let the lines read since `take`, but for the first one, be read again."""
@@ -272,8 +282,9 @@ def _header(rows: Iterator[list[str]], lines: _Lines, columns: Collection[str]) 
         header = [name.strip() for name in next(rows, [])]
     except csv.Error:
         header = []
+    cut = lines.too_long()
     lines.take()
-    if not header:
+    if not header or cut:
         raise PayloadError("file: expected a first line that names the columns")
     for name, count in Counter(filter(None, header)).items():
         if count > 1:
@@ -295,15 +306,18 @@ def _rows(rows: Iterator[list[str]], lines: _Lines, width: int) -> Iterator[tupl
             lines.give_back()  # a quote that nobody closes must not take the lines behind it along
             yield [], lines.take(), "expected a record of CSV with closed quotes and fields of at most 128 KiB"
             continue
+        cut = lines.too_long()
         raw = lines.take()
         if row:  # a blank line is no record
-            yield row, raw, _fault(row, width)
+            yield row, raw, _TOO_LONG if cut else _fault(row, width)
 
 
 def _fault(row: list[str], width: int) -> str:
     if len(row) != width:
         return f"expected {width} fields"
-    return "" if all(map(is_storable, row)) else "expected text in the configured encoding"
+    if all(map(is_storable, row)):
+        return ""
+    return "expected text " + ("without NUL characters" if any("\0" in value for value in row) else _ENCODED)
 
 
 def _values(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:

@@ -33,7 +33,7 @@ def parse_json(body: bytes) -> tuple[Any, bool]:
     number that cannot be, and only its nesting remains to be checked.
 
     Raises:
-        PayloadError: It is not JSON in UTF-8.
+        PayloadError: It is not JSON in UTF-8, or far too deeply nested.
     """
     try:
         text = body.decode()
@@ -41,7 +41,9 @@ def parse_json(body: bytes) -> tuple[Any, bool]:
             return _QUICK.decode(text), not _ESCAPES.search(body)
         except _LargeNumberError:
             return _SLOW.decode(text), False
-    except (ValueError, RecursionError):  # ValueError: wrong bytes, wrong syntax, a number of thousands of digits
+    except RecursionError:
+        raise PayloadError(_too_deep("body")) from None
+    except ValueError:  # wrong bytes, wrong syntax, a number of thousands of digits
         raise PayloadError("body: expected JSON in UTF-8") from None
 
 
@@ -69,7 +71,11 @@ def check_json(value: object, where: str = "body", *, plain: bool = False) -> No
         ]
         if not level:
             return
-    raise PayloadError(f"{where}: expected at most {MAX_DEPTH} levels of nesting")
+    raise PayloadError(_too_deep(where))
+
+
+def _too_deep(where: str) -> str:
+    return f"{where}: expected at most {MAX_DEPTH} levels of nesting"
 
 
 def parse_object(body: bytes) -> "Fields":
