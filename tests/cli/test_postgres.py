@@ -177,6 +177,17 @@ def test_a_full_disk_is_named(data_dir: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_a_tool_that_does_not_end_is_ended(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making the data takes its time, but not for ever; here it gets none, and nothing of it stays."""
+    folder = data_dir.parent / "slow"
+    monkeypatch.setattr(postgres, "_TOOL_SECONDS", 0)
+    with pytest.raises(CommandError, match="PostgreSQL cannot make its data"):
+        start_postgres(folder)
+    assert not tools_of(folder)
+    monkeypatch.undo()
+    start_postgres(folder).stop()
+
+
 def mode(path: Path) -> int:
     """What owner, group and others may do with a file, or with a link itself."""
     return stat.S_IMODE(path.lstat().st_mode)

@@ -37,6 +37,7 @@ listen_addresses = ''
 """
 _INCLUDE = "\ninclude = 'sima.conf'\n"
 _START_SECONDS = 60
+_TOOL_SECONDS = 2 * _START_SECONDS  # the tools that do not watch the time themselves, too
 _LOOK_SECONDS = 0.1
 _WHY = re.compile(r"(?:FATAL|PANIC|error): +(.+)")
 _SOCKET = ".s.PGSQL.5432.lock"
@@ -213,7 +214,7 @@ def _start(server: "PostgresServer", stopping: Event) -> bool:
 
 
 def _run(stopping: Event, tool: str, arguments: Sequence[str], bin_path: Path, user: str | None, **_: object) -> str:
-    """Run a tool of PostgreSQL, and return what it said; it is ended once `stopping` is set.
+    """Run a tool of PostgreSQL, and return what it said; it is ended once `stopping` is set, or after two minutes.
 
     Raises:
         subprocess.CalledProcessError: It failed; what it said is the output.
@@ -227,8 +228,9 @@ def _run(stopping: Event, tool: str, arguments: Sequence[str], bin_path: Path, u
             user=user,
             start_new_session=True,  # Ctrl-C in the terminal is for us alone
         )
+        deadline = time.monotonic() + _TOOL_SECONDS
         while (code := _code(process)) is None:
-            if stopping.is_set():
+            if stopping.is_set() or time.monotonic() > deadline:
                 os.killpg(process.pid, signal.SIGINT)  # upon which each removes or stops what it began
         said.seek(0)
         text = said.read().decode(errors="replace")
