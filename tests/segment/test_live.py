@@ -15,7 +15,7 @@ from sima.segment.v1 import segment_service_pb2 as pb
 from sima_runtime.clients import ServiceClient
 from sima_runtime.cursors import START as BEGINNING
 from sima_runtime.cursors import token
-from sima_runtime.errors import DependencyUnavailableError, InUseError
+from sima_runtime.errors import DependencyUnavailableError, InUseError, InvalidFieldsError
 from sima_segment import metrics
 from sima_segment.live import Request
 from sima_segment.projection import Projection
@@ -197,6 +197,19 @@ async def test_a_segment_whose_plugin_is_gone_stays_as_it_was_and_says_so(start_
     async with start_segment() as world:
         await becomes(world, "best", user("ann"), user("bob"))
         assert not (await world.get("good")).frozen
+
+
+async def test_a_frozen_segment_can_be_described(start_segment: StartSegment) -> None:
+    """Its description changes alone; its rule, its members and that it is frozen stay."""
+    await give_best_to_ann(start_segment)
+    async with start_segment(plugins=()) as world:
+        before = await world.get("good")
+        await world.update("good", "description", description="waits for its plugin")
+        after = await world.get("good")
+        assert (after.description, after.rule, after.frozen) == ("waits for its plugin", before.rule, True)
+        await becomes(world, "good", user("ann"))
+        with pytest.raises(InvalidFieldsError, match="segment.description"):
+            await world.update("good", "description", description="\0")
 
 
 async def test_what_refers_to_a_frozen_segment_lives_again_with_it(start_segment: StartSegment) -> None:

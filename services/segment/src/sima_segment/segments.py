@@ -84,9 +84,13 @@ class Segments:
         async def define(state: State) -> None:
             existing = await self.get(workspace, name)  # only here does it not change before it is written
             changed_text = existing.description if description is None else description
-            changed_rule = existing.rule if rule is None else rule
-            normal, parsed = await self._checked(existing.name, changed_rule, changed_text)
-            await _define(state, normal, parsed, changed_text)
+            if rule is None:  # the old one may be a rule that is not understood now
+                _check_description(found := Violations(), changed_text)
+                found.check()
+                await state.describe(existing.name, existing.rule, changed_text)
+            else:
+                normal, parsed = await self._checked(existing.name, rule, changed_text)
+                await _define(state, normal, parsed, changed_text)
 
         await live.ask(define)
         return await self.get(workspace, name)
@@ -191,8 +195,7 @@ class Segments:
         found = Violations()
         normal, parsed = normal_name(name), None
         found.require(normal is not None, "segment.name", _NAME)
-        described = len(description) <= LONGEST_DESCRIPTION and "\0" not in description
-        found.require(described, "segment.description", _DESCRIPTION)
+        _check_description(found, description)
         if found.require(0 < len(rule) <= LONGEST_RULE, "segment.rule", _RULE):
             try:
                 parsed = await self._read(rule)
@@ -201,6 +204,11 @@ class Segments:
         if normal is None or parsed is None or found:
             raise InvalidFieldsError(found)
         return normal, parsed
+
+
+def _check_description(found: Violations, description: str) -> None:
+    described = len(description) <= LONGEST_DESCRIPTION and "\0" not in description
+    found.require(described, "segment.description", _DESCRIPTION)
 
 
 async def _define(state: State, name: str, rule: Rule, description: str) -> None:

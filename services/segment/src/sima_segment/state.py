@@ -172,6 +172,11 @@ class State:
 
         await self._store(plan, changes, self._settled_at(), put)
 
+    async def describe(self, name: str, rule: str, description: str) -> None:
+        """Give a segment another description; its rule, which need not be understood, stays."""
+        async with self._database.transaction() as connection:
+            await store.put(connection, self.workspace, name, rule, description)
+
     async def remove(self, name: str) -> None:
         """Delete a segment to which no rule refers; its members leave. The state must be settled."""
         instant = self._settled_at()
