@@ -9,7 +9,8 @@ KINDS = IdentifierKinds(BUILT_IN_KINDS)
 JUNK = {
     "user_id": [
         "n/a", "N/A", "none", "NULL", "undefined", "-", "0", "000", "unknown", "Not Available", "shopify:null",
-        "shopify:", "crm:0", "guest", "لا يوجد", "غير معروف", "ندارد", "نامشخص", "تست", "[object Object]",
+        "shopify:", "crm:0", "guest", "ERP:unknown", "Kasse 2:null", "متجر:unknown", "shop:erp:null", "shop2:0", "N:A",
+        "لا يوجد", "غير معروف", "ندارد", "نامشخص", "تست", "[object Object]",
     ],
     "anonymous_id": ["null", "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "0"],
     "device_id": ["00000000-0000-0000-0000-000000000000", "9774d56d682e549c", "02:00:00:00:00:00", "unknown"],
@@ -25,7 +26,7 @@ JUNK = {
 NO_JUNK = {
     "user_id": [
         "nonette", "n/a-4711", "1", "7", "111111", "12345678", "shopify:207119551", "hubspot:12", "tester-jones",
-        "0x0a", "نوید", "مجهولات",
+        "0x0a", "نوید", "مجهولات", "unknown:ada", "a4:5e:60:c2:11:00", "https://id.example.com/unknown-7", "shop:nullam",
     ],
     "anonymous_id": ["0a1b2c", "nullam", "a4:5e:60:c2:11:00", "00000000-0000-0000-0000-000000000001"],
     "device_id": ["a4:5e:60:c2:11:00", "9774d56d682e549d"],

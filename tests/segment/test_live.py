@@ -208,7 +208,7 @@ async def test_a_frozen_segment_can_be_described(start_segment: StartSegment) ->
         after = await world.get("good")
         assert (after.description, after.rule, after.frozen) == ("waits for its plugin", before.rule, True)
         await becomes(world, "good", user("ann"))
-        with pytest.raises(InvalidFieldsError, match="segment.description"):
+        with pytest.raises(InvalidFieldsError, match=r"segment\.description"):
             await world.update("good", "description", description="\0")
 
 

@@ -24,6 +24,14 @@ def identifiers_of(customer: Fields) -> tuple[Identifier, ...]:
     )
 
 
+def account_of(names: tuple[Identifier, ...]) -> tuple[Identifier, ...]:
+    """Return by what to name somebody who has an account: it stays while the addresses beside it change.
+
+    So what is said again says the same. All names, where there is no account.
+    """
+    return tuple(name for name in names if name.kind == "user_id") or names
+
+
 def traits_of(customer: Fields) -> tuple[Trait, ...]:
     """Return what a customer object declares."""
     address = customer.object("default_address")
@@ -50,7 +58,7 @@ def stated(customer: Fields, _shop: str, _change: str) -> Iterator[Fact]:
     yield Fact(f"customer:{number}:{at.isoformat()}", who, at, traits=traits_of(customer))
     for purpose, granted, stated_at in _consents(customer, at):
         message_id = f"customer:{number}:{purpose}:{granted}:{stated_at.isoformat()}"
-        yield Fact(message_id, who, stated_at, consents=(Consent(purpose, granted),))
+        yield Fact(message_id, account_of(who), stated_at, consents=(Consent(purpose, granted),))
 
 
 def _consents(customer: Fields, at: datetime) -> Iterator[tuple[str, bool, datetime]]:

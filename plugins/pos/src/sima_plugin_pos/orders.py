@@ -7,7 +7,7 @@ from sima_sdk import Event, Fact, Identifier
 from sima_sdk.facts import identifiers
 from sima_sdk.payload import Fields, present
 
-from sima_plugin_pos.customers import identifiers_of, traits_of
+from sima_plugin_pos.customers import account_of, identifiers_of, traits_of
 
 #: Cart attributes in which a shop's theme may pass on by what the pixel knows the visitor.
 CART_ATTRIBUTES = {"sima_anonymous_id": "anonymous_id", "sima_device_id": "device_id"}
@@ -92,11 +92,8 @@ def checkout_updated(checkout: Fields, shop: str, _change: str) -> Iterator[Fact
 
 
 def _refunds(order: Fields) -> Iterator[Fact]:
-    # Listed again, a refund must say the same, and an account stays while the addresses beside it change.
-    who = _identifiers(order)
-    who = tuple(name for name in who if name.kind == "user_id") or who
     for refund in order.objects("refunds"):
-        yield from _refund(refund, order, who)
+        yield from _refund(refund, order, account_of(_identifiers(order)))
 
 
 def _refund(refund: Fields, order: Fields, who: tuple[Identifier, ...]) -> Iterator[Fact]:

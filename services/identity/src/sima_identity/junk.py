@@ -79,7 +79,6 @@ def _bare(value: str) -> str:
 
 _SIGNS = re.compile(r"[\W_]+")
 _WORDS = frozenset(_bare(phrase) for text in (_ENGLISH, _ARABIC, _PERSIAN) for phrase in _phrases(text))
-_NAMESPACED = re.compile(r"[a-z][a-z0-9_.-]*:([^:]*)")
 _ZEROS = re.compile(r"[0 ]+")
 _REPEATED = re.compile(r"[\W_]*([0-9a-z])(?:[\W_]*\1){7,}[\W_]*", re.IGNORECASE)
 _NUMBER = re.compile(r"[1-9]")  # no word has one: most ids need no closer look
@@ -104,11 +103,14 @@ def _says_nothing(bare: str) -> bool:
 
 
 def _is_junk_id(value: str) -> bool:
-    """Ids that a system gave: any number is possible but zero; a namespace before the id does not make it better."""
-    if _NUMBER.search(value):
+    """Ids that a system gave: any number is possible but zero; namespaces before the id do not make it better."""
+    namespace, _, number = value.rpartition(":")
+    if _NUMBER.search(number):
         return False
-    namespaced = _NAMESPACED.fullmatch(value)
-    return _says_nothing(_bare(namespaced[1] if namespaced else value))
+    bare = _bare(number)
+    if _ZEROS.fullmatch(bare):  # as the last of several parts with numbers it may be one of them, as in 4e:11:00
+        return ":" not in namespace or not _NUMBER.search(namespace)
+    return bare == "" or bare in _WORDS or _bare(value) in _WORDS
 
 
 def _is_junk_machine_id(value: str) -> bool:
