@@ -26,7 +26,8 @@ JUNK = {
 NO_JUNK = {
     "user_id": [
         "nonette", "n/a-4711", "1", "7", "111111", "12345678", "shopify:207119551", "hubspot:12", "tester-jones",
-        "0x0a", "نوید", "مجهولات", "unknown:ada", "a4:5e:60:c2:11:00", "https://id.example.com/unknown-7", "shop:nullam",
+        "0x0a", "نوید", "مجهولات", "unknown:ada", "a4:5e:60:c2:11:00", "https://id.example.com/unknown-7",
+        "shop:nullam",
     ],
     "anonymous_id": ["0a1b2c", "nullam", "a4:5e:60:c2:11:00", "00000000-0000-0000-0000-000000000001"],
     "device_id": ["a4:5e:60:c2:11:00", "9774d56d682e549d"],

@@ -304,6 +304,15 @@ def test_reading_goes_on_behind_any_record(done: int) -> None:
     assert [fact.message_id for page in rest for fact in page.facts] == [str(n) for n in range(done + 1, 2_501)]
 
 
+def test_the_way_to_a_far_checkpoint_is_not_silent() -> None:
+    """However large a file is, who waits for its next page hears that it is being looked for."""
+    every = (Record(number, {"a": str(number)}, b"", str(number)) for number in range(1, 120_002))
+    assert list(in_pages(one_by_one(every), fact_of, "120000")) == [
+        *[Page((), checkpoint="120000")] * 2,
+        Page((fact_of([Record(120_001, {"a": "120001"}, b"", "120001")]),), checkpoint="120001"),
+    ]
+
+
 def test_the_time_zone_is_an_option() -> None:
     """The file's clock ran in UTC unless the source says otherwise."""
     assert zone_of(source()) == ZoneInfo("UTC")

@@ -122,7 +122,11 @@ class PushConnector(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some facts of a pull; once they are durable, `checkpoint` is stored and the pull can go on from there."""
+    """Some facts of a pull; once they are durable, `checkpoint` is stored and the pull can go on from there.
+
+    The time that a page may take is limited. Who needs longer to find the place behind a checkpoint yields pages without
+    facts meanwhile, which say so with the old checkpoint.
+    """
 
     facts: tuple[Fact, ...]
     refusals: tuple[Refusal, ...] = ()

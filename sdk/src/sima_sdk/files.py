@@ -36,6 +36,7 @@ MOST_IN_MEMORY = 500_000
 #: Characters of a line, from which on it is refused: a file without line ends must not fill the memory.
 LONGEST_LINE = 1 << 20
 
+_MOST_PASSED_OVER = 50_000  # groups, between two signs of life
 _MOST_IN_GROUP = 10_000  # records; a receipt has some dozens
 _TOO_LONG = f"expected a line of fewer than {LONGEST_LINE:,} characters; only its beginning was read"
 _ENCODED = "in the configured encoding"
@@ -151,7 +152,7 @@ def grouped(records: Iterable[Record], column: str) -> Iterator[list[Record]]:
 def in_pages(
     groups: Iterable[Sequence[Record]], convert: Callable[[Sequence[Record]], Fact], checkpoint: str
 ) -> Iterator[Page]:
-    """Yield the facts of groups of records, in pages, beginning behind the checkpoint.
+    """Yield the facts of groups of records, in pages, beginning behind the checkpoint; empty ones on the way there.
 
     A group that has a broken record, or for which `convert` raises PayloadError, is refused as it stands in the file.
     """
@@ -159,8 +160,10 @@ def in_pages(
     facts: list[Fact] = []
     refusals: list[Refusal] = []
     last = done
-    for group in groups:
+    for count, group in enumerate(groups, start=1):
         if group[-1].number <= done:
+            if count % _MOST_PASSED_OVER == 0:
+                yield Page((), checkpoint=checkpoint)
             continue
         last = group[-1].number
         outcome = _converted(group, convert)
