@@ -281,12 +281,20 @@ async def test_the_feed_can_be_narrowed_to_segments(world: World) -> None:
     await world.create("all", "true")
     assert {change.segment for change in await world.changes(segments=["all"])} == {"all"}
     assert len(await world.changes(segments=["all", "buyers"])) == 3
-    request = pb.WatchMembershipsRequest(until_now=True)
-    stream = world.segment.stream(world.segments.WatchMemberships, request, workspace=world.workspace)
-    cursor = [page.cursor async for page in stream][-1]
+    cursor = await world.cursor()
     assert await world.changes(cursor) == []
     await world.delete("buyers")
     assert len(await world.changes(cursor)) == 1
+
+
+async def test_a_reader_of_a_segment_hears_of_its_end(world: World) -> None:
+    """Who was away when it was deleted goes on with the same segments and learns that its members left."""
+    await two_people(world)
+    await world.create("buyers", BUYERS)
+    cursor = await world.cursor()
+    await world.delete("buyers")
+    left = await world.changes(cursor, ["buyers"])
+    assert [change.kind for change in left] == [pb.MEMBERSHIP_CHANGE_KIND_LEFT]
 
 
 async def test_the_feed_of_a_segment_comes_however_its_name_is_composed(world: World) -> None:

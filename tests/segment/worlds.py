@@ -138,6 +138,13 @@ class World:
         pages = self.segment.stream(self.segments.WatchMemberships, request, workspace=self.workspace)
         return [change async for page in pages for change in page.changes]
 
+    async def cursor(self) -> str:
+        """The end of the feed."""
+        request = pb.WatchMembershipsRequest(until_now=True)
+        stream = self.segment.stream(self.segments.WatchMemberships, request, workspace=self.workspace)
+        cursors: list[str] = [page.cursor async for page in stream]
+        return cursors[-1]
+
     async def replayed(self) -> dict[str, set[str]]:
         """The members of each segment, as a reader of the feed knows them."""
         members: dict[str, set[str]] = {}

@@ -124,8 +124,8 @@ class PushConnector(ABC):
 class Page:
     """Some facts of a pull; once they are durable, `checkpoint` is stored and the pull can go on from there.
 
-    The time that a page may take is limited. Who needs longer to find the place behind a checkpoint yields pages without
-    facts meanwhile, which say so with the old checkpoint.
+    The time that a page may take is limited. Who needs longer to find the place behind a checkpoint yields empty pages
+    with that checkpoint meanwhile.
     """
 
     facts: tuple[Fact, ...]

@@ -84,6 +84,15 @@ def test_any_layout_can_be_described(read: Read) -> None:
     assert fact.consents == (Consent("email_marketing", granted=True),)
 
 
+def test_a_consent_without_a_time_is_refused(read: Read) -> None:
+    """Withdrawn again, it would be taken for the first time that it was withdrawn; the contacts beside it are read."""
+    page = read("id,Last Modified Date,Newsletter\n7,,no\n8,2026-01-05,no\n9,,\n", **{"consent.mail": "Newsletter"})
+    assert [fact.consents for fact in page.facts] == [(Consent("mail", granted=False),), ()]
+    assert [refusal.reason for refusal in page.refusals] == [
+        "record 1: time: expected when the consent was given or withdrawn"
+    ]
+
+
 def test_what_a_contact_does_not_say_is_not_said(read: Read) -> None:
     """Empty fields are no traits, no consents and no times."""
     (fact,) = read("id,Email,City,Newsletter\n7,,,\n", **{"consent.email_marketing": "Newsletter"}).facts

@@ -6,7 +6,7 @@
      "event": {"name": "order_completed", "properties": {"total": 12.5}},
      "traits": [{"name": "city", "value": "Riyadh", "method": "declared", "confidence": 0.9},
                 {"name": "member_since", "time": "2020-05-01T00:00:00Z"}],
-     "consents": [{"purpose": "email_marketing", "granted": true}]}
+     "consents": [{"purpose": "email_marketing", "granted": true}]}      only beside message_id or occurred_at
 
 A trait that is a whole number beyond 2^53, as numbers of cards may be, is sent as a text.
 
@@ -41,13 +41,16 @@ def read_fact(item: object) -> Fact:
     if not identifiers:
         raise PayloadError("identifiers: expected at least one")
     message_id, at, event = fields.get("message_id"), fields.get("occurred_at"), fields.get("event")
+    consents = _each(fields, "consents", _consent)
+    if consents and message_id is None and at is None:  # given again later, it would be the same item
+        raise PayloadError("consents: expected them beside a message_id or an occurred_at")
     return Fact(
         "" if message_id is None else _text(fields, "message_id"),
         identifiers,
         None if at is None else parse_time(_text(fields, "occurred_at"), "occurred_at"),
         None if event is None else _event(event),
         _each(fields, "traits", _trait),
-        _each(fields, "consents", _consent),
+        consents,
     )
 
 

@@ -5,7 +5,8 @@ Without options it reads HubSpot's contacts. Options of a source name other colu
 - `id`: the contact's id, written as user id `<namespace>:<id>`; option `namespace`, default `hubspot`.
 - `merged_ids`: ids, with semicolons between them, of contacts that were merged into this one.
 - `deleted`: whether the contact was deleted; such a record is refused.
-- `time`: when the record held, in ISO 8601 or in the option `time_zone` (default UTC).
+- `time`: when the record held, in ISO 8601 or in the option `time_zone` (default UTC). Without it a record counts from
+  when it was first received: one that returns to what an earlier one said changes nothing. So consents need it.
 - `identifier.<kind>`, for example `identifier.loyalty_card`.
 - `trait.<name>`, for example `trait.annual_revenue` = `Umsatz:number`; types are text, number, boolean and time.
 - `consent.<purpose>`, for example `consent.email_marketing`; true grants and false denies.
@@ -62,13 +63,16 @@ def _fact(layout: Layout, records: Sequence[Record]) -> Fact:
     if not who:
         raise PayloadError("id: expected a contact id, or another identifier")
     at = next(layout.values(contact, "time"), None)
+    consents = tuple(Consent(purpose, value is True) for purpose, value in layout.named(contact, "consent"))
+    if consents and at is None:  # withdrawn, given and withdrawn again, it would be taken for the first withdrawal
+        raise PayloadError("time: expected when the consent was given or withdrawn")
     known = dict(reversed(list(layout.named(contact, "trait"))))  # of several columns, the first counts
     return Fact(
         message_id=contact.message_id,
         identifiers=who,
         occurred_at=at if isinstance(at, datetime) else None,
         traits=tuple(Trait(name, value, layout.method) for name, value in known.items()),
-        consents=tuple(Consent(purpose, value is True) for purpose, value in layout.named(contact, "consent")),
+        consents=consents,
     )
 
 

@@ -145,8 +145,13 @@ class Segments:
         live = self._workspaces.known(workspace)
         return segment._replace(frozen=live is not None and segment.name in live.frozen)
 
-    async def named(self, workspace: str, names: Sequence[str]) -> frozenset[str]:
+    async def named(self, workspace: str, names: Sequence[str], *, deleted_too: bool) -> frozenset[str]:
         """Return the names of segments in their normal form.
+
+        Args:
+            workspace: Whose segments.
+            names: As somebody wrote them.
+            deleted_too: Whether they may be names of segments that there are no more.
 
         Raises:
             NotFoundError: There is no segment of one of the names.
@@ -156,6 +161,8 @@ class Segments:
         for place, name in enumerate(normal):
             found.require(bool(name), f"segments[{place}]", _NAME)
         found.check()
+        if deleted_too:
+            return frozenset(normal)
         async with self._database.statement() as connection:
             existing = await store.existing(connection, workspace, normal)
         for name in normal:

@@ -118,7 +118,7 @@ class SegmentServicer(SegmentServiceServicer):
     ) -> AsyncIterator[pb.WatchMembershipsResponse]:
         """See the contract."""
         workspace = current().workspace
-        wanted = await self._segments.named(workspace, request.segments)
+        wanted = await self._segments.named(workspace, request.segments, deleted_too=request.cursor != "")
         read = partial(self._read_page, workspace, wanted)
         pages = self._feed.pages(request.cursor, read, workspace=workspace, until_now=request.until_now)
         async with aclosing(pages):

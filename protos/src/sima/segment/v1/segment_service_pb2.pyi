@@ -675,7 +675,9 @@ class WatchMembershipsRequest(_message.Message):
     """Answer what there is and end the stream when it is all delivered, rather than wait for more."""
     @_builtins.property
     def segments(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Only changes of these segments, which must exist when the stream begins. Empty: all, of deleted ones too."""
+        """Only changes of these segments, which must exist when the stream begins; who goes on behind a cursor may name
+        deleted ones, too, to hear that their members left. Empty: all, of deleted ones too.
+        """
 
     def __init__(
         self,
