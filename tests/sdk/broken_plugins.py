@@ -46,11 +46,14 @@ FAULT
 def sign(request, source):
     return replace(request, headers={"x-bell": hmac_sha256(source.secret("bell"), request.body).hex()})
 
+def ring(number):
+    ring = {"id": number, "email": "ada@example.com", "at": "2026-01-01T00:00:00Z", "loud": 3.5}
+    return Request("POST", "/ring", body=json.dumps(ring).encode())
+
 class TestBell(PushConnectorContract):
     @pytest.fixture
     def subject(self):
-        ring = {"id": 7, "email": "ada@example.com", "at": "2026-01-01T00:00:00Z", "loud": 3.5}
-        samples = (Sample("ring", Request("POST", "/ring", body=json.dumps(ring).encode())),)
+        samples = (Sample("ring", ring(7)), Sample("another ring", ring(8)))
         return PushSubject(Bell(), Source("door", secrets={"bell": "secret"}), samples, sign)
 """
 
@@ -58,6 +61,10 @@ PUSH_FAULTS = {
     "a route that it does not name": (
         "test_it_has_a_name_and_routes",
         'routes = (Route("POST", "/knock"),)',
+    ),
+    "a route without any sample": (
+        "test_it_has_a_name_and_routes",
+        'routes = (Route("POST", "/ring"), Route("POST", "/knock"))',
     ),
     "a check that no source passes": (
         "test_its_source_is_taken",
@@ -116,6 +123,13 @@ PUSH_FAULTS = {
         def receive(self, request, source):
             fact = super().receive(request, source).facts[0]
             return Reception((fact, replace(fact, event=None)))
+        """,
+    ),
+    "one message id for facts of two requests": (
+        "test_a_message_id_means_one_fact",
+        """
+        def fact(self, ring):
+            return replace(super().fact(ring), message_id="ring", event=Event(f"ring_{ring.reference('id')}"))
         """,
     ),
     "another message id with every retry": (
@@ -230,9 +244,21 @@ PULL_FAULTS = {
         "test_reading_again_says_the_same",
         "def fact(self, records): return replace(super().fact(records), message_id=str(next(COUNT)))",
     ),
+    "message ids that say where the file lies": (
+        "test_reading_again_says_the_same",
+        """
+        def pull(self, source, file, checkpoint=""):
+            for page in super().pull(source, file, checkpoint):
+                yield replace(page, facts=tuple(replace(f, message_id=f"{file}:{f.message_id}") for f in page.facts))
+        """,
+    ),
     "one message id for identical records": (
         "test_every_record_is_a_message",
         "def fact(self, records): return replace(super().fact(records), message_id=records[0].values['mail'])",
+    ),
+    "no message ids": (
+        "test_every_record_is_a_message",
+        "def fact(self, records): return replace(super().fact(records), message_id='')",
     ),
     "everything in one page": (
         "test_a_long_file_comes_in_pages",
@@ -359,6 +385,18 @@ KIND_FAULTS = {
             return number(value, region)
         """,
     ),
+}
+
+
+#: Subjects that leave a promise nothing to look at: what is missing, and how it is cut out of which good test module.
+TOO_LITTLE = {
+    "samples": (PUSH, '(Sample("ring", ring(7)), Sample("another ring", ring(8)))', "()"),
+    "facts of all samples": (PUSH, ', Sample("another ring", ring(8))', ","),
+    "facts": (PULL, "facts=3", "facts=1"),
+    "calls": (FUNCTION, "calls=((7,), (30,)), wrong", "calls=(), wrong"),
+    "wrong_calls": (FUNCTION, ", wrong_calls=((0,),)", ""),
+    "spellings": (KIND, '{"12-34": "1234", " 1234 ": "1234"}', "{}"),
+    "wrong": (KIND, '("", "12", "north")', "()"),
 }
 
 

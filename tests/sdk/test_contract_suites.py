@@ -18,6 +18,7 @@ from .broken_plugins import (
     PULL_FAULTS,
     PUSH,
     PUSH_FAULTS,
+    TOO_LITTLE,
     plugin,
 )
 
@@ -78,6 +79,32 @@ def test_a_suite_without_subject_says_so(pytester: pytest.Pytester) -> None:
     )
     result = pytester.runpytest_inprocess(*QUICK)
     result.stdout.fnmatch_lines(["*TestNothing must override the fixture `subject`*"])
+
+
+@pytest.mark.parametrize("what", TOO_LITTLE)
+def test_a_subject_with_too_little_to_test_is_refused(pytester: pytest.Pytester, what: str) -> None:
+    """No promise counts as kept because there was nothing to look at, and the author is told what is missing."""
+    template, enough, too_little = TOO_LITTLE[what]
+    assert enough in template
+    pytester.makepyfile(plugin(template.replace(enough, too_little)))
+    result = pytester.runpytest_inprocess(*QUICK)
+    result.stdout.fnmatch_lines([f"*ValueError: {what}: expected at least *"])
+    assert "passed" not in result.parseoutcomes()
+
+
+def test_a_function_without_arguments_needs_no_wrong_call(pytester: pytest.Pytester) -> None:
+    """Nobody can call it wrongly, and the report says so."""
+    function = plugin(FUNCTION, "expand = lambda: 'traits.vip'")
+    pytester.makepyfile(function.replace("((7,), (30,)), wrong_calls=((0,),)", "((),)"))
+    pytester.runpytest_inprocess(*QUICK).assert_outcomes(passed=3, skipped=1)
+
+
+def test_a_route_without_sample_is_named(pytester: pytest.Pytester) -> None:
+    """Whoever forgets a route is told which."""
+    _promise, fault = PUSH_FAULTS["a route without any sample"]
+    pytester.makepyfile(plugin(PUSH, fault))
+    result = pytester.runpytest_inprocess(*QUICK, "-k", "routes")
+    result.stdout.fnmatch_lines(["*no sample for the route POST '/knock'*"])
 
 
 def test_a_promise_cannot_be_dropped_in_silence() -> None:

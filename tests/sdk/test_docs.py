@@ -74,7 +74,7 @@ def test_the_tests_of_the_guide_pass(pytester: pytest.Pytester) -> None:
         pytester.makepyfile(**{name: FILES[f"{name}.py"]})
     pytester.syspathinsert()
     result = pytester.runpytest_inprocess("--sima-mutations=300", "-pno:cacheprovider", "-pno:asyncio")
-    result.assert_outcomes(passed=10)
+    result.assert_outcomes(passed=11)
 
 
 def test_the_file_connector_of_the_guide_keeps_every_promise(pytester: pytest.Pytester) -> None:
@@ -88,8 +88,9 @@ def test_the_file_connector_of_the_guide_keeps_every_promise(pytester: pytest.Py
         class TestGuestBook(PullConnectorContract):
             @pytest.fixture
             def subject(self):
-                content = b"email,signed\\nada@example.com,2026-01-05T10:30\\n,2026-01-05\\nbob@example.com,soon\\n"
-                return PullSubject(GuestBookConnector(), Source("hall"), content, facts=1, refusals=2)
+                guests = b"a@example.com,2026-01-05T10:30\\nb@example.com,2026-01-05\\n"
+                content = b"email,signed\\n" + guests + b",2026-01-05\\nbob@example.com,soon\\n"
+                return PullSubject(GuestBookConnector(), Source("hall"), content, facts=2, refusals=2)
     """
     pytester.makepyfile(acme_sima_guestbook=FILES["acme_sima_guestbook.py"], test_guestbook=suite)
     pytester.syspathinsert()

@@ -30,6 +30,7 @@ MESSAGE = {
     "timestamp": 1767600000123,
     "message": {"mid": "m_19ab", "text": "Hello", "attachments": [{"type": "image"}]},
 }
+MESSENGER = {**MESSAGE, "message": {"mid": "m_19ad", "text": "Hello"}}
 REMOVED = {**MESSAGE, "message": {"mid": "m_19ab", "is_deleted": True}}
 STICKER = {**MESSAGE, "message": {"mid": "m_19ac", "is_unsupported": True}}
 INSTAGRAM = {
@@ -53,7 +54,7 @@ PAGE = {
                 {"field": "feed", "value": {"item": "reaction", "verb": "add", "reaction_type": "love"}},
             ],
         },
-        {"id": "1067280970047460", "time": 1767600000500, "messaging": [MESSAGE]},
+        {"id": "1067280970047460", "time": 1767600000500, "messaging": [MESSENGER]},
     ],
 }
 HANDSHAKE = {"hub.mode": "subscribe", "hub.challenge": "1158201444"}

@@ -60,6 +60,16 @@ class Contract:
         return Mutations(request.config.getoption(MUTATIONS_OPTION), request.config.getoption(SEED_OPTION))
 
 
+def require_at_least(least: int, what: str, count: int) -> None:
+    """Refuse a subject with too little to test, of which promises would hold that nobody looked at.
+
+    Raises:
+        ValueError: There is less; the text names what is missing.
+    """
+    if count < least:
+        raise ValueError(f"{what}: expected at least {least}, or promises count as kept that nothing has tested")
+
+
 def _require_reason(cls: type, name: str) -> None:
     marks = getattr(getattr(cls, name), "pytestmark", [])
     if not any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks):

@@ -1,11 +1,12 @@
 """The promises of a function of the rule language."""
 
 from dataclasses import dataclass
+from inspect import signature
 
 import pytest
 
 from sima_sdk.rules import Argument, SegmentFunction
-from sima_sdk.testing.contract import Contract
+from sima_sdk.testing.contract import Contract, require_at_least
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +16,18 @@ class FunctionSubject:
     Attributes:
         function: What is tested.
         calls: Arguments with which rules may call it; at least one call.
-        wrong_calls: Arguments that make no sense.
+        wrong_calls: Arguments that make no sense; at least one call, unless the function takes no arguments.
     """
 
     function: SegmentFunction
     calls: tuple[tuple[Argument, ...], ...]
     wrong_calls: tuple[tuple[Argument, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Require calls of both sorts."""
+        require_at_least(1, "calls", len(self.calls))
+        if signature(self.function.expand).parameters:
+            require_at_least(1, "wrong_calls", len(self.wrong_calls))
 
 
 class SegmentFunctionContract(Contract):
@@ -50,6 +57,8 @@ class SegmentFunctionContract(Contract):
 
     def test_a_wrong_call_is_explained(self, subject: FunctionSubject) -> None:
         """Arguments that make no sense raise ValueError with a reason, which the author of the rule reads."""
+        if not subject.wrong_calls:
+            pytest.skip("a function without arguments cannot be called wrongly")
         for call in subject.wrong_calls:
             with pytest.raises(ValueError, match=r"\S"):
                 subject.function.expand(*call)

@@ -9,7 +9,7 @@ import pytest
 from sima_sdk.errors import InvalidIdentifierError
 from sima_sdk.identifiers import IdentifierKind, IdentifierKinds
 from sima_sdk.payload import is_storable
-from sima_sdk.testing.contract import Contract, Mutations
+from sima_sdk.testing.contract import Contract, Mutations, require_at_least
 from sima_sdk.testing.mutations import mutate_query
 from sima_sdk.testing.soundness import assert_discreet
 
@@ -29,6 +29,11 @@ class KindSubject:
     spellings: Mapping[str, str]
     wrong: tuple[str, ...]
     region: str | None = None
+
+    def __post_init__(self) -> None:
+        """Require values of both sorts."""
+        require_at_least(1, "spellings", len(self.spellings))
+        require_at_least(1, "wrong", len(self.wrong))
 
     def normal(self, value: str) -> str:
         """Return a normal form as Sima asks for it."""

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from shutil import copy
 
 import pytest
 
 from sima_sdk.connectors import Page, PullConnector, Source, check_options
 from sima_sdk.errors import PayloadError
 from sima_sdk.facts import Fact
-from sima_sdk.testing.contract import Contract, Mutations
+from sima_sdk.testing.contract import Contract, Mutations, require_at_least
 from sima_sdk.testing.mutations import mutate_table
 from sima_sdk.testing.soundness import assert_discreet, assert_distinct, assert_sound, assert_sound_refusals
 
@@ -25,7 +26,7 @@ class PullSubject:
         connector: What is tested.
         source: How it is configured.
         content: The file.
-        facts: How many facts it holds.
+        facts: How many facts it holds; at least two, for one alone has no message id to share.
         refusals: How many of its records are refused.
         delimiter: What stands between its fields.
     """
@@ -36,6 +37,10 @@ class PullSubject:
     facts: int
     refusals: int = 0
     delimiter: bytes = b","
+
+    def __post_init__(self) -> None:
+        """Require facts that can be told apart."""
+        require_at_least(2, "facts", self.facts)
 
     def pages(self, file: Path, checkpoint: str = "") -> list[Page]:
         """Read a file to its end."""
@@ -79,13 +84,18 @@ class PullConnectorContract(Contract):
         """What comes of the file can be stored, and belongs to somebody."""
         _assert_sound(subject.pages(file))
 
-    def test_reading_again_says_the_same(self, subject: PullSubject, file: Path) -> None:
-        """The same file read again gives the same facts with the same message ids, so nothing is counted twice."""
-        _assert_same(_parts(subject.pages(file)), _parts(subject.pages(file)), "read again, the file differs")
+    def test_reading_again_says_the_same(self, subject: PullSubject, file: Path, tmp_path: Path) -> None:
+        """The same file sent again gives the same facts with the same message ids, so nothing is counted twice."""
+        folder = tmp_path / "again"  # another one, as the collector has for each upload
+        folder.mkdir()
+        again = subject.pages(Path(copy(file, folder)))
+        _assert_same(_parts(subject.pages(file)), _parts(again), "read again from another folder, the file differs")
 
     def test_every_record_is_a_message(self, subject: PullSubject, file: Path) -> None:
         """Every fact of the file has a message id of its own, also where records are identical."""
-        assert_distinct(_facts(subject.pages(file)))
+        facts = _facts(subject.pages(file))
+        assert all(fact.message_id for fact in facts), "a fact has no message id"
+        assert_distinct(facts)
 
     def test_a_long_file_comes_in_pages(self, subject: PullSubject, long_file: Path) -> None:
         """No page is empty or larger than what is made durable at once, and each says where to go on."""

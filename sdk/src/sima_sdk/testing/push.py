@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from random import Random
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from sima_sdk.connectors import PushConnector, Reception, Request, Route, Source, check_options
 from sima_sdk.errors import PayloadError, SignatureError
 from sima_sdk.facts import Fact
-from sima_sdk.testing.contract import Contract, Mutations
+from sima_sdk.testing.contract import Contract, Mutations, require_at_least
 from sima_sdk.testing.mutations import mutate_body, mutate_query
 from sima_sdk.testing.soundness import assert_discreet, assert_distinct, assert_sound, assert_sound_refusals
 
@@ -55,7 +56,8 @@ class PushSubject:
     Attributes:
         connector: What is tested.
         source: How it is configured.
-        samples: At least one request for every route that brings facts.
+        samples: At least one request for every route, and at least two facts in all, for one alone has no message id
+            to share.
         sign: Adds the channel's proof, made with the secrets of the source. None: the channel has none to give.
         signs_body: The proof holds for one body only.
     """
@@ -65,6 +67,11 @@ class PushSubject:
     samples: tuple[Sample, ...]
     sign: Sign | None
     signs_body: bool = True
+
+    def __post_init__(self) -> None:
+        """Require requests, and facts that can be told apart."""
+        require_at_least(1, "samples", len(self.samples))
+        require_at_least(2, "facts of all samples", sum(sample.facts for sample in self.samples))
 
     def signed(self, request: Request) -> Request:
         """Return the request as the channel really sends it."""
@@ -79,12 +86,14 @@ class PushConnectorContract(Contract):
     """Inherit it, override the fixture `subject`, and every promise is tested."""
 
     def test_it_has_a_name_and_routes(self, subject: PushSubject) -> None:
-        """It says how sources name it, and every sample goes to one of its routes."""
+        """It says how sources name it, every sample goes to one of its routes, and no route is left out."""
         assert subject.connector.name, "a connector must have a name"
         assert all(isinstance(route, Route) for route in subject.connector.routes), "routes must be Route objects"
-        for sample in subject.samples:
-            route = Route(sample.request.method, sample.request.path)
-            assert route in subject.connector.routes, f"{sample.name}: no route {route.method} {route.path!r}"
+        sampled = {Route(sample.request.method, sample.request.path): sample.name for sample in subject.samples}
+        for route, name in sampled.items():
+            assert route in subject.connector.routes, f"{name}: no route {route.method} {route.path!r}"
+        for route in subject.connector.routes:
+            assert route in sampled, f"no sample for the route {route.method} {route.path!r}"
 
     def test_its_source_is_taken(self, subject: PushSubject) -> None:
         """A source with all that it needs passes its check."""
@@ -105,6 +114,14 @@ class PushConnectorContract(Contract):
             reception = subject.receive(sample.request)
             _assert_sound(reception)
             assert_distinct(reception.facts)
+
+    def test_a_message_id_means_one_fact(self, subject: PushSubject) -> None:
+        """Different facts have different message ids in all requests: the second would be taken for a retry."""
+        known: dict[str, Fact] = {}
+        for sample in subject.samples:
+            for fact in filter(attrgetter("message_id"), subject.receive(sample.request).facts):
+                same = known.setdefault(fact.message_id, fact) == fact
+                assert same, f"{sample.name}: another fact has the same message id"
 
     def test_a_retry_says_the_same(self, subject: PushSubject) -> None:
         """The same request read again gives the same facts with the same message ids."""
