@@ -1,6 +1,7 @@
 """What channels are answered, and what became of their facts by then."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 
@@ -248,6 +249,18 @@ async def test_a_body_that_is_too_large_is_413(settings: Callable[..., Collector
     assert (await door.send(b"1" * 1_001)).status_code == 413
     assert (await door.client.post("/in/web", content=stream())).status_code == 413
     assert (await door.send(b"1\n" * 500)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/in/web", "/import/files"])
+async def test_a_compressed_body_is_415(door: Door, path: str) -> None:
+    """Who sends one reads that it is the encoding, and not that it is no payload of the channel."""
+    headers = {"authorization": "Bearer let-me", "content-encoding": "gzip"}
+    answer = await door.client.post(path, content=gzip.compress(b"1"), headers=headers)
+    assert (answer.status_code, answer.json()["detail"]) == (
+        415,
+        "expected the body as it is, without a Content-Encoding",
+    )
+    assert (await door.client.post("/in/web", content="1", headers={"content-encoding": "identity"})).status_code == 200
 
 
 async def test_more_bodies_than_memory_are_503(settings: Callable[..., CollectorSettings], open_door: OpenDoor) -> None:

@@ -248,7 +248,7 @@ def test_the_lines_of_a_refused_receipt_stay_together(write: Write) -> None:
     path = write(b"a,sku\nA,1\nA,2,x\nA,3\nB,1\n")
     (page,) = in_pages(grouped(read_csv(path, source()), "a"), fact_of, "")
     assert [(refusal.reason, refusal.raw) for refusal in page.refusals] == [
-        ("record 1: expected 2 fields", b"A,1\nA,2,x\nA,3\n")
+        ("records 1 to 3: expected 2 fields", b"A,1\nA,2,x\nA,3\n")
     ]
     assert [fact.identifiers[0].value for fact in page.facts] == ["B"]
 
@@ -259,8 +259,8 @@ def test_a_line_of_no_certain_receipt_makes_both_its_neighbours_doubtful(write: 
     (page,) = in_pages(grouped(read_csv(path, source()), "a"), fact_of, "")
     assert [fact.identifiers[0].value for fact in page.facts] == ["Z", "C"]
     assert [refusal.reason for refusal in page.refusals] == [
-        "record 2: expected 2 fields",
-        "record 4: a: expected no broken record before it, which may be a part of it",
+        "records 2 to 3: expected 2 fields",
+        "records 4 to 5: a: expected no broken record before it, which may be a part of it",
     ]
 
 

@@ -361,4 +361,6 @@ def _converted(group: Sequence[Record], convert: Callable[[Sequence[Record]], Fa
             return convert(group)
     except PayloadError as error:
         fault = str(error)
-    return Refusal(f"record {group[0].number}: {fault}", b"".join(record.raw for record in group))
+    first, last = group[0].number, group[-1].number
+    where = f"record {first}" if first == last else f"records {first} to {last}"
+    return Refusal(f"{where}: {fault}", b"".join(record.raw for record in group))

@@ -223,7 +223,9 @@ def parse_time(text: str, where: str) -> datetime:
         at = datetime.fromisoformat(text)
         if at.tzinfo is not None:
             return at.astimezone(UTC)
-    except (ValueError, OverflowError):
+    except OverflowError:
+        raise PayloadError(f"{where}: expected a time in the years 1 to 9999 of UTC") from None
+    except ValueError:
         pass
     raise PayloadError(f"{where}: expected a time in ISO 8601 with its zone")
 

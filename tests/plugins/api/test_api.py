@@ -82,6 +82,7 @@ def test_an_item_may_say_nothing_but_names() -> None:
         ({"identifiers": [{"kind": "email"}]}, "identifiers[0].value: expected a text"),
         ({"identifiers": [{"kind": "email", "value": " "}]}, "identifiers[0].value: expected a text"),
         ({"message_id": 7}, "message_id: expected a text"),
+        ({"occurred_at": "9999-12-31T23:59:59-14:00"}, "occurred_at: expected a time in the years 1 to 9999 of UTC"),
         ({"occurred_at": "2026-01-31"}, "occurred_at: expected a time in ISO 8601 with its zone"),
         ({"occurred_at": 1_767_600_000}, "occurred_at: expected a text"),
         ({"event": "order"}, "event: expected an object"),

@@ -188,7 +188,7 @@ def test_a_receipt_with_a_broken_line_is_no_purchase(read: Read) -> None:
         order="receipt",
     )
     assert [fact.message_id for fact in page.facts] == ["order:B"]
-    assert [refusal.reason for refusal in page.refusals] == ["record 1: expected 4 fields"]
+    assert [refusal.reason for refusal in page.refusals] == ["records 1 to 3: expected 4 fields"]
 
 
 def test_a_refund_is_another_message_than_its_order(read: Read) -> None:
@@ -217,7 +217,7 @@ def test_absurd_amounts_do_not_end_the_import(read: Read) -> None:
         unit_price="price",
     )
     assert [event(fact).properties["total"] for fact in page.facts] == [6.0]
-    assert [refusal.reason.partition(": ")[0] for refusal in page.refusals] == ["record 1"]
+    assert [refusal.reason.partition(": ")[0] for refusal in page.refusals] == ["records 1 to 2"]
 
 
 def test_a_missing_column_is_missed(read: Read) -> None:

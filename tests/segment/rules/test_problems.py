@@ -166,7 +166,7 @@ MACROS: dict[str, Any] = {
         ("shop.unknown()", "city is no name of rules"),
         ("shop.itself() > 1", "nested more than 32"),
         ("shop.number()", "returned int, not the text"),
-        ("shop.broken()", "failed with TypeError"),
+        ("shop.broken()", "failed with TypeError; does it take such values?"),
         ("shop.picky()", "called as shop.picky(least)"),
         ("shop.picky(1, 2)", "called as shop.picky(least)"),
         ("shop.picky(traits.b)", "takes values written out"),

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sima_collector.errors import BodyTooSlowError, TooLargeError
+from sima_collector.errors import BodyTooSlowError, EncodedError, TooLargeError
 from sima_collector.rooms import Claim
 
 # How long, and how many pieces, a client that is refused is listened to, so that it hears the answer.
@@ -24,6 +24,7 @@ async def read_body(request: Request, most_bytes: int, seconds: float, claim: Cl
         claim: Takes the memory; the caller gives it back.
 
     Raises:
+        EncodedError: The body is compressed.
         TooLargeError: The body is, or says that it is, longer than `most_bytes`.
         BodyTooSlowError: The client took longer than `seconds`.
         OverloadedError: Too much is being read at the moment.
@@ -38,6 +39,8 @@ async def read_body(request: Request, most_bytes: int, seconds: float, claim: Cl
 
 async def body_pieces(request: Request, most_bytes: int, seconds: float) -> AsyncIterator[bytes]:
     """Yield the pieces of a body as they arrive; arguments and exceptions as in `read_body`."""
+    if request.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
+        raise EncodedError
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > most_bytes:
         raise TooLargeError(most_bytes)

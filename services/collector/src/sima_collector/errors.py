@@ -30,6 +30,13 @@ class TooLargeError(RefuseRequestError):
         super().__init__(f"the body must have at most {most_bytes} bytes")
 
 
+class EncodedError(RefuseRequestError):
+    """A body is compressed: whoever signed it signed that, and how large it becomes is not known before."""
+
+    def __init__(self) -> None:
+        super().__init__("expected the body as it is, without a Content-Encoding")
+
+
 class BodyTooSlowError(RefuseRequestError):
     """A client took too long to send its body."""
 

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from sima_collector.bodies import ClosingResponse
 from sima_collector.errors import (
     BodyTooSlowError,
+    EncodedError,
     MethodMissingError,
     PayloadRejectedError,
     RouteMissingError,
@@ -37,6 +38,7 @@ _STATUSES: Mapping[type[SimaError], HTTPStatus] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
     MethodMissingError: HTTPStatus.METHOD_NOT_ALLOWED,
     TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    EncodedError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     BodyTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
     UnauthenticatedError: HTTPStatus.UNAUTHORIZED,
     InvalidFieldsError: HTTPStatus.BAD_REQUEST,
@@ -58,7 +60,7 @@ def problem(error: SimaError) -> Response:
     """
     status = _status(error)
     # Before the body was read to its end the connection cannot be used again.
-    unread = isinstance(error, TooLargeError | BodyTooSlowError)
+    unread = isinstance(error, EncodedError | TooLargeError | BodyTooSlowError)
     return (ClosingResponse if unread else Response)(
         _document(status, str(error)), status, {**_headers(error), **_READABLE}, _MEDIA_TYPE
     )

@@ -58,7 +58,7 @@ def _text(function: SegmentFunction, arguments: list[LiteralValue]) -> str:
         raise MacroError(f"{function.name}() does not take these arguments: {error}") from error
     except Exception as error:
         _log.exception("segment_function_failed", function=function.name)
-        raise MacroError(f"{function.name}() failed with {type(error).__name__}") from error
+        raise MacroError(f"{function.name}() failed with {type(error).__name__}; does it take such values?") from error
     if not isinstance(text, str):
         raise MacroError(f"{function.name}() returned {type(text).__name__}, not the text of a rule")
     return text
