@@ -1,9 +1,11 @@
 """The collector's own disk."""
 
 import asyncio
+import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import pytest_asyncio
 from sima_collector import models
 from sima_collector.facts import MOST_FACTS, Chunk, Refused
+from sima_collector.rooms import Disk
 from sima_collector.store import Checkpoint, Store
 from sima_collector.store.refusals import now
 from sima_runtime.errors import FixConfigurationError, OverloadedError
@@ -75,6 +78,32 @@ async def test_a_buffer_is_full_only_if_it_will_be_emptier(store: Store) -> None
     assert not store.spool.room.full
 
 
+async def test_a_full_disk_takes_nothing_new_and_lets_all_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To remove what was sent on takes room on the disk, too: what comes leaves it free."""
+    await store.spool.put([chunk(b"x" * 100)])
+    monkeypatch.setattr(Disk, "RESERVE", 1 << 62)
+    with pytest.raises(OverloadedError, match="disk"):
+        await store.spool.put([chunk(b"y" * 100)])
+    with pytest.raises(OverloadedError, match="disk"):
+        await store.refusals.put([refused(b"z" * 100)])
+    head = await store.spool.head("main")
+    assert [row.chunk.data for row in head] == [b"x" * 100]
+    await store.spool.settle(head, [refused(b"x" * 100)])
+    assert (store.spool.room.used, await store.spool.head("main")) == (0, [])
+    assert [one.refused.raw for one in await store.refusals.page("", "", 1 << 60, 9)] == [b"x" * 100]
+
+
+def test_what_comes_in_one_transaction_counts_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands on the disk twice for a while, in the log and in the tables."""
+    monkeypatch.setattr(Disk, "RESERVE", 0)
+    disk, free = Disk(tmp_path), shutil.disk_usage(tmp_path).free
+    disk.require(free // 4)
+    with pytest.raises(OverloadedError):
+        disk.require(free // 3)
+    disk.begin()
+    disk.require(free // 3)
+
+
 async def test_facts_leave_the_buffer_together_with_what_was_refused_of_them(store: Store) -> None:
     """What cannot be kept as refused leaves the facts where they are."""
     await store.spool.put([chunk(b"fact")])
@@ -112,6 +141,58 @@ async def test_who_fills_the_room_for_refusals_loses_its_own(store: Store, monke
     assert [one.raw[:2] for one in stored[:9]] == [b"%02d" % n for n in range(19, 10, -1)]
     assert store.refusals.room.used == 10 * room_of(refused(b"x" * 1_000))
     assert [call.kwargs for call in log.calls] == [{"source": "web", "count": 1}] * 11
+
+
+async def test_a_crowd_makes_room_for_a_large_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest go, no more than must, and a fact that comes meanwhile need not wait until all are gone."""
+    log, small = CapturingLogger(), [refused(b"%04d" % n) for n in range(5_000)]
+    monkeypatch.setattr("sima_collector.store.refusals._log", log)
+    store = Store(tmp_path, spool_bytes=1, refusal_bytes=room_of(*small))
+    await store.refusals.put(small)
+    large = refused(b"x" * 1_000_000)
+    coming = asyncio.create_task(store.refusals.put([large]))
+    await asyncio.sleep(0)
+    await store.spool.put([chunk(b"f")])
+    assert not coming.done()
+    await coming
+    left = (room_of(*small) - room_of(large)) // room_of(small[0])
+    stored = await store.refusals.page("", "", now(), 10_000)
+    assert stored[0].size == len(large.raw)
+    assert [int(one.refused.raw) for one in stored[1:]] == list(range(5_000))[::-1][:left]
+    assert sum(call.kwargs["count"] for call in log.calls) == 5_000 - left
+    assert len(log.calls) <= 6
+    await store.close()
+
+
+async def test_sources_that_take_as_much_make_room_alike(tmp_path: Path) -> None:
+    """When a third brings a large one, both go down to the same, and who takes far less loses nothing."""
+    trifle = [Refused("main", "trifle", "no", b"%04d" % n) for n in range(50)]
+    alike = [Refused("main", name, "no", b"%04d" % n) for n in range(2_000) for name in ("shop", "till")]
+    store = Store(tmp_path, spool_bytes=1, refusal_bytes=room_of(*trifle, *alike))
+    await store.refusals.put([*trifle, *alike])
+    await store.refusals.put([Refused("main", "web", "no", b"x" * 300_000)])
+    kept = Counter(one.refused.source for one in await store.refusals.page("", "", now(), 10_000))
+    assert (kept["trifle"], kept["web"]) == (50, 1)
+    assert abs(kept["shop"] - kept["till"]) <= 1
+    assert store.refusals.room.limit - 2 * room_of(alike[0]) < store.refusals.room.used <= store.refusals.room.limit
+    await store.close()
+
+
+async def test_a_large_refusal_that_comes_again_displaces_nothing(tmp_path: Path) -> None:
+    """It is counted only, though the room is full."""
+    kept = [refused(b"old"), refused(b"x" * 1_000_000)]
+    store = Store(tmp_path, spool_bytes=1, refusal_bytes=room_of(*kept))
+    for some in (kept[:1], [kept[1], kept[1]], kept[1:]):
+        await store.refusals.put(some)
+    assert [one.times for one in await store.refusals.page("", "", now(), 10)] == [3, 1]
+    await store.close()
+
+
+async def test_a_refusal_that_never_fits_costs_others_nothing(store: Store) -> None:
+    """It goes itself, and of its own source only."""
+    await store.refusals.put([Refused("other", "shop", "no", b"kept")])
+    await store.refusals.put([refused(b"x" * 1_000_000)])
+    assert [one.refused.raw for one in await store.refusals.page("", "", now(), 10)] == [b"kept"]
 
 
 async def test_small_refusals_fill_the_disk_no_more_than_large_ones(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import kubernetes_validate
 import pytest
+from sima_runtime.settings import ServerSettings
 
 from tests.deploy.manifests import SERVICES, Manifest, container_of, named, of_kind, pod_of, workloads
 from tests.deploy.probing import PROBES
@@ -18,6 +19,8 @@ CALLERS = {
 }
 CLIENT = {"sima.dev/client": "true"}
 KUBERNETES = "1.32"
+# What a service may need after its last call, to close its files and end its processes.
+CLOSING_SECONDS = 10
 
 
 @pytest.fixture(params=["base", "dev"])
@@ -193,6 +196,22 @@ def test_the_grpc_services_are_headless(base: list[Manifest]) -> None:
     """gRPC keeps one connection; only a headless Service shows clients every replica."""
     for name in SERVICES:
         assert named(base, "Service", name)["spec"]["clusterIP"] == "None", name
+
+
+def test_no_rollout_refuses_a_connection(manifests: list[Manifest]) -> None:
+    """A pod that is told to stop listens until nobody is sent to it any more, and has time to drain after that."""
+    for name in SERVICES:
+        not_serving = seconds(manifests, name, "not_serving_seconds")
+        assert not_serving > 0, name
+        needed = not_serving + seconds(manifests, name, "drain_seconds") + CLOSING_SECONDS
+        assert pod_of(manifests, name)["terminationGracePeriodSeconds"] >= needed, name
+
+
+def seconds(manifests: list[Manifest], name: str, setting: str) -> float:
+    """What a service is told, or else what it does by itself."""
+    told = {variable["name"]: variable.get("value") for variable in container_of(manifests, name)["env"]}
+    default = ServerSettings.model_fields[setting].default  # the collector has the same
+    return float(told.get(f"SIMA_{name}_{setting}".upper(), default))
 
 
 def test_the_single_writer_is_single(base: list[Manifest]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sima_runtime.errors import FixConfigurationError
 
 # What a refusal takes on disk: its texts and payload, and its other columns and places in indexes.
-_SIZE = "(length({row}.raw) + length(CAST({row}.reason || {row}.message_id AS BLOB)) + 256)"
+REFUSAL_SIZE = "(length({row}.raw) + length(CAST({row}.reason || {row}.message_id AS BLOB)) + 256)"
 # The first makes the tables; each further one brings a file of the version before it up to date.
 _VERSIONS = (
     """
@@ -43,13 +43,13 @@ CREATE INDEX refusals_by_source ON refusals (source, id);
 DROP TRIGGER refusal_came;
 DROP TRIGGER refusal_went;
 DELETE FROM refusal_bytes;
-INSERT INTO refusal_bytes SELECT source, sum({_SIZE.format(row="refusals")}) FROM refusals GROUP BY source;
+INSERT INTO refusal_bytes SELECT source, sum({REFUSAL_SIZE.format(row="refusals")}) FROM refusals GROUP BY source;
 CREATE TRIGGER refusal_came AFTER INSERT ON refusals BEGIN
-  INSERT INTO refusal_bytes VALUES (new.source, {_SIZE.format(row="new")})
+  INSERT INTO refusal_bytes VALUES (new.source, {REFUSAL_SIZE.format(row="new")})
     ON CONFLICT DO UPDATE SET bytes = bytes + excluded.bytes;
 END;
 CREATE TRIGGER refusal_went AFTER DELETE ON refusals BEGIN
-  UPDATE refusal_bytes SET bytes = bytes - {_SIZE.format(row="old")} WHERE source = old.source;
+  UPDATE refusal_bytes SET bytes = bytes - {REFUSAL_SIZE.format(row="old")} WHERE source = old.source;
 END;
 """,
 )

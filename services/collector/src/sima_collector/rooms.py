@@ -1,6 +1,8 @@
 """Limits in bytes: what takes room counts it here first."""
 
+import shutil
 import threading
+from pathlib import Path
 
 from sima_runtime.errors import OverloadedError
 
@@ -33,6 +35,32 @@ class Room:
         with self._lock:
             self.used -= size
             self.full = self.full and not size
+
+
+class Disk:
+    """Keeps a part of a disk free, for to remove what was worked off takes room as well, until it is done."""
+
+    #: Bytes that stay free, enough to move and to log what one transaction removes.
+    RESERVE = 32 << 20
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._coming = 0
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self._coming = 0
+
+    def require(self, size: int) -> None:
+        """Make sure that there is room for so many bytes more in the transaction, in the log and then in the tables.
+
+        Raises:
+            OverloadedError: It would take of what must stay free.
+        """
+        coming = self._coming + size
+        if shutil.disk_usage(self._directory).free < self.RESERVE + 2 * coming:
+            raise OverloadedError("disk")
+        self._coming = coming
 
 
 class Claim:

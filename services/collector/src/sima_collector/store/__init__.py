@@ -18,7 +18,7 @@ from sima_runtime.errors import OverloadedError
 
 from sima_collector.facts import MOST_BYTES, MOST_FACTS, Chunk, Refused
 from sima_collector.models import open_file
-from sima_collector.rooms import Claim, Room
+from sima_collector.rooms import Claim, Disk, Room
 from sima_collector.store.refusals import Refusals, now, used_bytes
 
 T = TypeVar("T")
@@ -66,10 +66,11 @@ class Store:
         except BaseException:
             self._thread.shutdown()
             raise
+        self.disk = Disk(directory)
         self._waiting: list[_Work] = []
         self._committing: asyncio.Task[None] | None = None
         self.spool = Spool(self, Room("buffer", spool_bytes, sizes[0]))
-        self.refusals = Refusals(self.run, Room("refusals", refusal_bytes, sizes[1]))
+        self.refusals = Refusals(self.run, self.disk, Room("refusals", refusal_bytes, sizes[1]))
         self.checkpoints = Checkpoints(self)
 
     async def run(self, work: Callable[[sqlite3.Connection], T], undo: Callable[[], None] = lambda: None) -> T:
@@ -105,6 +106,7 @@ class Store:
 
     def _transact(self, batch: Sequence[_Work]) -> Sequence[object]:
         try:
+            self.disk.begin()
             self._db.execute("BEGIN IMMEDIATE")
             results = [self._attempt(work) for work in batch]
             self._db.execute("COMMIT")
@@ -151,13 +153,15 @@ class Spool:
         Raises:
             OverloadedError: The buffer or the disk is full; nothing was appended.
         """
-        claim = Claim(self.room)
-        claim.take(sum(len(chunk.data) for chunk in chunks))
+        claim, size = Claim(self.room), sum(len(chunk.data) for chunk in chunks)
+        claim.take(size)
         rows = [(chunk.workspace, chunk.source, chunk.facts, chunk.data) for chunk in chunks]
-        await self._store.run(
-            lambda db: db.executemany("INSERT INTO spool (workspace, source, facts, data) VALUES (?, ?, ?, ?)", rows),
-            claim.undo,
-        )
+
+        def work(db: sqlite3.Connection) -> None:
+            self._store.disk.require(size)
+            db.executemany("INSERT INTO spool (workspace, source, facts, data) VALUES (?, ?, ?, ?)", rows)
+
+        await self._store.run(work, claim.undo)
 
     async def workspaces(self) -> list[str]:
         """The workspaces that have facts waiting."""
@@ -181,6 +185,7 @@ class Spool:
             db.executemany("DELETE FROM spool WHERE id = ?", numbers)
             return refusals.insert(db, refused)
 
+        await refusals.make_room(refused)
         refusals.tell(await self._store.run(work))
         self.room.give_back(sum(len(row.chunk.data) for row in done))
 
