@@ -1,10 +1,14 @@
-"""A sample, and what the real connectors read in it."""
+"""A sample, and what the real connectors read in it; a service of one method."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import grpc
 import pytest
 from sima_cli.sample.delivery import Delivery
 from sima_cli.sample.generator import Sample, generate
@@ -81,3 +85,14 @@ def make_sample() -> Callable[..., Sample]:
 def sample(make_sample: Callable[..., Sample]) -> Sample:
     """One sample with all kinds of dirt."""
     return make_sample()
+
+
+@contextmanager
+def serving(service: str, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> Iterator[str]:
+    """Serve one method of a service, and give the address."""
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {method: handler})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()

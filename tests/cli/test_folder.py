@@ -75,12 +75,12 @@ def test_who_comes_second_makes_no_key(tmp_path: Path, start: Callable[[Folder],
     assert not folder.workspace_key.exists()
 
 
-def test_who_holds_a_folder_finds_it_prepared(tmp_path: Path) -> None:
+async def test_who_holds_a_folder_finds_it_prepared(tmp_path: Path) -> None:
     """Also one that was not there, and a key that is there stays."""
     folder = Folder(tmp_path / "deep" / ".sima")
-    with folder.alone():
+    async with folder.alone(print):
         key = folder.workspace_key.read_text()
-    with folder.alone():
+    async with folder.alone(print):
         assert folder.workspace_key.read_text() == key
 
 

@@ -2,17 +2,27 @@
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
+from sima.profile.v1.profile_service_pb2 import DESCRIPTOR
 from sima_cli.__main__ import main
 from sima_cli.main import app
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
+
+from tests.cli.conftest import serving
 
 
-def said(*arguments: str) -> tuple[int, str]:
+def asked(*options: str) -> Result:
+    """What comes of asking for somebody with these options."""
+    return CliRunner().invoke(app, [*options, "profile", "get", "email:ada@example.com"])
+
+
+def said(*options: str) -> tuple[int, str]:
     """The exit code and what is printed on standard error, on one line without its frame."""
-    result = CliRunner().invoke(app, [*arguments, "profile", "get", "email:ada@example.com"])
+    result = asked(*options)
     return result.exit_code, re.sub(r"[\s│╭╮╰╯─]+", " ", result.stderr)
 
 
@@ -70,6 +80,52 @@ def test_a_file_without_a_token_is_named(tmp_path: Path, content: bytes) -> None
     result = CliRunner().invoke(app, [*options, "import", "crm", str(file)])
     assert result.exit_code == 2
     assert result.stderr == f"✗ --import-token-file: expected one token, in ASCII, in {file}.\n"
+
+
+@pytest.mark.parametrize("content", [b"\xff\x00", b"", b"two\nlines"])
+def test_a_file_without_a_token_for_the_services_is_named(tmp_path: Path, content: bytes) -> None:
+    """By the option that was given; what it holds is not repeated."""
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    result = asked("--profile", "127.0.0.1:1", "--token-file", str(file))
+    assert (result.exit_code, result.stderr) == (2, f"✗ --token-file {file} must hold one token.\n")
+
+
+def test_a_certificate_without_its_key_is_told_in_options(tmp_path: Path) -> None:
+    """Nobody at a keyboard knows the settings of a client."""
+    file = tmp_path / "cert.pem"
+    file.touch()
+    result = asked("--profile", "127.0.0.1:1", "--cert-file", str(file))
+    assert result.exit_code == 2
+    assert result.stderr == f"✗ --cert-file {file} and --key-file must be set together.\n"
+
+
+@pytest.fixture
+def closed_address() -> Iterator[str]:
+    """Where a service is to which no token is good enough."""
+
+    def refuse(_: bytes, context: grpc.ServicerContext) -> bytes:
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "")
+
+    service = DESCRIPTOR.services_by_name["ProfileService"].full_name
+    with serving(service, "GetProfile", grpc.unary_unary_rpc_method_handler(refuse)) as address:
+        yield address
+
+
+def test_who_gave_no_token_learns_that_one_is_wanted(closed_address: str) -> None:
+    """With the option, and the variable, that gives it."""
+    result = asked("--profile", closed_address)
+    assert result.exit_code == 3
+    assert result.stderr == "✗ profile wants a token; give one with --token-file or SIMA_TOKEN_FILE.\n"
+
+
+def test_who_gave_a_token_learns_that_another_is_wanted(closed_address: str, tmp_path: Path) -> None:
+    """A token was there, and it was the wrong one."""
+    file = tmp_path / "token"
+    file.write_text("token")
+    result = asked("--profile", closed_address, "--token-file", str(file))
+    assert result.exit_code == 3
+    assert result.stderr.startswith("✗ profile wants another token;")
 
 
 def test_an_update_of_nothing_is_wrong_use() -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
+from sima_cli.commands import imports
 from sima_cli.errors import CommandError
-from sima_cli.imports import import_file, refusal_reasons
+from sima_cli.imports import COUNTS, Imported, import_file, refusal_reasons
+from sima_cli.main import app
 from sima_runtime.errors import OverloadedError
+from typer.testing import CliRunner
 
 
 @pytest.fixture
@@ -22,10 +25,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def imported(file: Path, status: int, *lines: Mapping[str, Any]) -> dict[str, int]:
+def imported(file: Path, status: int, *lines: Mapping[str, Any]) -> Imported:
     """Send the file to a collector that answers so."""
 
-    async def send() -> dict[str, int]:
+    async def send() -> Imported:
         answer = httpx.MockTransport(lambda _: httpx.Response(status, text="\n".join(map(json.dumps, lines))))
         async with httpx.AsyncClient(transport=answer, base_url="http://collector") as client:
             return await import_file(client, "crm", file, "token", lambda _: None)
@@ -64,6 +67,28 @@ def test_what_passes_is_no_refusal(file: Path, status: int) -> None:
     assert str(caught.value).startswith("Not taken: workers cannot take on more at the moment. ")
     assert "send it again" in str(caught.value)
     assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("told", [{"resumed": True}, {"resumed": False}, {}])
+def test_whether_an_import_went_on_is_known(file: Path, told: Mapping[str, Any]) -> None:
+    """As the collector says it; one that does not say it began anew."""
+    done = imported(file, 200, {"type": "progress", "accepted": 1, **told}, {"type": "done", "accepted": 2, **told})
+    assert done == Imported(dict.fromkeys(COUNTS, 0) | {"accepted": 2}, resumed=told.get("resumed", False))
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_an_import_that_went_on_says_so(file: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool) -> None:
+    """In a line beside the counts, in which what was done before is, and to programs."""
+
+    async def import_file(*_: object) -> Imported:
+        return Imported(dict.fromkeys(COUNTS, 0), resumed)
+
+    monkeypatch.setattr(imports, "import_file", import_file)
+    options = ["--collector", "http://127.0.0.1:1", "--import-token-file", str(file.with_name("token"))]
+    file.with_name("token").write_text("token")
+    result = CliRunner().invoke(app, [*options, "import", "crm", str(file), "--json"])
+    assert ("contacts.csv went on where it was interrupted.\n" in result.stderr) is resumed
+    assert json.loads(result.stdout)[0]["resumed"] is resumed
 
 
 def reasons(answer: httpx.Response) -> list[str]:

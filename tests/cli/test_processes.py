@@ -155,22 +155,23 @@ def test_a_data_directory_tells_what_runs_in_it(tmp_path: Path) -> None:
     assert folder.running() is None
 
 
-def test_one_data_directory_is_for_one_at_a_time(tmp_path: Path) -> None:
-    """From before anything is started: whoever comes second learns what is there, and starts nothing."""
-    folder = Folder(tmp_path / "data")
+async def test_one_data_directory_is_for_one_at_a_time(tmp_path: Path) -> None:
+    """From before anything is started: whoever comes second learns at once what is there, and starts nothing."""
+    folder, heard = Folder(tmp_path / "data"), list[str]()
     folder.prepare()
 
-    def second() -> str:
-        with pytest.raises(CommandError) as refused, folder.alone():
-            raise AssertionError("two are alone")
+    async def second() -> str:
+        with pytest.raises(CommandError) as refused:
+            async with folder.alone(heard.append):
+                raise AssertionError("two are alone")
         return str(refused.value)
 
-    with folder.alone():
-        assert "just being started or stopped" in second()
+    async with folder.alone(heard.append):
+        assert "just being started or stopped" in await second()
         folder.announce(running(os.getpid(), born(os.getpid())))
-        assert f"running in {folder.root} already (process {os.getpid()})" in second()
-    with folder.alone():
-        pass
+        assert f"running in {folder.root} already (process {os.getpid()})" in await second()
+    async with folder.alone(heard.append):
+        assert heard == []
 
 
 def test_what_a_dead_process_announced_does_not_count(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Nothing that somebody else wrote, in a segment, in a file or in an error, steers the terminal of who reads it."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -9,10 +8,12 @@ import pytest
 from sima.segment.v1.segment_service_pb2 import DESCRIPTOR, GetSegmentRequest, GetSegmentResponse, RuleProblem, Segment
 from sima_cli.commands import imports
 from sima_cli.errors import RefusedError
-from sima_cli.imports import COUNTS
+from sima_cli.imports import COUNTS, Imported
 from sima_cli.main import app
 from sima_cli.output import rule_problems
 from typer.testing import CliRunner, Result
+
+from tests.cli.conftest import serving
 
 EVIL = "\x1b]0;pwned\x07\u202e[red]"
 SHOWN = "\\u001b]0;pwned\\u0007\\u202e[red]"
@@ -30,12 +31,8 @@ def segment_address() -> Iterator[str]:
     method = grpc.unary_unary_rpc_method_handler(
         get_segment, GetSegmentRequest.FromString, GetSegmentResponse.SerializeToString
     )
-    server = grpc.server(ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {"GetSegment": method})])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"127.0.0.1:{port}"
-    server.stop(None).wait()
+    with serving(service, "GetSegment", method) as address:
+        yield address
 
 
 def test_a_segment_is_shown_as_what_it_is(segment_address: str) -> None:
@@ -48,8 +45,8 @@ def test_a_segment_is_shown_as_what_it_is(segment_address: str) -> None:
 def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int) -> Result:
     """Import a file of two records, so many of which the collector refuses."""
 
-    async def import_file(*_: object) -> dict[str, int]:
-        return dict.fromkeys(COUNTS, 0) | {"accepted": 2 - refused, "refused": refused}
+    async def import_file(*_: object) -> Imported:
+        return Imported(dict.fromkeys(COUNTS, 0) | {"accepted": 2 - refused, "refused": refused}, resumed=True)
 
     async def refusal_reasons(*_: object) -> list[str]:
         return [f"message {EVIL}: unreadable"]
@@ -76,7 +73,7 @@ def test_why_records_are_refused_is_shown_as_what_it_is(
 def test_why_a_command_fails_is_shown_as_what_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The lines of the text stay lines."""
 
-    async def import_file(*_: object) -> dict[str, int]:
+    async def import_file(*_: object) -> Imported:
         raise RefusedError(f"first line\n{EVIL}")
 
     monkeypatch.setattr(imports, "import_file", import_file)

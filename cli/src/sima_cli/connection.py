@@ -1,5 +1,6 @@
 """Where a command finds Sima: addresses given by option or environment, else a `sima up` running on this machine."""
 
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -8,12 +9,15 @@ from pathlib import Path
 
 from grpc.aio import Channel
 from sima_runtime.clients import ServiceClient
+from sima_runtime.errors import FixConfigurationError, RemoteError
 from sima_runtime.settings import ClientSettings
 
 from sima_cli.calls import Calls, Stub
-from sima_cli.errors import CommandError, RefusedError
+from sima_cli.errors import CommandError, MisconfiguredError, RefusedError
 from sima_cli.folder import Folder, Running
 from sima_cli.given import bearer_token
+
+_SETTING = re.compile(r"(?<!\S)client_((?:token|ca|cert|key)_file)(?!\S)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +87,21 @@ class Connection:
 
     @asynccontextmanager
     async def client(self, service: str) -> AsyncIterator[ServiceClient]:
-        """Give a client of a gRPC service."""
-        settings = ClientSettings(
-            client_token_file=self.token_file,
-            client_ca_file=self.ca_file,
-            client_cert_file=self.cert_file,
-            client_key_file=self.key_file,
-            client_timeout_seconds=60.0,
-        )
-        client = ServiceClient(service, self.address(service), settings)
+        """Give a client of a gRPC service.
+
+        Raises:
+            MisconfiguredError: A file that was given is not what it should be.
+            RefusedError: The service wants a token and none was given.
+        """
+        client = self._client(service)
         try:
             yield client
+        except RemoteError as error:
+            if error.code != "UNAUTHENTICATED" or self.token_file:
+                raise
+            raise RefusedError(
+                f"{error.service} wants a token; give one with --token-file or SIMA_TOKEN_FILE."
+            ) from None
         finally:
             await client.close()
 
@@ -102,6 +110,24 @@ class Connection:
         """Give the calls of a service, by its name and the class of its stub."""
         async with self.client(service) as client:
             yield Calls(client, stub(client.channel), self.current_workspace())
+
+    def _client(self, service: str) -> ServiceClient:
+        settings = ClientSettings(
+            client_token_file=self.token_file,
+            client_ca_file=self.ca_file,
+            client_cert_file=self.cert_file,
+            client_key_file=self.key_file,
+            client_timeout_seconds=60.0,
+        )
+        try:
+            return ServiceClient(service, self.address(service), settings)
+        except FixConfigurationError as error:
+            raise MisconfiguredError(f"{_SETTING.sub(self._option, str(error))}.") from None
+
+    def _option(self, setting: re.Match[str]) -> str:
+        """Return the option that stands behind a setting of a client, with the file that was given."""
+        name, file = setting[1], getattr(self, setting[1])
+        return f"--{name.replace('_', '-')}{f' {file}' if file else ''}"
 
     def _is_remote(self) -> bool:
         return any((self.identity, self.profile, self.segment, self.collector))

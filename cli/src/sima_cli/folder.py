@@ -1,18 +1,26 @@
 """The data directory: what lies where, and which `sima up` is running in it."""
 
+import asyncio
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from secrets import token_hex
+from typing import TextIO
 
 from sima_cli.errors import CommandError
 from sima_cli.guard import is_alive
 
 _PRIVATE = 0o700
+_PATIENCE_SECONDS = 60.0  # a guard gives each of five processes ten seconds
+_LOOK_SECONDS = 0.1
+_ELSEWHERE = "or give another folder with --data-dir."
+
+#: Called with what is being done, for the people who wait.
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,11 @@ class Folder:
         """The master key of all workspaces."""
         return self.root / "workspace.key"
 
+    @property
+    def guard_lock(self) -> Path:
+        """Held by the guard of a run for as long as it may have something to end."""
+        return self.root / "guard.lock"
+
     def prepare(self) -> None:
         """Make the folder and its master key, readable for their owner alone, unless they exist.
 
@@ -91,33 +104,62 @@ class Folder:
             return running if is_alive(running.pid, running.born) else None
         return None
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def alone(self, tell: Tell, patience_seconds: float = _PATIENCE_SECONDS) -> AsyncIterator[int]:
         """Prepare the folder, and keep others from running anything in it during the block.
 
+        What a run that was killed has left is waited for, so that nobody joins what its guard is about to end.
+
+        Args:
+            tell: Hears that it waits.
+            patience_seconds: How long at most.
+
+        Yields:
+            A lock, as a file descriptor, for the guard of what runs in the block to hold on to.
+
         Raises:
-            CommandError: Something runs, starts or stops here.
+            CommandError: Something runs, starts or stops here, or what was left does not end.
         """
         self._make()
-        with (self.root / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back when this process ends, however it does
-            except BlockingIOError:
-                raise CommandError(self._taken()) from None
+        with (self.root / "lock").open("w") as lock, self.guard_lock.open("w") as guards:
+            if not _locked(lock):
+                raise CommandError(self._taken())
+            await self._outlast(guards, tell, patience_seconds)
             self.prepare()  # here, not before: two first starts at once would each make a key
-            yield
+            yield guards.fileno()
+
+    async def _outlast(self, guards: TextIO, tell: Tell, patience_seconds: float) -> None:
+        if _locked(guards):
+            return
+        tell("Waiting for the processes of a run that was killed to end")
+        try:
+            async with asyncio.timeout(patience_seconds):
+                while not _locked(guards):  # noqa: ASYNC110 - nobody tells when a lock is given back
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            raise CommandError(
+                f"In {self.root} the processes of a run that was killed have not ended yet. Try again, {_ELSEWHERE}"
+            ) from None
 
     def _make(self) -> None:
         self.root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
 
     def _taken(self) -> str:
-        other = "or give another folder with --data-dir."
         if running := self.running():
             return (
                 f"Sima is running in {self.root} already (process {running.pid}). Stop it with Ctrl-C where it was "
-                f"started, {other}"
+                f"started, {_ELSEWHERE}"
             )
-        return f"Sima is just being started or stopped in {self.root}. Try again, {other}"
+        return f"Sima is just being started or stopped in {self.root}. Try again, {_ELSEWHERE}"
+
+
+def _locked(file: TextIO) -> bool:
+    """Lock a file unless somebody else has; given back once all who hold it have ended, however they do."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def make_private(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Ends the processes of `sima up`, also when `sima up` itself was killed.
 
 The supervisor starts this module as a small process of its own and tells it over a pipe which processes it started.
-When the pipe closes, by a call or because the supervisor is no more, the guard ends them, the last started first.
+When the pipe closes, by a call or because the supervisor is no more, the guard ends them, the last started first. Until
+it has, it holds the lock that it was given, so that who comes after a supervisor that was killed can wait for it.
 """
 
 import json
@@ -39,13 +40,14 @@ class Ward:
 class Guard:
     """The supervisor's side of the pipe."""
 
-    def __init__(self, grace_seconds: float = GRACE_SECONDS) -> None:
-        """Start the guard; it kills what has not ended so long after it was asked to."""
+    def __init__(self, grace_seconds: float = GRACE_SECONDS, lock: int | None = None) -> None:
+        """Start the guard; it kills what has not ended so long after it was asked to, and holds a lock until then."""
         self._wards: list[Ward] = []
         self._grace_seconds = grace_seconds
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "sima_cli.guard", str(grace_seconds)],
             stdin=subprocess.PIPE,
+            pass_fds=() if lock is None else (lock,),  # a lock is given back once nobody has it open any more
             start_new_session=True,  # Ctrl-C in the terminal is for the supervisor alone
         )
 

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -23,13 +24,27 @@ _REFUSALS = 1_000
 _TEMPORARY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 _NO_PLACE = str(OverloadedError("imports"))  # what the collector says while it stops, or runs as many as it can
 
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of the facts of a file.
+
+    Attributes:
+        counts: How many there are of each of `COUNTS`, those of earlier attempts included.
+        resumed: It went on where an earlier attempt was interrupted.
+    """
+
+    counts: Mapping[str, int]
+    resumed: bool
+
+
 #: Called with the counts up to now, after each page.
 Progress = Callable[[Mapping[str, int]], None]
 
 
 async def import_file(
     client: httpx.AsyncClient, source: str, file: Path, token: str, on_progress: Progress
-) -> dict[str, int]:
+) -> Imported:
     """Send a file to a source and return what became of its facts.
 
     Args:
@@ -63,7 +78,7 @@ async def import_file(
         ) from None
     if last.get("type") != "done":
         raise CommandError(f"{file} was imported in part only: {_reason(last)}. Send it again to go on.")
-    return _counts(last)
+    return Imported(_counts(last), bool(last.get("resumed")))
 
 
 def shown_name(file: Path) -> str:

@@ -59,7 +59,7 @@ class Nursery:
 
 
 @asynccontextmanager
-async def nursery(logs: Path, grace_seconds: float = GRACE_SECONDS) -> AsyncIterator[Nursery]:
+async def nursery(logs: Path, grace_seconds: float = GRACE_SECONDS, lock: int | None = None) -> AsyncIterator[Nursery]:
     """Give a nursery whose processes are all ended, the last started first, when the block ends.
 
     A process that ends by itself ends the block.
@@ -67,12 +67,13 @@ async def nursery(logs: Path, grace_seconds: float = GRACE_SECONDS) -> AsyncIter
     Args:
         logs: Folder for what the processes write.
         grace_seconds: How long a process may take to end.
+        lock: Descriptor of a lock that is held until all have ended, even if this process is killed before.
 
     Raises:
         CrashedError: Such a process; the text has the last lines of its log.
         MisconfiguredError: Its settings were wrong; the text says what.
     """
-    guard = Guard(grace_seconds)
+    guard = Guard(grace_seconds, lock)
     try:
         async with asyncio.TaskGroup() as watchers:
             ours = Nursery(guard, watchers, logs)

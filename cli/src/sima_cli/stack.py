@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from sima_collector.sources import IMPORT_TOKEN, read_sources
 from sima_runtime.migrations import migrate
 
 from sima_cli import health
-from sima_cli.folder import Folder, Running, make_private, write_private
+from sima_cli.folder import Folder, Running, Tell, make_private, write_private
 from sima_cli.guard import born
 from sima_cli.postgres import start_postgres
 from sima_cli.processes import HOST, Nursery, is_free, nursery, reserved_addresses
@@ -25,9 +25,6 @@ _WORKSPACE = "main"
 _DRAIN_SECONDS = "3"
 _CATCH_UP_SECONDS = "30"  # on one machine it is better to wait for a while than to see half of what was just sent
 
-#: Called with what is being done, for the people who wait.
-Tell = Callable[[str], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -37,11 +34,13 @@ class Setup:
         folder: Where others find what runs, and where the logs are.
         data: Where the databases are.
         sources: File with the sources that the collector serves.
+        lock: What `Folder.alone` gave; None where nobody else comes.
     """
 
     folder: Folder
     data: Path
     sources: Path
+    lock: int | None = None
 
 
 @asynccontextmanager
@@ -52,7 +51,7 @@ async def running_stack(setup: Setup, tell: Tell) -> AsyncIterator[Running]:
         CrashedError: A process ended by itself.
         MisconfiguredError: Settings or the sources file have mistakes.
     """
-    async with nursery(setup.folder.logs) as ours:
+    async with nursery(setup.folder.logs, lock=setup.lock) as ours:
         try:
             running = await _start(ours, setup, tell)
             setup.folder.announce(running)

@@ -20,10 +20,12 @@ async def stay_up(folder: Folder, sources: Path | None) -> None:
         CrashedError: A process ended by itself.
         StoppedError: Somebody stopped it before everything ran.
     """
-    with folder.alone(), until_stopped() as stay:
-        async with running_stack(Setup(folder, folder.root, sources or own_sources(folder)), step) as running:
-            err.print(where(running, folder))
-            await stay()
+    with until_stopped() as stay:
+        async with folder.alone(step) as lock:
+            setup = Setup(folder, folder.root, sources or own_sources(folder), lock)
+            async with running_stack(setup, step) as running:
+                err.print(where(running, folder))
+                await stay()
 
 
 def where(running: Running, folder: Folder) -> str:

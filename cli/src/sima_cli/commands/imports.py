@@ -63,15 +63,17 @@ async def _import(client: httpx.AsyncClient, source: str, file: Path, token: str
     name = shown_name(file)
     try:
         with counting(name) as show:
-            counts = await import_file(client, source, file, token, show)
+            imported = await import_file(client, source, file, token, show)
     except asyncio.CancelledError:
         err.print(f"Interrupted in {harmless(name)}. The same command goes on where it was.")
         raise
     except RefusedError as error:
         found.unread.append(f"{name}: {error}")
         return
-    found.results.append({"file": name, **counts})
-    if counts["refused"] or counts["trimmed"]:
+    found.results.append({"file": name, "resumed": imported.resumed, **imported.counts})
+    if imported.resumed:
+        err.print(f"{harmless(name)} went on where it was interrupted.")
+    if imported.counts["refused"] or imported.counts["trimmed"]:
         found.reasons += [f"{name}, {why}" for why in await refusal_reasons(client, source, token, begun)]
 
 

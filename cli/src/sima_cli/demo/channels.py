@@ -58,7 +58,8 @@ async def _import(running: Running, files: Mapping[str, Path], on_sent: OnSent) 
     totals: Counter[str] = Counter()
     async with httpx.AsyncClient(base_url=running.collector, timeout=_IMPORT_SECONDS) as client:
         for source, file in files.items():
-            totals.update(await import_file(client, source, file, running.import_tokens[source], _unheard))
+            imported = await import_file(client, source, file, running.import_tokens[source], _unheard)
+            totals.update(imported.counts)
             on_sent(source)
     return totals
 

@@ -4,8 +4,8 @@ import asyncio
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,14 +50,15 @@ async def demonstrate(folder: Folder, plan: Plan, wish: Wish) -> None:
         SimaError: What a service answered.
         StoppedError: Somebody stopped it before it was done.
     """
-    with folder.alone(), until_stopped() as stay, _fresh(folder) as fresh:
-        making = asyncio.create_task(asyncio.to_thread(generate, plan))
-        async with running_stack(Setup(folder, fresh.root, own_sources(fresh)), step) as running:
-            findings = await _findings(running, Connection(folder.root), await making, fresh)
-            _report(replace(findings, seconds=time.monotonic() - wish.begun), wish.as_json)
-            if wish.stay:
-                err.print(_what_next(running, folder, findings))
-                await stay()
+    with until_stopped() as stay:
+        async with folder.alone(step) as lock, _fresh(folder) as fresh:
+            making = asyncio.create_task(asyncio.to_thread(generate, plan))
+            async with running_stack(Setup(folder, fresh.root, own_sources(fresh), lock), step) as running:
+                findings = await _findings(running, Connection(folder.root), await making, fresh)
+                _report(replace(findings, seconds=time.monotonic() - wish.begun), wish.as_json)
+                if wish.stay:
+                    err.print(_what_next(running, folder, findings))
+                    await stay()
 
 
 async def _findings(running: Running, connection: Connection, sample: Sample, fresh: Folder) -> Findings:
@@ -74,8 +75,8 @@ def _report(findings: Findings, as_json: bool) -> None:
         raise CommandError("People were put together who are not one: precision is below 1.0.")
 
 
-@contextmanager
-def _fresh(folder: Folder) -> Iterator[Folder]:
+@asynccontextmanager
+async def _fresh(folder: Folder) -> AsyncIterator[Folder]:
     """Give an empty folder for the data of one demo, which goes with it."""
     fresh = Folder(folder.root / "demo")
     shutil.rmtree(fresh.root, ignore_errors=True)
