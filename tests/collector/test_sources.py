@@ -109,6 +109,13 @@ def test_a_mistake_never_repeats_a_secret(tmp_path: Path) -> None:
     assert "hunter2" not in found
 
 
+@pytest.mark.parametrize("text", ["", "null", "- a", "a", "1"])
+def test_what_is_no_mapping_is_told_what_is_expected(tmp_path: Path, text: str) -> None:
+    """In words of the file, not of the program that reads it; so is a source that is none."""
+    assert problems(tmp_path, text) == ("expected a mapping with the key sources",)
+    assert problems(tmp_path, "sources: [a]") == ("sources[0]: expected a mapping",)
+
+
 @pytest.mark.parametrize("text", ["sources: [", "", "- a", "sources: {a: b}"])
 def test_a_file_of_another_form_is_refused_with_its_name(tmp_path: Path, text: str) -> None:
     """Broken YAML, nothing, and a list are mistakes like any other."""

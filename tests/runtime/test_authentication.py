@@ -318,7 +318,19 @@ def test_malformed_token_file_stops_the_start(tmp_path: Path, entry: dict[str, A
     path = write_tokens(tmp_path / "tokens.json", {**ACME, **entry})
     with pytest.raises(FixConfigurationError) as caught:
         Tokens(path)
+    assert f"token_file is malformed: [0].{next(iter(entry))}: " in str(caught.value)
     assert digest("acme-token") not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "root:x:0:0:root:/root:/bin/bash", '{"root": "x:0:0"}', '"x:0:0"'])
+def test_what_is_no_token_file_is_told_what_is_expected(tmp_path: Path, content: str) -> None:
+    """In plain words, and without a word of a file that may be about something else."""
+    path = tmp_path / "tokens.json"
+    path.write_text(content)
+    with pytest.raises(FixConfigurationError) as caught:
+        Tokens(path)
+    expected = "token_file is malformed: expected a JSON list of entries with name, sha256, workspace and rpcs"
+    assert str(caught.value) == expected
 
 
 def test_two_entries_of_one_token_stop_the_start(tmp_path: Path) -> None:

@@ -167,8 +167,12 @@ def assert_metrics(shown: dict[str, float]) -> None:
     [
         ({"LOG_LEVEL": "secret-value"}, "log_level"),
         ({"METRICS_ADDRESS": "secret-value"}, "metrics_address"),
-        ({"COLOURS": "secret-value"}, "colours"),
-        ({"DATABASE_URL": "host=localhost password=secret-value"}, "database_url"),
+        (
+            {"COLOURS": "secret-value"},
+            'field "colours" from source "EnvSettingsSource": expected JSON, a list such as ["one',
+        ),
+        ({"LISTEN_ADDRESS": "secret-value"}, "listen_address: expected host:port"),
+        ({"DATABASE_URL": "host=localhost password=secret-value"}, "database_url: expected an address such as"),
         ({"DATABASE_URL": "postgresql://sima:secret-value@a:1,b:2/sima"}, "database_url"),
         ({"LISTEN_ADDRESS": "0.0.0.0:0"}, "listen_address"),
         ({"TOKEN_FILE": "/nowhere/secret-value"}, "token_file"),

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -196,6 +197,30 @@ async def test_taken_address_stops_the_start(serve_told: ServeTold) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(FixConfigurationError, match="listen_address"):
             await serve_told(settings=ServiceSettings(listen_address=address))
+
+
+@pytest.mark.parametrize("setting", ["listen_address", "health_address"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0", "[::]"])  # noqa: S104 - one that is refused
+async def test_the_address_of_another_server_stops_the_start(
+    serve_told: ServeTold, tmp_path: Path, setting: str, host: str
+) -> None:
+    """Not even two servers of Sima, whom the system would let, share one: each would get half of the calls."""
+    port = (await serve_told()).address.rpartition(":")[2]
+    (tmp_path / "tokens.json").write_text("[]")  # without which only loopback is bound
+    given: dict[str, Any] = {"token_file": tmp_path / "tokens.json", setting: f"{host}:{port}"}
+    with pytest.raises(FixConfigurationError, match=f"{setting} must be a free address"):
+        await serve_told(settings=ServiceSettings(drain_seconds=0.1, **given))
+
+
+async def test_an_address_that_is_held_but_not_listened_at_is_free(serve_told: ServeTold) -> None:
+    """So `sima up` keeps addresses for its services until they listen."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        assert (
+            await serve_told(settings=ServiceSettings(listen_address=address, drain_seconds=0.1))
+        ).address == address
 
 
 async def test_message_beyond_the_limit_is_refused(serve_told: ServeTold) -> None:

@@ -42,6 +42,14 @@ def test_impossible_values_stop_the_start(monkeypatch: pytest.MonkeyPatch, name:
         ExampleSettings()
 
 
+@pytest.mark.parametrize("name", ["LISTEN_ADDRESS", "HEALTH_ADDRESS"])
+def test_an_address_without_port_is_told_so(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Before anything is said about who may reach it."""
+    monkeypatch.setenv(f"SIMA_EXAMPLE_{name}", "foo")
+    with pytest.raises(ValidationError, match="expected host:port such as"):
+        ExampleSettings()
+
+
 def test_every_setting_says_what_it_means() -> None:
     """No setting is without a description."""
     assert [name for name, field in ServiceSettings.model_fields.items() if not field.description] == []

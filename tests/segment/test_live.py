@@ -423,11 +423,10 @@ async def test_a_rule_whose_plugin_comes_back_catches_up(start_segment: StartSeg
         await becomes(world, "scored", user("ann"))
 
 
-async def test_a_call_is_told_when_the_loop_cannot_start(start_segment: StartSegment, tmp_path: Path) -> None:
+async def test_a_call_is_told_when_the_loop_cannot_start(start_segment: StartSegment) -> None:
     """Nobody waits for a projection that cannot be opened."""
-    blocked = tmp_path / "no-directory"
-    blocked.touch()
-    async with start_segment(data_dir=blocked) as world:
+    async with start_segment() as world:
+        (world.data_dir / f"{world.workspace}.duckdb").mkdir()
         with pytest.raises(DependencyUnavailableError):
             await world.preview("true")
 

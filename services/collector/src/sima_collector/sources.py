@@ -20,15 +20,15 @@ hash. Left out, they are kept unless they may hold values of protected kinds of 
 
 import json
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from sima_runtime.context import WORKSPACE_NAME
+from sima_runtime.mistakes import mistakes
 from sima_sdk.connectors import Source
 
 from sima_collector.errors import FixSourcesError
@@ -83,7 +83,7 @@ def read_sources(path: Path) -> dict[str, ConfiguredSource]:
     try:
         file = _File.model_validate(content)
     except ValidationError as error:
-        raise FixSourcesError(path, [_problem(details) for details in error.errors(include_input=False)]) from None
+        raise FixSourcesError(path, mistakes(error, "expected a mapping with the key sources")) from None
     reading = _Reading(path.parent)
     found = [_configured(source, f"sources[{at}]", reading) for at, source in enumerate(file.sources)]
     counts = Counter(source.name for source in found)
@@ -106,13 +106,6 @@ def _parse(path: Path) -> object:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise FixSourcesError(path, [f"expected YAML or JSON{where}"]) from None
-
-
-def _problem(details: Mapping[str, Any]) -> str:
-    path = ""
-    for step in details["loc"]:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else str(step)
-    return f"{path}: {details['msg']}" if path else f"expected a mapping with the key sources: {details['msg']}"
 
 
 def _configured(source: _Source, where: str, reading: _Reading) -> ConfiguredSource:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sima_runtime.context import is_workspace_name
 from sima_runtime.errors import FixConfigurationError, UnauthenticatedError, WorkspaceNotAllowedError
+from sima_runtime.mistakes import mistakes
 from sima_runtime.watched import CHECK_SECONDS, WatchedFile
 
 ANY_WORKSPACE = "*"
@@ -94,7 +95,7 @@ def _parse(content: bytes) -> Mapping[str, Credential]:
     try:
         entries = _Entries.validate_json(content)
     except ValidationError as error:
-        problems = [(detail["loc"], detail["msg"]) for detail in error.errors(include_input=False)]
+        problems = "; ".join(mistakes(error, "expected a JSON list of entries with name, sha256, workspace and rpcs"))
         raise FixConfigurationError(f"token_file is malformed: {problems}") from None
     _refuse_repeated([entry.sha256 for entry in entries])
     return {entry.sha256: Credential(entry.name, entry.workspace, entry.rpcs) for entry in entries}

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsError
 from sima_runtime.errors import FixConfigurationError
 from sima_runtime.logs import configure_logs
 from sima_runtime.migrations import migrate
+from sima_runtime.mistakes import mistakes
 from sima_runtime.settings import DatabaseSettings, TelemetrySettings
 from sima_runtime.telemetry import start_metrics
 
@@ -62,10 +63,10 @@ def _read(settings_type: type[Settings]) -> Settings:
     try:
         return settings_type()
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, bad['loc']))}: {bad['msg']}" for bad in error.errors())
-        raise FixConfigurationError(problems) from None
+        raise FixConfigurationError("; ".join(mistakes(error, "the settings do not fit together"))) from None
     except SettingsError as error:  # a list or mapping that is no JSON; the text names the setting only
-        raise FixConfigurationError(str(error)) from None
+        form = 'expected JSON, a list such as ["one", "two"] or a mapping such as {"one": "two"}'
+        raise FixConfigurationError(f"{error}: {form}") from None
 
 
 def _migrate(service: str, settings: BaseSettings) -> None:

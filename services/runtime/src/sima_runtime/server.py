@@ -21,7 +21,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from sima_runtime.addresses import is_loopback
+from sima_runtime.addresses import is_loopback, is_taken
 from sima_runtime.auth import Tokens
 from sima_runtime.errors import FixConfigurationError
 from sima_runtime.garbage import relieve_collector
@@ -85,7 +85,7 @@ async def start_server(settings: RunSettings, servicers: Sequence[Servicer]) -> 
         maximum_concurrent_rpcs=settings.max_calls,
     )
     health_servicer = _add_servicers(server, servicers, with_reflection=settings.reflection)
-    address = _bind(server, settings)
+    address = _bind_services(server, settings)
     await server.start()
     for name in ["", *(servicer.name for servicer in servicers)]:
         await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -190,27 +190,30 @@ async def _answer_probes(address: str | None, health_servicer: health.aio.Health
         return None
     server = grpc.aio.server()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    try:
-        server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise FixConfigurationError("health_address must be a free address such as 0.0.0.0:8081") from error
+    _bind(server, "health_address", address, None)
     await server.start()
     return server
 
 
-def _bind(server: grpc.aio.Server, settings: RunSettings) -> str:
+def _bind_services(server: grpc.aio.Server, settings: RunSettings) -> str:
     host = settings.listen_address.rpartition(":")[0]
     if settings.token_file is None and not (is_loopback(host) or settings.listen_address.startswith("unix:")):
         raise FixConfigurationError("listen_address must be loopback unless token_file is set")
-    credentials = server_credentials(settings)
+    port = _bind(server, "listen_address", settings.listen_address, server_credentials(settings))
+    return f"{host}:{port}"
+
+
+def _bind(server: grpc.aio.Server, setting: str, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    """Bind the address of a setting, at which nobody may listen; returns the port."""
+    free = f"{setting} must be a free address such as 127.0.0.1:7001"
+    if is_taken(address):
+        raise FixConfigurationError(free)
     try:
         if credentials is None:
-            port = server.add_insecure_port(settings.listen_address)
-        else:
-            port = server.add_secure_port(settings.listen_address, credentials)
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
     except RuntimeError as error:
-        raise FixConfigurationError("listen_address must be a free address such as 127.0.0.1:7001") from error
-    return f"{host}:{port}"
+        raise FixConfigurationError(free) from error
 
 
 def _write_address(path: Path | None, address: str) -> None:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from sima_runtime.addresses import is_well_formed
 from sima_runtime.errors import FixConfigurationError
 
 MASTER_KEY_BYTES = 32
@@ -45,6 +46,13 @@ class ServerSettings(BaseSettings):
         description="Calls served at once, streams among them; more get RESOURCE_EXHAUSTED. None: no limit.",
     )
     reflection: bool = Field(default=True, description="Whether clients may ask which services there are.")
+
+    @field_validator("listen_address", "health_address")
+    @classmethod
+    def _has_port(cls, address: str | None) -> str | None:
+        if address is not None and not is_well_formed(address):
+            raise ValueError("expected host:port such as 127.0.0.1:7001")
+        return address
 
 
 class TlsSettings(BaseSettings):

@@ -19,6 +19,7 @@ from sima_sdk.plugins import loaded, plugin_manager, segment_functions
 
 from sima_segment.inputs import Facts, Grouping
 from sima_segment.live import Live, Surroundings
+from sima_segment.projection import owned
 from sima_segment.rulebook import RuleBook
 from sima_segment.segments import Segments
 from sima_segment.servicer import SegmentServicer
@@ -73,21 +74,22 @@ async def assembled(settings: SegmentSettings, clock: Callable[[], datetime] = n
         FixConfigurationError: A setting or a plugin is wrong.
     """
     rules = rule_book(settings)
-    database = Database(settings, "segment")
-    identity = ServiceClient("identity", settings.identity_address, settings)
-    profile = ServiceClient("profile", settings.profile_address, settings)
-    wakeups = Wakeups(database, [FEED])
-    grouping = Grouping(identity)
-    around = Surroundings(database, Facts(profile), grouping, rules, settings, clock)
-    workspaces = Workspaces(database, partial(Live, around=around), settings.workspaces)
-    segments = Segments(database, workspaces, rules)
-    servicer = SegmentServicer(segments, grouping, database, Feed(FEED, database, wakeups, settings))
-    name = pb.DESCRIPTOR.services_by_name["SegmentService"].full_name
-    try:
-        yield Service(
-            Servicer(name, add_SegmentServiceServicer_to_server, servicer), (wakeups.run, workspaces.run), wakeups
-        )
-    finally:
-        await identity.close()
-        await profile.close()
-        await database.close()
+    with owned(settings.data_dir):
+        database = Database(settings, "segment")
+        identity = ServiceClient("identity", settings.identity_address, settings)
+        profile = ServiceClient("profile", settings.profile_address, settings)
+        wakeups = Wakeups(database, [FEED])
+        grouping = Grouping(identity)
+        around = Surroundings(database, Facts(profile), grouping, rules, settings, clock)
+        workspaces = Workspaces(database, partial(Live, around=around), settings.workspaces)
+        segments = Segments(database, workspaces, rules)
+        servicer = SegmentServicer(segments, grouping, database, Feed(FEED, database, wakeups, settings))
+        name = pb.DESCRIPTOR.services_by_name["SegmentService"].full_name
+        try:
+            yield Service(
+                Servicer(name, add_SegmentServiceServicer_to_server, servicer), (wakeups.run, workspaces.run), wakeups
+            )
+        finally:
+            await identity.close()
+            await profile.close()
+            await database.close()

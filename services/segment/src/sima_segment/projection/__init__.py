@@ -5,7 +5,7 @@ DuckDB runs stands in this package, and nothing else of the service speaks to Du
 """
 
 from sima_segment.projection import exchange
-from sima_segment.projection.file import ProjectionError, Resources, discard, is_broken
+from sima_segment.projection.file import ProjectionError, Resources, discard, is_broken, owned
 from sima_segment.projection.pages import ChangePage, FactPage
 from sima_segment.projection.projection import Configuration, Projection
 from sima_segment.projection.tables import Limits, Position
@@ -22,4 +22,5 @@ __all__ = [
     "discard",
     "exchange",
     "is_broken",
+    "owned",
 ]

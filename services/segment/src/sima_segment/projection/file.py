@@ -2,7 +2,8 @@
 
 import fcntl
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,22 @@ class ProjectionFile:
             os.close(self._lock)
 
 
+@contextmanager
+def owned(directory: Path) -> Iterator[None]:
+    """Keep other services from a directory of projections, which is made if need be, during the block.
+
+    The locks of single files come too late for that: a service that has not been asked for a workspace has none.
+
+    Raises:
+        FixConfigurationError: It cannot be made or written, or another process has it.
+    """
+    lock = _lock(directory / "lock")
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
 def is_broken(error: ProjectionError) -> bool:
     """Whether an error is the file's own, so that a new one mends it: not of memory, disk, or what was asked.
 
@@ -107,13 +124,18 @@ def _lock_of(path: Path) -> Path:
 
 
 def _lock(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise FixConfigurationError("data_dir: another process uses the projection of a workspace") from None
+    with ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            held.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            reason = "another process uses it" if isinstance(error, BlockingIOError) else type(error).__name__
+            raise FixConfigurationError(
+                f"data_dir {path.parent}: cannot be opened for this process alone ({reason})"
+            ) from error
+        held.pop_all()
     return lock
 
 
