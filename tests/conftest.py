@@ -31,6 +31,7 @@ settings.load_profile("untimed")
 
 ADDRESS_VARIABLE = "SIMA_TEST_DATABASE_URL"
 CONTAINER_IMAGE = "postgres:18"
+CONNECTIONS = 500  # of all workers together; each holds those of several installations
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -134,7 +135,8 @@ def _started_container(stack: ExitStack) -> str | None:
     try:
         with closing(docker.from_env(timeout=5)) as client:
             client.ping()
-        container = stack.enter_context(PostgresContainer(CONTAINER_IMAGE, driver=None))
+        postgres = PostgresContainer(CONTAINER_IMAGE, driver=None)
+        container = stack.enter_context(postgres.with_command(f"-c max_connections={CONNECTIONS}"))
     except DockerException:
         return None
     return str(container.get_connection_url())
@@ -145,7 +147,7 @@ def _embedded(stack: ExitStack) -> str:
     # Not below pytest's own folder: it takes away others' rights to that, and for root PostgreSQL is another user.
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)
     folder = Path(tempfile.gettempdir()) / f"sima-test-{run}"
-    handle = start_postgres(folder)
+    handle = start_postgres(folder, connections=CONNECTIONS)
     stack.callback(_remove_if_stopped, folder)
     stack.callback(handle.stop)
     return handle.url

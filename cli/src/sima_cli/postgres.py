@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 
 _CONFIGURATION = """\
 # Written at every start. What is not said here is PostgreSQL's default: above all, fsync is on.
-max_connections = 200
+max_connections = {connections}
 shared_buffers = '256MB'
 max_wal_size = '2GB'
 jit = off
 listen_addresses = ''
 """
 _INCLUDE = "\ninclude = 'sima.conf'\n"
+_CONNECTIONS = 200  # three services with 16 each, and all who look in
 _START_SECONDS = 60
 _TOOL_SECONDS = 2 * _START_SECONDS  # the tools that do not watch the time themselves, too
 _LOOK_SECONDS = 0.1
@@ -57,7 +58,7 @@ class PostgresHandle:
     stop: Callable[[], None]
 
 
-def start_postgres(data_dir: Path, stopping: Event | None = None) -> PostgresHandle:
+def start_postgres(data_dir: Path, stopping: Event | None = None, connections: int = _CONNECTIONS) -> PostgresHandle:
     """Start PostgreSQL in a directory, making the database cluster if there is none; join it if it runs already.
 
     It asks nobody who they are: its data and its socket are in folders that only its owner, and root, can enter. It
@@ -67,6 +68,7 @@ def start_postgres(data_dir: Path, stopping: Event | None = None) -> PostgresHan
     Args:
         data_dir: Where the data is; the parent must exist.
         stopping: Once it is set, what has not started yet is given up.
+        connections: How many it takes at once.
 
     Raises:
         CommandError: There is no cluster, and none could be made; or the folder for the socket is there and is not ours
@@ -79,7 +81,7 @@ def start_postgres(data_dir: Path, stopping: Event | None = None) -> PostgresHan
     with _alone(data_dir):
         _ensure_cluster(server)
         sockets = _socket_folder(data_dir)
-        _configure(data_dir, sockets)
+        _configure(data_dir, sockets, connections)
         url = f"postgresql://postgres@/postgres?host={quote(str(sockets), safe='')}"
         _forget_ended_holders(data_dir / ".handle_pids.json")
         _ensure_running(server, url, stopping)
@@ -137,10 +139,10 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _configure(data_dir: Path, sockets: Path) -> None:
+def _configure(data_dir: Path, sockets: Path, connections: int) -> None:
     place = str(sockets).replace("'", "''")
     ours = data_dir / "sima.conf"
-    ours.write_text(f"{_CONFIGURATION}unix_socket_directories = '{place}'\n")
+    ours.write_text(f"{_CONFIGURATION.format(connections=connections)}unix_socket_directories = '{place}'\n")
     ours.chmod(0o644)  # whatever root's files are by default: PostgreSQL's user reads it, and nobody else gets here
     main = data_dir / "postgresql.conf"
     if _INCLUDE not in main.read_text():
