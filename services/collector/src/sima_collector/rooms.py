@@ -6,6 +6,8 @@ from pathlib import Path
 
 from sima_runtime.errors import OverloadedError
 
+from sima_collector.facts import MOST_BYTES
+
 
 class Room:
     """Counts the bytes of one kind of content against a limit; used from the store's thread and from the event loop.
@@ -38,10 +40,10 @@ class Room:
 
 
 class Disk:
-    """Keeps a part of a disk free, for to remove what was worked off takes room as well, until it is done."""
+    """Keeps a part of a disk free, for to remove facts that were sent on takes room as well, until it is done."""
 
-    #: Bytes that stay free, enough to move and to log what one transaction removes.
-    RESERVE = 32 << 20
+    #: Bytes that stay free: to remove what one call carries, as much of the file is moved, and both are logged.
+    RESERVE = 4 * MOST_BYTES
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
