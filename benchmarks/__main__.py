@@ -7,6 +7,8 @@ import argparse
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 
+import uvloop
+
 from benchmarks import ingest, large, profiles, start, truth
 from benchmarks.figures import Figure, tell
 
@@ -43,7 +45,8 @@ def main() -> None:
     if options.list:
         print("\n".join(BENCHMARKS))
     else:
-        asyncio.run(run(options.names or list(BENCHMARKS), options.scale))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the services do
+            runner.run(run(options.names or list(BENCHMARKS), options.scale))
 
 
 if __name__ == "__main__":

@@ -243,7 +243,7 @@ class Projection:
         self.position = replace(self.position, facts=page.cursor)
         if not page.rows():
             return
-        pages = {name: for_duckdb(table) for name, table in page.relations().items()}
+        pages = {name: for_duckdb(table) for name, table in page.relations().items() if table.num_rows}
         with registered(self._connection, **pages):
             if page.retractions.num_rows:
                 remove(self._connection, self._fact_tables(), "page_retractions")
