@@ -95,6 +95,8 @@ class Projection:
     def apply(self, changes: Sequence[ChangePage], facts: Sequence[FactPage]) -> None:
         """Take in pages of both feeds, in their order."""
         rows = sum(page.rows() for pages in (changes, facts) for page in pages)
+        if 0 < rows <= _FEW_ROWS:
+            self._parallelism.one()
         with self._parallelism.full() if rows > _FEW_ROWS else nullcontext():
             self._apply(changes, facts)
 

@@ -70,6 +70,11 @@ def favg(numbers: float) -> float:  # type: ignore[empty-body]
     """Average by such a sum."""
 
 
+@ibis.udf.scalar.builtin(name="round")  # type: ignore[untyped-decorator]
+def nearest(number: float) -> float:  # type: ignore[empty-body]
+    """The nearest whole number, as a double; that of Ibis itself becomes an integer."""
+
+
 def column_sql(table: ir.Table) -> str:
     """Return the SQL of the only column of an expression over one table, which is `t0` there."""
     [column] = _COMPILER.to_sqlglot(table).expressions

@@ -11,7 +11,7 @@ import ibis.expr.types as ir
 
 from sima_segment.rules import schema
 from sima_segment.rules.catalogue import Catalogue, Columns
-from sima_segment.rules.dialect import favg, fsum, instant
+from sima_segment.rules.dialect import favg, fsum, instant, nearest
 from sima_segment.rules.schema import OCCURRED_AT, PERSON, ColumnType
 from sima_segment.rules.tree import Aggregate, Consent, Events, Function, Member, Node, OccurredAt, Property, Trait
 from sima_segment.rules.values import IBIS_TYPES, Scope, truth
@@ -220,7 +220,9 @@ def _of_property(seen: ir.Table, aggregate: Aggregate, where: ir.Value | None, c
 
 
 def _rounded(figure: ir.Value) -> ir.Value:
-    return figure.round(ibis.ifelse(figure.abs() < LARGE, DECIMALS, DECIMALS_OF_LARGE))
+    """Round; for all that are not large without DuckDB's rounding to decimals, which takes a power in every row."""
+    scale = 10.0**DECIMALS
+    return ibis.ifelse(figure.abs() < LARGE, nearest(figure * scale) / scale, figure.round(DECIMALS_OF_LARGE))
 
 
 def nothing_of(node: Node) -> int | bool | None:
