@@ -22,8 +22,9 @@ from sima.identity.v1.identity_service_pb2 import (
 )
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub, add_IdentityServiceServicer_to_server
 from sima_runtime.errors import DependencyUnavailableError, FixConfigurationError, OverloadedError, RetryLaterError
-from sima_runtime.server import LARGEST_MESSAGE, Servicer, serve
+from sima_runtime.server import Servicer, serve
 from sima_runtime.settings import ServiceSettings
+from sima_runtime.transport import LARGEST_MESSAGE
 
 from tests.ports import free_port
 

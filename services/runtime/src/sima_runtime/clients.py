@@ -17,11 +17,10 @@ import grpc.aio
 
 from sima_runtime.context import current_or_none
 from sima_runtime.errors import DependencyUnavailableError, FixConfigurationError
-from sima_runtime.interceptors import AUTHORIZATION, REQUEST_ID, WORKSPACE
-from sima_runtime.server import LARGEST_MESSAGE
 from sima_runtime.settings import ClientSettings
 from sima_runtime.statuses import status_error
 from sima_runtime.tls import channel_credentials
+from sima_runtime.transport import AUTHORIZATION, LARGEST_MESSAGE, REQUEST_ID, WORKSPACE
 from sima_runtime.watched import WatchedFile
 
 Request = TypeVar("Request")

@@ -22,10 +22,7 @@ from sima_runtime.context import CallContext, current, enter, is_workspace_name,
 from sima_runtime.errors import MethodNotAllowedError, SimaError, UnauthenticatedError, WorkspaceNotAllowedError
 from sima_runtime.statuses import error_status, surprise_status
 from sima_runtime.telemetry import call_seconds
-
-AUTHORIZATION = "authorization"
-WORKSPACE = "sima-workspace"
-REQUEST_ID = "sima-request-id"
+from sima_runtime.transport import AUTHORIZATION, REQUEST_ID, WORKSPACE
 
 ServicerContext = grpc.aio.ServicerContext[Any, Any]
 Handler = Any  # grpc.RpcMethodHandler, whose stub describes synchronous servers only

@@ -29,9 +29,7 @@ from sima_runtime.interceptors import AuthenticationInterceptor, ContextIntercep
 from sima_runtime.settings import RunSettings
 from sima_runtime.supervision import Background, supervise
 from sima_runtime.tls import server_credentials
-
-#: Largest message in both directions, in bytes; batches are sized by count, and this is the last line of defence.
-LARGEST_MESSAGE = 64 * 1024 * 1024
+from sima_runtime.transport import LARGEST_MESSAGE
 
 _log = structlog.get_logger()
 

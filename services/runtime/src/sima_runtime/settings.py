@@ -11,8 +11,6 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from sima_runtime.addresses import is_well_formed
 from sima_runtime.errors import FixConfigurationError
@@ -112,6 +110,9 @@ class DatabaseSettings(BaseSettings):
     @classmethod
     def _is_address(cls, url: str) -> str:
         """Both SQLAlchemy and psycopg read it. Their complaints are not repeated: they may hold a password."""
+        from sqlalchemy.engine import make_url  # noqa: PLC0415 - mere clients need not load it
+        from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+
         try:
             known = make_url(url).drivername in ("postgresql", "postgres")
         except (ArgumentError, ValueError):
