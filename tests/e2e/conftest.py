@@ -134,6 +134,7 @@ def stack(own_folder: Path) -> Iterator[Stack]:
         code = process.wait(60)
     assert code == 0
     assert left_behind(started.data_dir) == []
+    assert no_json(started.data_dir / "logs") == []
 
 
 @pytest.fixture(scope="session")
@@ -180,6 +181,13 @@ def left_behind(folder: Path) -> list[str]:
         if process.pid != os.getpid() and any(str(folder) in text for text in told):
             found.append(" ".join(process.cmdline()))
     return found
+
+
+def no_json(logs: Path) -> list[str]:
+    """Lines of the services' logs that are not one JSON object."""
+    lines = [line for log in logs.glob("*.log") for line in log.read_text().splitlines()]
+    assert lines
+    return [line for line in lines if not line.startswith("{") or not isinstance(json.loads(line), dict)]
 
 
 def shopify(topic: str, payload: Mapping[str, Any], secret: str = SHOPIFY_SECRET) -> tuple[bytes, dict[str, str]]:

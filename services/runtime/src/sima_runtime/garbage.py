@@ -1,5 +1,6 @@
 """Python's garbage collector in processes that work in batches."""
 
+import atexit
 import gc
 
 _OBJECTS_BETWEEN_COLLECTIONS = 100_000
@@ -14,3 +15,4 @@ def relieve_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    atexit.register(gc.unfreeze)  # DuckDB complains in the log, and not in JSON, of objects that stay even then
