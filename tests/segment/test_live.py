@@ -446,6 +446,15 @@ async def test_a_call_is_told_when_the_start_takes_long(
             await world.preview("true")
 
 
+async def test_who_asks_does_not_wait_for_the_next_step(start_segment: StartSegment) -> None:
+    """However long what arrives is left to gather, calls are answered between."""
+    async with start_segment(step_seconds=3600.0) as world:
+        await world.ingest(order(1, user("ann")))
+        for _ in range(3):
+            assert (await world.preview(BUYERS)).size == 1
+            await asyncio.sleep(0.1)  # the loop goes on to its next step, which has nothing to do
+
+
 async def test_what_nobody_waits_for_any_more_is_not_done() -> None:
     """Whoever left while others were served makes nobody wait."""
     work = AsyncMock()

@@ -76,6 +76,7 @@ class Live:
         self._path = around.settings.data_dir / f"{workspace}.duckdb"
         self._reading = Reading(workspace, around.facts, around.grouping)
         self._requests: list[Request] = []
+        self._asked = asyncio.Event()
         self._ready_since: float | None = None
         self._complete_until: datetime | None = None
         self._began_at = around.clock()
@@ -95,6 +96,7 @@ class Live:
         """
         request = Request(work)
         self._requests.append(request)
+        self._asked.set()
         self._reading.news.set()
         loop = asyncio.get_running_loop()
         patience = loop.call_later(self._settings.start_seconds, self._lose_patience, request)
@@ -164,8 +166,9 @@ class Live:
 
     async def _turn(self, state: State) -> None:
         """Wait for something to do, and do it."""
-        pause = asyncio.create_task(asyncio.sleep(self._settings.step_seconds))
+        next_step = asyncio.get_running_loop().time() + self._settings.step_seconds
         await self._wait()
+        self._asked.clear()
         requests, self._requests = [each for each in self._requests if not each.answer.done()], []
         try:
             if not requests:
@@ -177,12 +180,11 @@ class Live:
                 await request.do(state)
                 self._show_frozen(state)
             if not requests:
-                await pause
+                await self._rest(next_step)
         except OutpacedError:  # the requests are put to the state that is read anew
             self._requests, requests = [*requests, *self._requests], []
             raise
         finally:
-            pause.cancel()
             for request in requests:
                 request.refuse()
 
@@ -192,6 +194,12 @@ class Live:
                 async with asyncio.timeout(self._settings.tick_seconds):
                     await self._reading.news.wait()
 
+    async def _rest(self, until: float) -> None:
+        """Let what arrives gather until an instant of the loop's clock, unless something is asked for."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._asked.wait()
+
     async def _take_in_news(self, state: State) -> None:
         complete_until = self._reading.complete_until
         await state.take_in(self._reading.take())
@@ -200,19 +208,25 @@ class Live:
 
     async def _caught_up(self, state: State, requests: list["Request"]) -> bool:
         """Take in all that was accepted before the requests; tells them if that is not possible."""
-        await self._reading.stop()
+        taken = None
         try:
-            await self._catch_up(state, self._settings.catch_up_seconds)
+            taken = await self._catch_up(state, self._settings.catch_up_seconds)
         except RetryLaterError as error:
             for request in requests:
                 request.fail(error)
             return False
         finally:
-            self._reading.follow(state.position)
+            if taken != 0:  # or unknown: what was read ahead may be the same
+                await self._reading.stop()
+                self._reading.follow(state.position)
         return True
 
-    async def _catch_up(self, state: State, seconds: float | None) -> None:
-        """Take in all that was accepted so far, within so many seconds if there is a limit."""
+    async def _catch_up(self, state: State, seconds: float | None) -> int:
+        """Take in all that was accepted so far, within so many seconds if there is a limit.
+
+        Returns:
+            How many rows that was.
+        """
         taken, began_at = 0, self._around.clock()
         try:
             async for batch in self._reading.behind(state.position, seconds):
@@ -225,6 +239,7 @@ class Live:
             _log.warning("catching_up_takes_long", workspace=self.workspace, seconds=seconds)
         else:
             self._note_complete(began_at)
+        return taken
 
     def _note_complete(self, until: datetime) -> None:
         """Note up to when all was read; who said so before, by another clock, may have known of a later instant."""
