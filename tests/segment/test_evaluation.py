@@ -5,12 +5,15 @@ from datetime import UTC, datetime
 
 import duckdb
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sima_segment.plan import Plan
 from sima_segment.projection.evaluation import Together, evaluate
 from sima_segment.rules import Catalogue, parse
 from sima_segment.rules.schema import MEMBERS, PEOPLE, event_table
 
 NOTHING = Catalogue({}, {})
+FRACTIONS = st.floats(1e-100, 1e100)
 PERSONS = sorted(uuid.uuid4() for _ in range(3))
 
 
@@ -24,12 +27,35 @@ def connection() -> duckdb.DuckDBPyConnection:
     return found
 
 
+def holds(rule: str) -> bool:
+    """Whether a rule about nobody in particular holds for somebody."""
+    found = duckdb.connect()
+    found.execute(f"CREATE TABLE {MEMBERS} (segment VARCHAR, person UUID)")
+    found.execute(f"CREATE TABLE {PEOPLE} AS SELECT uuid() AS person")
+    evaluate(found, "one", parse(rule, {}), NOTHING, datetime.now(UTC))
+    return bool(found.execute(f"FROM {MEMBERS}").fetchall())
+
+
 def test_who_is_in_one_of_two_segments_is_found_once(connection: duckdb.DuckDBPyConnection) -> None:
     """A rule that reads the table of members does not see what it writes there."""
     connection.execute(f"INSERT INTO {MEMBERS} SELECT unnest(['vip', 'new']), person FROM {PEOPLE}")
     evaluate(connection, "one", parse('segment("vip") || segment("new")', {}), NOTHING, datetime.now(UTC))
     found = connection.execute(f"FROM {MEMBERS} WHERE segment = 'one' ORDER BY ALL").fetchall()
     assert found == [("one", person) for person in PERSONS]
+
+
+@given(left=FRACTIONS, right=FRACTIONS, sign=st.sampled_from("+-*/"))
+def test_numbers_of_a_rule_are_doubles(left: float, right: float, sign: str) -> None:
+    """What is worked out of numbers that are written out is what everybody else's doubles give, and never fails."""
+    result = {"+": left + right, "-": left - right, "*": left * right, "/": left / right}[sign]
+    rule = f"{left!r} {sign} {right!r} == {abs(result)!r}"
+    assert holds(rule if result >= 0 else rule.replace("== ", "== -"))
+
+
+@pytest.mark.parametrize("most", ["99999999999999.9", "1.2345678901234567"])
+def test_no_number_is_too_exact(most: str) -> None:
+    """A rule with many digits is worked out like any other: what fails would stop all segments of its workspace."""
+    assert holds(f"{most} * {most} * {most} > {most}")
 
 
 def test_names_that_differ_in_case_alone_are_different_segments(connection: duckdb.DuckDBPyConnection) -> None:

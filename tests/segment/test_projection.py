@@ -1,7 +1,10 @@
 """The projection of the feeds in DuckDB: what rules find in it."""
 
+import random
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -342,6 +345,49 @@ def test_what_is_rolled_back_never_was(projection: Projection) -> None:
     assert whom(projection, 'events("view").sum("seconds") == 3.0') == {ANN}
 
 
+def test_what_was_taken_in_is_durable_before_more_is(projection: Projection) -> None:
+    """DuckDB cannot move rows of the open transaction: only what was taken in last can be rolled back."""
+    projection.commit(START, 1)
+    projection.apply([], [fact_page(Happened(1, (1,)))])
+    projection.apply([change_page(Moved(1, BOB))], [])
+    projection.rollback()
+    people = projection.affected(Plan({}), START)
+    assert people is not None
+    assert exchange.people(people) == [UUID(int=ANN).bytes]
+    assert whom(projection, 'events("order").exists()') == {ANN}
+
+
+def test_many_rows_are_moved_right_after_they_came(tmp_path: Path) -> None:
+    """Facts and then changes, again and again, with indexes: nothing is lost, and nothing crashes."""
+    projection = Projection(tmp_path / "w.duckdb", Configuration())
+    chance, strongest = random.Random(6), []
+    homes = {key: 10**6 + key // 2 for key in range(1, 3_000)}
+    projection.apply([change_page(*starmap(Moved, homes.items()))], [])
+    for batch, size in enumerate((20_000, *[2_000] * 12)):
+        keys = [(chance.randint(1, 2_999), chance.randint(1, 2_999)) for _ in range(size)]
+        strongest += [first for first, _ in keys]
+        rows = (Happened(10**6 * batch + i, each, properties={"p": i}) for i, each in enumerate(keys))
+        projection.apply([], [fact_page(*rows)])
+        moved = {chance.randint(1, 2_999): 10**6 + chance.randint(1, 1_500) for _ in range(500)}
+        if batch:
+            projection.apply([change_page(*starmap(Moved, moved.items()))], [])
+            homes |= moved
+        projection.commit(START, batch + 1)
+    count = Counter(homes[key] for key in strongest)
+    often = {person for person, events in count.items() if events >= 30}
+    assert often
+    assert whom(projection, 'events("order").count() >= 30') == often
+    projection.close()
+
+
+def test_who_is_no_longer_blocked_has_their_facts_back(projection: Projection) -> None:
+    """Also if nothing else is known of anybody on the same page."""
+    projection.apply([], [fact_page(Happened(1, (3,)))])
+    projection.apply([change_page(Moved(3, 0, blocked=True))], [])
+    projection.apply([change_page(Moved(3, ANN))], [])
+    assert whom(projection, 'events("order").exists()') == {ANN}
+
+
 def test_a_preview_is_of_one_state(projection: Projection, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is made durable between its statements is not seen, and the next one sees it."""
     take(projection, Happened(1, (2,)))
@@ -415,6 +461,22 @@ def test_a_file_with_a_wrong_checksum_is_broken(tmp_path: Path) -> None:
     with duckdb.connect(path) as connection, pytest.raises(ProjectionError) as told:
         connection.execute("SELECT sum(noise) FROM numbers").fetchall()
     assert is_broken(told.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        duckdb.Error("Corrupted LIST column: offset exceeds the child column count"),
+        duckdb.TransactionException(
+            "TransactionContext Error: Failed to commit: Corrupted uncompressed string segment"
+        ),
+        duckdb.TransactionException("TransactionContext Error: Conflict on tuple deletion!"),
+        duckdb.InternalException("INTERNAL Error: UndoBuffer - don't know how to commit this type!"),
+    ],
+)
+def test_what_does_not_fit_together_is_broken(error: ProjectionError) -> None:
+    """Whatever DuckDB calls it: nothing but a new file mends it."""
+    assert is_broken(error)
 
 
 @pytest.mark.parametrize(

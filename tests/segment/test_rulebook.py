@@ -49,3 +49,22 @@ async def test_rules_are_read_beside_the_event_loop() -> None:
     await segments.create("w", "name", RULE, "")
     assert len(threads) == 2
     assert threading.current_thread() not in threads
+
+
+def test_a_reference_to_a_frozen_segment_says_that_it_is_frozen() -> None:
+    """It exists, so nobody is told that it does not, nor to take another one; one that is not there is not there."""
+    plan = Plan({"lapsed": parse("true")}, {"lapse": RULE})
+    with pytest.raises(RuleError) as raised:
+        extended(plan, "new", parse('segment("lapse") ||\n segment("lapses")'))
+    frozen, missing = raised.value.problems
+    assert frozen.message == "the segment lapse is frozen: its rule is not understood at the moment"
+    assert (frozen.line, frozen.column, frozen.suggestion) == (1, 9, "")
+    assert (missing.message, missing.suggestion) == ("there is no segment lapses", "lapsed")
+
+
+def test_a_frozen_segment_can_be_given_a_rule_that_is_understood() -> None:
+    """It is no longer in its own way, and still refers to itself as little as any other."""
+    plan = Plan({}, {"lb": RULE})
+    assert extended(plan, "lb", parse("true")).frozen == {}
+    with pytest.raises(RuleError, match="refers back"):
+        extended(plan, "lb", parse('segment("lb")'))

@@ -233,7 +233,6 @@ class Live:
                 await state.take_in(batch)
                 taken += sum(page.rows() for pages in batch for page in pages)
                 if seconds is None:
-                    await state.save()
                     _log.info("catching_up", workspace=self.workspace, rows=taken)
         except DeadlineExceededError:
             _log.warning("catching_up_takes_long", workspace=self.workspace, seconds=seconds)

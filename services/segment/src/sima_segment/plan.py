@@ -14,7 +14,7 @@ from sima_segment.rules import Rule, evaluation_order, normal_name, references
 T = TypeVar("T")
 
 #: Number of what conditions mean; raised when one means something else than before, so that everybody is looked at.
-SEMANTICS = 2
+SEMANTICS = 3
 
 #: An event that is dated in the future counts from the moment on at which it occurs.
 AT_ONCE = timedelta()

@@ -57,9 +57,11 @@ def extended(plan: Plan, name: str, rule: Rule) -> Plan:
     """Return a plan with one more segment, or another rule for one that it has.
 
     Raises:
-        RuleError: The rule refers to a segment that there is not, in a circle to itself, or through too many others.
+        RuleError: The rule refers to a segment that there is not or that is frozen, in a circle to itself, or through
+            too many others.
     """
-    check_segments(name, rule, plan.without(name).rules)
+    others = plan.without(name)
+    check_segments(name, rule, others.rules, others.frozen)
     return _limited(plan.with_rule(name, rule))
 
 

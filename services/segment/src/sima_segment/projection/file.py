@@ -37,6 +37,8 @@ ProjectionError = duckdb.Error
 #: Settings of DuckDB.
 Settings = dict[str, str | bool | int | float | list[str]]
 
+# What DuckDB says, in errors of various classes, of blocks and versions of rows that do not fit together.
+_SPOILED = ("Corrupt", "Conflict on tuple")
 _BROKEN = (duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
 
 
@@ -95,10 +97,10 @@ def owned(directory: Path) -> Iterator[None]:
 def is_broken(error: ProjectionError) -> bool:
     """Whether an error is the file's own, so that a new one mends it: not of memory, disk, or what was asked.
 
-    DuckDB has no class of its own for a wrong checksum, and also calls it fatal when the disk is full at a checkpoint.
+    DuckDB also calls it fatal when the disk is full at a checkpoint.
     """
     text = str(error)
-    return "Corrupt database file" in text or (isinstance(error, _BROKEN) and "create checkpoint" not in text)
+    return any(word in text for word in _SPOILED) or (isinstance(error, _BROKEN) and "create checkpoint" not in text)
 
 
 def discard(path: Path) -> None:

@@ -91,8 +91,8 @@ def learn(connection: Connection, changes: pa.Table) -> bool:
         if not keep(connection, "moved", _MOVED):
             return False
     keep(connection, "sides", _SIDES)
-    if keep(connection, "previous", "SELECT DISTINCT previous AS person FROM moved WHERE previous IS NOT NULL"):
-        connection.execute(_UPDATE)
+    keep(connection, "previous", "SELECT DISTINCT previous AS person FROM moved WHERE previous IS NOT NULL")
+    connection.execute(_UPDATE)
     connection.execute(_INSERT)
     connection.execute(_PEOPLE)
     touch(connection, "FROM sides")

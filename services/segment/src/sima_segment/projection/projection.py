@@ -61,8 +61,8 @@ class Projection:
     """All facts of one workspace in one DuckDB file, and the evaluation of rules over them.
 
     One thread at a time may use it; only `preview` may run beside, and must have ended before `close`. What `apply`
-    takes in becomes durable with `save`, or with `commit`, which says that it was evaluated too; until then `rollback`
-    takes it back.
+    takes in becomes durable with `save`, with `commit`, which says that it was evaluated too, or before more is taken
+    in; until then `rollback` takes it back.
     """
 
     def __init__(self, path: Path | None, configuration: Configuration) -> None:
@@ -93,7 +93,9 @@ class Projection:
         self._writing = False
 
     def apply(self, changes: Sequence[ChangePage], facts: Sequence[FactPage]) -> None:
-        """Take in pages of both feeds, in their order."""
+        """Take in pages of both feeds, in their order; what was taken in before is made durable."""
+        if self._writing:  # DuckDB 2.0.0 crashes or spoils the file if rows of the open transaction get another person
+            self.save()
         rows = sum(page.rows() for pages in (changes, facts) for page in pages)
         if 0 < rows <= _FEW_ROWS:
             self._parallelism.one()

@@ -1,6 +1,8 @@
 """Ibis expressions to DuckDB's SQL, and the one parameter that the SQL has: the instant of evaluation."""
 
 from datetime import timedelta
+from decimal import Decimal
+from math import isfinite
 from typing import Final
 
 import ibis
@@ -34,6 +36,16 @@ class ListsShareAValue(ops.Value):  # type: ignore[misc]
 
 class _Compiler(DuckDBCompiler):  # type: ignore[misc]
     __slots__ = ()
+
+    def visit_NonNullLiteral(  # noqa: N802 - the compiler finds it by this name
+        self, op: ops.Literal, *, value: object, dtype: dt.DataType
+    ) -> sge.Expression | None:
+        """Write fractions with an exponent: without one, DuckDB takes them for decimals, which overflow."""
+        if isinstance(value, float) and isfinite(value):
+            number: sge.Expression = sge.Literal.number(f"{Decimal(repr(value)):e}")
+            return number
+        found: sge.Expression | None = super().visit_NonNullLiteral(op, value=value, dtype=dtype)
+        return found
 
     def visit_InstantParameter(self, _op: InstantParameter) -> sge.Expression:  # noqa: N802 - the compiler finds it by this name
         moment: sge.Expression = self.cast(sge.Parameter(this=sge.Var(this=INSTANT)), dt.timestamp)

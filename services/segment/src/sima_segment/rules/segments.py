@@ -1,6 +1,6 @@
 """Rules that refer to other segments: do these exist, do they lead back, and in which order are they worked out."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from sima_segment.rules.problems import START, RuleError, closest, problem
@@ -8,22 +8,23 @@ from sima_segment.rules.references import references
 from sima_segment.rules.tree import Rule
 
 
-def check_segments(name: str, rule: Rule, others: Mapping[str, Rule]) -> None:
-    """Check that a segment refers only to segments that exist, and that none of them refers back to it.
+def check_segments(name: str, rule: Rule, others: Mapping[str, Rule], frozen: Collection[str] = ()) -> None:
+    """Check that a segment refers only to segments that are understood, and that none of them refers back to it.
 
     Args:
         name: The segment's name.
         rule: Its rule, or the rule that it shall have.
         others: The rules of the other segments, by name.
+        frozen: Names of segments that exist, but whose rules are not understood.
 
     Raises:
         RuleError: With one problem for each reference that cannot be.
     """
     rules = {**others, name: rule}
     wrong = [
-        problem(message, at, closest(segment, tuple(others)) if segment not in rules else "")
+        problem(message, at, closest(segment, tuple(others)) if segment not in {*rules, *frozen} else "")
         for segment, at in references(rule).segments.items()
-        if (message := _what_is_wrong(name, segment, rules))
+        if (message := _what_is_wrong(name, segment, rules, frozen))
     ]
     if wrong:
         raise RuleError(tuple(wrong))
@@ -48,7 +49,9 @@ def _referred(rule: Rule, rules: Mapping[str, Rule]) -> set[str]:
     return {segment for segment in references(rule).segments if segment in rules}
 
 
-def _what_is_wrong(name: str, segment: str, rules: Mapping[str, Rule]) -> str:
+def _what_is_wrong(name: str, segment: str, rules: Mapping[str, Rule], frozen: Collection[str]) -> str:
+    if segment in frozen:
+        return f"the segment {segment} is frozen: its rule is not understood at the moment"
     if segment not in rules:
         return f"there is no segment {segment}"
     return f"{segment} refers back to this segment" if name in _reachable(segment, rules) else ""
