@@ -1,5 +1,6 @@
 """What people read: ages, cards, marked rules, explained errors, and how they name somebody."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,9 +12,10 @@ from sima.type.v1.fact_pb2 import CONSENT_STATUS_DENIED, METHOD_DECLARED, METHOD
 from sima.type.v1.identifier_pb2 import Identifier
 from sima.type.v1.value_pb2 import Value
 from sima_cli import shapes
+from sima_cli.commands.profile import telling_of_regions
 from sima_cli.errors import CommandError, RefusedError
 from sima_cli.failures import explained
-from sima_cli.keys import memberships_request, profile_key
+from sima_cli.keys import KEY_HELP, memberships_request, profile_key
 from sima_cli.output import age, console, profile_card, rule_problems, table
 from sima_runtime.errors import (
     AlreadyExistsError,
@@ -26,6 +28,7 @@ from sima_runtime.errors import (
     SimaError,
     Violation,
 )
+from sima_sdk.identifiers import normalise_phone
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -182,3 +185,29 @@ def test_what_names_nobody_is_explained(text: str) -> None:
     """Neither an identifier nor a profile id: the text says what is expected."""
     with pytest.raises(RefusedError, match="KIND:VALUE"):
         profile_key(text, None)
+
+
+def test_the_example_of_a_phone_number_works_alone() -> None:
+    """The help names one with its country code, and `--region` for those without."""
+    number = re.search(r"phone:'([^']+)'", KEY_HELP)
+    assert number is not None
+    assert normalise_phone(number[1])
+    assert "--region" in KEY_HELP
+
+
+@pytest.mark.parametrize(
+    ("key", "region", "hinted"),
+    [
+        ("phone:0912 345 6789", None, True),
+        ("phone:0912", "IR", False),
+        ("phone:+49 1", None, False),
+        ("email:ada", None, False),
+    ],
+)
+def test_a_local_number_that_is_refused_is_told_of_the_region(key: str, region: str | None, hinted: bool) -> None:
+    """Only where a region was missing, behind what the service said."""
+    refused = InvalidFieldsError([Violation("key.identifier.value", "expected something else")])
+    with pytest.raises((RefusedError, InvalidFieldsError)) as raised, telling_of_regions(key, region):
+        raise refused
+    assert "expected something else" in str(raised.value)
+    assert ("--region" in str(raised.value)) is hinted

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ SOURCES: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, str]]] = {
     "cli": ("contacts", {"import_token": TOKEN}, {}),
     "till": ("transactions", {"import_token": TOKEN}, {"order": "receipt"}),
     "readme": ("contacts", {"import_token": TOKEN}, {}),
+    "untold": ("contacts", {}, {}),
 }
 
 HERE = Path(__file__).parent
@@ -110,30 +112,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def stack(own_folder: Path) -> Iterator[Stack]:
     """Everything on this machine, ended by SIGTERM and without a process left behind."""
-    folder = own_folder
-    sources = folder / "sources.yaml"
+    sources = own_folder / "sources.yaml"
     sources.write_text(sources_yaml())
-    started = Stack(folder / ".sima")
-    command = [
-        sys.executable,
-        "-m",
-        "sima_cli",
-        "--data-dir",
-        str(started.data_dir),
-        "up",
-        "--sources",
-        str(sources),
-    ]
-    with (folder / "up.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        started.running = announced(started.data_dir, process, folder / "up.log")
+    started = Stack(own_folder / ".sima")
+    with up(started.data_dir, sources) as started.running:
         yield started
-    finally:
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(60)
-    assert code == 0
-    assert left_behind(started.data_dir) == []
     assert no_json(started.data_dir / "logs") == []
 
 
@@ -158,6 +141,22 @@ def sources_yaml() -> str:
         for name, (connector, secrets, options) in SOURCES.items()
     ]
     return yaml.safe_dump({"sources": listed})
+
+
+@contextmanager
+def up(data_dir: Path, sources: Path) -> Iterator[Running]:
+    """Run `sima up` until SIGTERM; it must end with success and leave no process behind."""
+    command = [sys.executable, "-m", "sima_cli", "--data-dir", str(data_dir), "up", "--sources", str(sources)]
+    output = data_dir.with_suffix(".out")
+    with output.open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield announced(data_dir, process, output)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(60)
+    assert code == 0
+    assert left_behind(data_dir) == []
 
 
 def announced(data_dir: Path, process: "subprocess.Popen[bytes]", log: Path) -> Running:

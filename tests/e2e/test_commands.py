@@ -119,6 +119,23 @@ def test_bad_identifiers_are_explained(stack: Stack) -> None:
     assert "e-mail address" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["get", "events", "segments"])
+def test_a_phone_number_without_country_is_told_of_the_region(stack: Stack, command: str) -> None:
+    """Exit code 3, and the option by which it can be read; with it there is nothing to mend."""
+    number = "phone:0912 345 6789"
+    result = stack.sima("cli", "profile", command, number)
+    assert result.exit_code == 3
+    assert "needs --region" in result.stderr
+    assert "mended" not in stack.sima("cli", "profile", command, number, "--region", "IR").stderr
+
+
+def test_a_source_without_a_token_is_told_from_one_that_takes_no_files(stack: Stack, contacts: Path) -> None:
+    """Who forgot the token of a source learns what to write, not that there is no such source."""
+    untold, pushed = (stack.sima("cli", "import", source, str(contacts)) for source in ("untold", "shopify"))
+    assert "'untold' has no `import_token` in its secrets" in untold.stderr
+    assert "'shopify' is no source that takes files" in pushed.stderr
+
+
 def test_importing_again_changes_nothing(stack: Stack, contacts: Path) -> None:
     """All facts are known the second time."""
     counts = stack.json("cli", "import", "cli", str(contacts))[0]

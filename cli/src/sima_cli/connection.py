@@ -11,6 +11,8 @@ from grpc.aio import Channel
 from sima_runtime.clients import ServiceClient
 from sima_runtime.errors import FixConfigurationError, RemoteError
 from sima_runtime.settings import ClientSettings
+from sima_sdk.connectors import PullConnector
+from sima_sdk.plugins import connectors, plugin_manager
 
 from sima_cli.calls import Calls, Stub
 from sima_cli.errors import CommandError, MisconfiguredError, RefusedError
@@ -76,10 +78,10 @@ class Connection:
             return bearer_token(self.import_token_file)
         if self.collector:
             raise CommandError("Give the token of the source in a file: --import-token-file or SIMA_IMPORT_TOKEN_FILE.")
-        tokens = self._running("collector").import_tokens
-        if source not in tokens:
-            raise RefusedError(f"{source!r} is no source that takes files; there are: {', '.join(sorted(tokens))}.")
-        return tokens[source]
+        running = self._running("collector")
+        if source not in running.import_tokens:
+            raise RefusedError(_without_token(source, running))
+        return running.import_tokens[source]
 
     def tls_context(self) -> ssl.SSLContext:
         """Return how the collector proves who it is."""
@@ -140,3 +142,13 @@ class Connection:
                 f"--{service} or SIMA_{service.upper()}_ADDRESS."
             )
         return running
+
+
+def _without_token(source: str, running: Running) -> str:
+    connector = running.connectors.get(source, "")
+    if isinstance(connectors(plugin_manager()).get(connector), PullConnector):
+        return (
+            f"The source {source!r} has no `import_token` in its secrets, so nobody can send files to it. Add one in "
+            "the file of sources, for example `secrets: {import_token: {value: ...}}`, and start Sima again."
+        )
+    return f"{source!r} is no source that takes files; there are: {', '.join(sorted(running.import_tokens)) or 'none'}."

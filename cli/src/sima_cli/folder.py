@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from secrets import token_hex
 from typing import TextIO
@@ -36,6 +36,7 @@ class Running:
         collector: Address of the collector, `http://host:port`.
         workspace: Which one commands use unless told otherwise.
         import_tokens: With which files may be sent, by source.
+        connectors: Through which connector each source speaks.
     """
 
     pid: int
@@ -46,6 +47,7 @@ class Running:
     collector: str
     workspace: str
     import_tokens: Mapping[str, str]
+    connectors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,10 @@ from sima.type.v1.identifier_pb2 import Identifier
 
 from sima_cli.errors import RefusedError
 
-KEY_HELP = "KIND:VALUE, for example email:ada@example.com or phone:0912 345 6789, or a profile id."
+KEY_HELP = (
+    "KIND:VALUE, for example email:ada@example.com or phone:'+49 151 27046318', or a profile id. "
+    "A phone number without country code needs --region."
+)
 REGION_HELP = "Two-letter region in which a phone number without country code is read, for example SA."
 
 
@@ -32,6 +35,12 @@ def memberships_request(text: str, region: str | None) -> GetMembershipsRequest:
     if key.HasField("identifier"):
         return GetMembershipsRequest(identifier=key.identifier, default_region=key.default_region)
     return GetMembershipsRequest(profile_id=key.profile_id)
+
+
+def lacks_region(text: str, region: str | None) -> bool:
+    """Return whether a text names a phone number that can be read only in a region, and none was given."""
+    kind, _, value = text.partition(":")
+    return kind == "phone" and "+" not in value and not region
 
 
 def is_profile_id(text: str) -> bool:

@@ -82,8 +82,9 @@ async def _start(ours: Nursery, setup: Setup, tell: Tell) -> Running:
             environment = {f"SIMA_{name.upper()}_{setting}": value for setting, value in settings.items()}
             await ours.start(name, ["-m", f"sima_{name}"], environment)
         await asyncio.gather(*map(health.serves, addresses))
-    collector = f"http://{await health.written(_collector_address(setup))}"
+    collector = f"http://{await health.written(_starting_address(setup))}"
     await health.ready(collector)
+    _starting_address(setup).replace(_last_address(setup))  # only now: a start that fails forgets nothing
     return _running(setup, listening, collector)
 
 
@@ -113,9 +114,9 @@ def _migrate(database_url: str) -> None:
 
 def _settings(setup: Setup, database_url: str, listening: Mapping[str, str]) -> Mapping[str, Mapping[str, str]]:
     """Return the settings of each service, in the order in which they are started."""
-    address_file = _collector_address(setup)
-    last = address_file.read_text().strip() if address_file.exists() else ""
-    address_file.unlink(missing_ok=True)
+    remembered = _last_address(setup)
+    last = remembered.read_text().strip() if remembered.exists() else ""
+    _starting_address(setup).unlink(missing_ok=True)
     common = {
         "WORKSPACE_KEY_FILE": str(setup.folder.workspace_key),
         "DRAIN_SECONDS": _DRAIN_SECONDS,
@@ -126,7 +127,7 @@ def _settings(setup: Setup, database_url: str, listening: Mapping[str, str]) -> 
     services["segment"] |= {"DATA_DIR": str(_projections(setup)), "CATCH_UP_SECONDS": _CATCH_UP_SECONDS}
     collector = {
         "LISTEN_ADDRESS": last if is_free(last) else f"{HOST}:0",  # webhooks and pages know the last one
-        "ADDRESS_FILE": str(address_file),
+        "ADDRESS_FILE": str(_starting_address(setup)),
         "DATA_DIR": str(setup.data / "collector"),
         "SOURCES_FILE": str(setup.sources),
     }
@@ -137,8 +138,12 @@ def _projections(setup: Setup) -> Path:
     return setup.data / "segment"
 
 
-def _collector_address(setup: Setup) -> Path:
+def _last_address(setup: Setup) -> Path:
     return setup.data / "collector.address"
+
+
+def _starting_address(setup: Setup) -> Path:
+    return setup.data / "collector.starting"
 
 
 def _running(setup: Setup, listening: Mapping[str, str], collector: str) -> Running:
@@ -153,4 +158,5 @@ def _running(setup: Setup, listening: Mapping[str, str], collector: str) -> Runn
         collector=collector,
         workspace=next((source.workspace for source in configured.values()), _WORKSPACE),
         import_tokens={name: own[IMPORT_TOKEN] for name, own in secrets.items() if IMPORT_TOKEN in own},
+        connectors={name: one.connector for name, one in configured.items()},
     )
