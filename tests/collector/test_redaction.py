@@ -1,7 +1,9 @@
 """Values of protected identifiers in payloads that are kept as refused."""
 
 import json
+import re
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,6 +43,124 @@ def test_no_value_survives_however_it_is_written(value: str, other: str, indent:
     raw = json.dumps(payload, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "backslashreplace")
     emptied = json.loads(kept(raw))
     assert [one["value"] for one in emptied["identifiers"]] == ["", "", json.loads(raw)["note"]]
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b'{"kind":"national_id","value":1234567890}', b'{"kind":"national_id","value":""}'),
+        (b'{"kind":"national_id","value":["1234567890"] }', b'{"kind":"national_id","value":"" }'),
+        (b'{"value":{"kind":"passport","value":"K1"},"kind":"passport"}', b'{"value":"","kind":"passport"}'),
+        (b'{"kind":"passport","source":"x","value":"K1"}', b'{"kind":"passport","source":"x","value":""}'),
+        (b'{"kind":"national\\u005Fid","value":"12"}', b'{"kind":"national\\u005Fid","value":""}'),
+        (b'{"\\u006bind":"passport","v\\u0061lue":"K1"}', b'{"\\u006bind":"passport","v\\u0061lue":""}'),
+        (b'{"kind":"passport","value":"K1","n":0,"value":""}', b'{"kind":"passport","value":"","n":0,"value":""}'),
+        (
+            b'{"ids":[{"kind":"passport","n":0,"value":1}],"ids":[]}',
+            b'{"ids":[{"kind":"passport","n":0,"value":""}],"ids":[]}',
+        ),
+        (
+            b'{"id":98765432109876543210,"of":{"kind":"passport","n":1.10,"value":7}}',
+            b'{"id":98765432109876543210,"of":{"kind":"passport","n":1.10,"value":""}}',
+        ),
+    ],
+)
+def test_a_value_is_emptied_whatever_it_is_and_wherever_it_stands(raw: bytes, expected: bytes) -> None:
+    """Numbers, lists, fields between, escapes and fields that come twice: what gets one refused hides nothing."""
+    assert kept(raw) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b'{"kind":"passport","n":0,"value":["K1","K', b'{"kind":"passport","n":0,"value":""'),
+        (b'{"kind":"passport","n":0,"value":"K1\\', b'{"kind":"passport","n":0,"value":""'),
+        (b'{"value":17,"n":0,"kind":"passport"', b'{"value":"","n":0,"kind":"passport"'),
+        (b'"value":"K1","n":0,"kind":"passport"},{"value":1}', b'"value":"","n":0,"kind":"passport"},{"value":1}'),
+        (
+            b'{"kind":"email","n":0,"value":1}\n{"kind":"passport","n":0,"value":1}\n',
+            b'{"kind":"email","n":0,"value":1}\n{"kind":"passport","n":0,"value":""}\n',
+        ),
+        (b'page=1&of={"kind":"passport","n":0,"value":1}', b'page=1&of={"kind":"passport","n":0,"value":""}'),
+        (b'5" {"kind":"passport","value":"K1"}', b'5" {"kind":"passport","value":""}'),
+        (b'5" {"kind":"passport","value":-1.5e3}', b'5" {"kind":"passport","value":""}'),
+        (b'5" {"value":17, "kind":"p\\u0061ssport"}', b'5" {"value":"", "kind":"p\\u0061ssport"}'),
+    ],
+)
+def test_what_is_not_one_whole_json_text_is_searched_as_well(raw: bytes, expected: bytes) -> None:
+    """Cut off at either end, several texts in lines, in a form; behind a stray quote at least neighbours are found."""
+    assert kept(raw) == expected
+
+
+@pytest.mark.parametrize("raw", [b'{"kind":"Passport","value":1}', b'{"kind":" passport","value":1}'])
+def test_kinds_are_known_by_their_exact_names(raw: bytes) -> None:
+    """As everywhere else: another spelling is an unknown kind."""
+    assert kept(raw) == raw
+
+
+def test_without_protected_kinds_everything_stays() -> None:
+    """There is nothing to look for, not even in empty texts."""
+    raw = b'{"kind":"","value":"K1"}'
+    assert Redaction([]).of(Refused("main", "web", "no", raw)).raw == raw
+
+
+@pytest.mark.parametrize("around", [(b"[", b"]"), (b'{"a":', b"}"), (b'{"value":', b"}")])
+def test_no_depth_hides_a_value(around: tuple[bytes, bytes]) -> None:
+    """Deeper than any parser goes."""
+    before, after = (piece * 100_000 for piece in around)
+    raw = before + b'{"kind":"passport","n":0,"value":%s}' + after
+    assert kept(raw % b'"K1"') == raw % b'""'
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+KEYS = st.sampled_from(["kind", "value", "identifiers"]) | st.text()
+SECRET = st.sampled_from(["K7351902846", 7351902846, -7351902846.25, '"K7351902846\\', "ك7351902846"])
+
+
+def jsons(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Anything that JSON can hold, with these leaves."""
+    return st.recursive(
+        leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
+    )
+
+
+@st.composite
+def identifiers(draw: st.DrawFn) -> dict[str, Any]:
+    """An identifier of a protected kind with a distinctive value, among other fields in any order."""
+    value = draw(SECRET | st.lists(SECRET, min_size=1) | st.dictionaries(st.text(), SECRET, min_size=1))
+    fields = {"kind": draw(st.sampled_from(["passport", "national_id"])), "value": value}
+    more = draw(st.dictionaries(KEYS.filter(lambda key: key not in fields), SCALARS, max_size=3))
+    return dict(draw(st.permutations([*(more | fields).items()])))
+
+
+@given(
+    inside=identifiers(), around=st.lists(st.tuples(KEYS, jsons(SCALARS), st.booleans()), max_size=6), data=st.data()
+)
+def test_no_value_of_any_type_survives_anywhere(
+    inside: dict[str, Any], around: list[tuple[str, Any, bool]], data: st.DataObject
+) -> None:
+    """However deep it lies and whatever is beside it; what is kept is still JSON."""
+    payload: Any = inside
+    for key, beside, listed in around:
+        payload = [beside, payload] if listed else {"beside": beside, key: payload}
+    raw = json.dumps(payload, indent=data.draw(st.sampled_from([None, 2])), ensure_ascii=data.draw(st.booleans()))
+    emptied = kept(raw.encode())
+    json.loads(emptied)
+    assert b"7351902846" not in emptied
+    assert kept(emptied) == emptied
+
+
+@given(payload=jsons(SCALARS | st.sampled_from(["email", "passports", "Passport"])), indent=st.sampled_from([None, 2]))
+def test_without_a_protected_kind_not_a_byte_changes(payload: object, indent: int | None) -> None:
+    """Not even in how it is written."""
+    raw = json.dumps(payload, indent=indent).encode()
+    assert kept(raw) == raw
+
+
+@given(raw=st.lists(st.sampled_from([*'{}[],:"\\ 1', '"kind"', '"value"', '"passport"', '"K1"'])).map("".join))
+def test_no_bytes_are_a_surprise(raw: str) -> None:
+    """Whatever is half JSON is searched without an error, and has no whole identifier left."""
+    assert not re.search(rb'"kind":"passport","value":"K1"|"value":"K1","kind":"passport"', kept(raw.encode()))
 
 
 def source(connector: str, keep: bool | None = None, options: Mapping[str, str] | None = None) -> ConfiguredSource:
@@ -94,5 +214,14 @@ def test_a_fact_that_was_read_is_kept_of_any_source() -> None:
 
 def test_a_hostile_payload_is_searched_once_and_no_more() -> None:
     """Megabytes of quotes and half-written identifiers come to an end, and never grow."""
-    for piece in (b'"value":"', b'"kind":"passport","value":"\\', b'"kind":"passport"   ,  ', b'"value":"\\"'):
-        assert len(kept(piece * 200_000)) <= len(piece * 200_000)
+    for piece in (
+        b'{"kind":"passport","value":',
+        b'[{"value":123,"kind":"passport"',
+        b'"value":123,"kind":"passport",',
+        b'{"kind":"passport"}]   ',
+        b'"value":"',
+        b'"kind":"passport","value":"\\',
+        b'"kind":"passport"   ,  ',
+        b'"value":"\\"',
+    ):
+        assert len(kept(piece * 100_000)) <= len(piece * 100_000)
