@@ -85,6 +85,14 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("region", ["UK", "ZZ", "Germany", "de", "''"])
+def test_a_region_is_one_in_which_phone_numbers_are_read(tmp_path: Path, region: str) -> None:
+    """With another no local number could be read, and nobody would know why."""
+    text = f"sources: [{{name: a, workspace: main, connector: x, default_region: {region}}}]"
+    expected = "expected a region of ISO 3166 that has phone numbers, such as GB or SA"
+    assert problems(tmp_path, text) == (f"sources[0].default_region: {expected}",)
+
+
 def test_mistakes_in_secrets_and_names_are_named_at_once(tmp_path: Path) -> None:
     """A missing file, an empty one, a secret without content and a name used twice are all reported."""
     (tmp_path / "empty").write_text("\n")

@@ -498,6 +498,19 @@ async def test_all_that_is_wrong_with_sets_is_said_at_once(identity: Replica, wo
     assert await identity.changes(workspace) == []
 
 
+async def test_beside_a_wrong_region_only_what_does_not_hang_on_it_is_named(identity: Replica, workspace: str) -> None:
+    """A number may well be right in the region that was meant."""
+    given = identifier_set(together(mail("ada")))
+    given.default_region = "UK"
+    given.identifiers.extend([Identifier(kind="phone", value="020 7946 0958"), Identifier(kind="wrong", value="x")])
+    with pytest.raises(InvalidFieldsError) as refused:
+        await identity.client.call(identity.stub.Resolve, pb.ResolveRequest(sets=[given]), workspace=workspace)
+    assert [(violation.field, violation.description) for violation in refused.value.violations] == [
+        ("sets[0].default_region", "expected a region of ISO 3166 that has phone numbers, such as GB or SA"),
+        ("sets[0].identifiers[2].kind", "expected a known kind of identifier"),
+    ]
+
+
 @pytest.mark.parametrize("count", [0, 10_001])
 async def test_a_call_has_at_least_one_set_and_at_most_ten_thousand(
     identity: Replica, workspace: str, count: int
@@ -522,6 +535,7 @@ async def test_a_call_has_not_too_many_identifiers(identity: Replica, workspace:
         (pb.LookupKey(identifier=Identifier(kind="email", value="x")), "keys[1].identifier.value"),
         (pb.LookupKey(identifier=Identifier(kind="e", value="x")), "keys[1].identifier.kind"),
         (pb.LookupKey(identifier=Identifier(kind="user_id", value="x"), default_region="1"), "keys[1].default_region"),
+        (pb.LookupKey(identifier=Identifier(kind="phone", value="1"), default_region="UK"), "keys[1].default_region"),
     ],
 )
 async def test_what_cannot_be_looked_up_is_named(

@@ -93,6 +93,14 @@ async def test_a_profile_is_one_person_whatever_it_is_asked_by(stack: Stack) -> 
     assert [result.profile for result in found] == [profile, profile, profile, pb.Profile()]
 
 
+async def test_a_key_with_a_region_that_is_none_is_refused_for_its_region(stack: Stack) -> None:
+    """Rather than for a number that may well be right in the region that was meant."""
+    key = pb.ProfileKey(identifier=Identifier(kind="phone", value="020 7946 0958"), default_region="UK")
+    with pytest.raises(InvalidFieldsError) as refused:
+        await stack.profiles(key)
+    assert [violation.field for violation in refused.value.violations] == ["keys[0].default_region"]
+
+
 async def test_two_people_in_one_batch_keep_their_own_facts(stack: Stack) -> None:
     """Nothing of one shows in the other."""
     bob = Fact(source="web", identifiers=[email("bob")], occurred_at=at(2), event=Event(name="e"))

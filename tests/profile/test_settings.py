@@ -21,3 +21,19 @@ def test_a_source_has_one_place_in_the_order_of_trust(monkeypatch: pytest.Monkey
     monkeypatch.setenv("SIMA_PROFILE_TRAITS", json.dumps(traits))
     with pytest.raises(ValidationError, match=r"(?s)traits\.city\n.*expected each source once in trusted_sources"):
         ProfileSettings()
+
+
+@pytest.mark.parametrize(
+    ("policy", "complaint"),
+    [
+        ({"survivorship": "most_trusted_source", "sources": ["crm"]}, r"traits\.city\.sources\n"),
+        ({"survivorship": "most_trusted_source"}, r"traits\.city\n.*expected trusted_sources"),
+    ],
+)
+def test_a_policy_that_would_do_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, policy: dict[str, object], complaint: str
+) -> None:
+    """Nobody believes that a source is trusted whose key is misspelt, or left out."""
+    monkeypatch.setenv("SIMA_PROFILE_TRAITS", json.dumps({"city": policy}))
+    with pytest.raises(ValidationError, match=f"(?s){complaint}"):
+        ProfileSettings()

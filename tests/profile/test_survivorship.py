@@ -22,7 +22,7 @@ OBSERVATIONS = st.builds(
     type=st.sampled_from(["text", "number"]),
     value=st.sampled_from(["1", "2", "3"]),
 )
-POLICIES = st.builds(TraitPolicy, st.sampled_from(Survivorship), st.sampled_from([(), ("crm",), ("shop", "crm")]))
+POLICIES = st.builds(TraitPolicy, st.sampled_from(Survivorship), st.sampled_from([("crm",), ("shop", "crm")]))
 
 
 def seen(value: str, at: int, source: str = "web", method: str = "observed") -> Observation:

@@ -95,11 +95,19 @@ def test_a_local_phone_number_is_read_in_the_region_of_the_fact() -> None:
     assert read(message).identifiers[0].value == "+4930901820"
 
 
-def test_a_region_is_two_letters() -> None:
+def test_a_region_is_one_in_which_phone_numbers_are_read() -> None:
     """In any case; anything else is named, rather than all phone numbers refused without saying why."""
     local = Identifier(kind="phone", value="030 901820")
     assert read(fact(identifiers=[local], default_region="de")).identifiers[0].value == "+4930901820"
-    assert list(violations(fact(default_region="DEU"))) == ["default_region"]
+    expected = "expected a region of ISO 3166 that has phone numbers, such as GB or SA"
+    for region in ("DEU", "UK", "\N{LATIN SMALL LETTER SHARP S}"):
+        assert violations(fact(identifiers=[local], default_region=region)) == {"default_region": expected}
+
+
+def test_beside_a_wrong_region_only_what_does_not_hang_on_it_is_named() -> None:
+    """A number may well be right in the region that was meant."""
+    given = [Identifier(kind="phone", value="020 7946 0958"), Identifier(kind="shoe_size", value="42")]
+    assert list(violations(fact(identifiers=given, default_region="UK"))) == ["default_region", "identifiers[1].kind"]
 
 
 def test_every_violation_is_named_at_once() -> None:
@@ -195,7 +203,8 @@ def test_a_timestamp_that_is_none_is_refused(seconds: int, nanos: int) -> None:
     """Only the years 1 to 9999, and only proper fractions of a second."""
     message = fact()
     message.occurred_at.seconds, message.occurred_at.nanos = seconds, nanos
-    assert list(violations(message)) == ["occurred_at"]
+    expected = "expected an instant of the years 1 to 9999, with 0 to 999999999 nanos"
+    assert violations(message) == {"occurred_at": expected}
 
 
 def test_traits_and_consents_come_in_an_order_of_content() -> None:

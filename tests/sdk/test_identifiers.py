@@ -86,6 +86,15 @@ def test_what_has_no_normal_form_is_refused_without_its_value(kind: str, value: 
     assert not value.strip() or value not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"), [("user_id", ""), ("anonymous_id", " "), ("social_handle", "@"), ("loyalty_card", "- -")]
+)
+def test_of_what_is_empty_it_is_said_that_it_is(kind: str, value: str) -> None:
+    """Nobody looks for control characters where nothing stands."""
+    with pytest.raises(InvalidIdentifierError, match=r"^expected a text that is not empty$"):
+        KINDS.normalise(kind, value)
+
+
 @given(st.sampled_from(sorted(BUILT_IN_KINDS)), st.text(max_size=60) | EMAIL_LIKE, st.sampled_from([None, *REGIONS]))
 def test_a_normal_form_is_its_own_normal_form(kind: str, value: str, region: str | None) -> None:
     """Normalising what is normal changes nothing, for any kind, value and region."""

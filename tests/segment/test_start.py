@@ -40,3 +40,10 @@ def test_a_data_directory_belongs_to_one_process(tmp_path: Path) -> None:
 def test_a_list_that_is_no_json_is_told_what_one_looks_like() -> None:
     """Nobody has to guess how several plugins are written into one variable."""
     assert "plugins: expected a JSON list such as" in refused(plugins="rfm")
+
+
+def test_a_policy_that_would_do_nothing_ends_the_start() -> None:
+    """Nobody believes that a source is trusted whose key is misspelt, or left out."""
+    assert "traits.city.sources: " in refused(traits='{"city": {"sources": ["crm"]}}')
+    expected = "traits.city: expected trusted_sources for most_trusted_source"
+    assert expected in refused(traits='{"city": {"survivorship": "most_trusted_source"}}')

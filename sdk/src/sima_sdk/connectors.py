@@ -1,12 +1,15 @@
 """Base classes of connectors. A connector turns what a channel sends into facts; it is plain synchronous Python."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sima_sdk.errors import FixConfigurationError
 from sima_sdk.facts import Fact
+
+#: The family of options whose names go on with a kind of identifier.
+_KINDS = "identifier."
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class PushConnector(ABC):
     #: Name of the connector, as configured in sources.
     name: str
     #: Options that its sources may have; one that ends with a point stands for all that begin so. None: any at all.
+    #: What follows `identifier.` must be a known kind of identifier.
     options: tuple[str, ...] | None = None
     #: What it answers.
     routes: tuple[Route, ...]
@@ -139,6 +143,7 @@ class PullConnector(ABC):
     #: Name of the connector, as configured in sources.
     name: str
     #: Options that its sources may have; one that ends with a point stands for all that begin so. None: any at all.
+    #: What follows `identifier.` must be a known kind of identifier.
     options: tuple[str, ...] | None = None
 
     def check(self, source: Source) -> None:  # noqa: B027 - most connectors take any source
@@ -173,3 +178,19 @@ def check_options(connector: Connector, source: Source) -> None:
         if option not in connector.options and not option.startswith(families):
             known = ", ".join(f"{name}*" if name in families else name for name in connector.options)
             raise FixConfigurationError(f"source {source.name}, option {option}: expected {known or 'no option'}")
+
+
+def check_kinds(connector: Connector, source: Source, kinds: Collection[str]) -> None:
+    """Complain about options of the family `identifier.` that name no known kind of identifier.
+
+    Raises:
+        FixConfigurationError: There is one; the text names it, and the kinds that there are.
+    """
+    if _KINDS not in (connector.options or ()):
+        return
+    for option in source.options:
+        if option.startswith(_KINDS) and option.removeprefix(_KINDS) not in kinds:
+            known = ", ".join(sorted(kinds))
+            raise FixConfigurationError(
+                f"source {source.name}, option {option}: expected a kind of identifier: {known}"
+            )

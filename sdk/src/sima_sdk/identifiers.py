@@ -21,6 +21,8 @@ from sima_sdk.text import fold
 NORMALISATION_VERSION = 1
 #: Longest value of an identifier, in characters, before and after it is normalised.
 MAX_LENGTH = 512
+#: Said of what is no region.
+REGION_EXPECTED = "expected a region of ISO 3166 that has phone numbers, such as GB or SA"
 
 _KEY_BYTES = 16
 _CACHED_VALUES = 1 << 16
@@ -109,6 +111,11 @@ def identifier_key(secret: bytes, kind: str, value: str) -> bytes:
     return blake2b(f"{kind}\x1f{value}".encode(), digest_size=_KEY_BYTES, key=secret).digest()
 
 
+def is_region(text: str) -> bool:
+    """Whether it is the two-letter code, in any case, of a region in which local phone numbers can be read."""
+    return text.isascii() and text.upper() in phonenumbers.SUPPORTED_REGIONS
+
+
 def normalise_email(value: str, _region: str | None = None) -> str:
     """Return an address in lower case with its domain in IDNA's ASCII form.
 
@@ -147,7 +154,9 @@ def normalise_opaque(value: str, _region: str | None = None) -> str:
         InvalidIdentifierError: It is empty or holds control characters.
     """
     text = fold(value).strip()
-    if not text or _UNPRINTABLE.search(text):
+    if not text:
+        raise InvalidIdentifierError("expected a text that is not empty")
+    if _UNPRINTABLE.search(text):
         raise InvalidIdentifierError("expected a text without control characters")
     return text
 

@@ -7,7 +7,7 @@ Without options it reads HubSpot's contacts. Options of a source name other colu
 - `deleted`: whether the contact was deleted; such a record is refused.
 - `time`: when the record held, in ISO 8601 or in the option `time_zone` (default UTC). Without it a record counts from
   when it was first received: one that returns to what an earlier one said changes nothing. So consents need it.
-- `identifier.<kind>`, for example `identifier.loyalty_card`.
+- `identifier.<kind>`, for example `identifier.loyalty_card`; the kind must be a known one.
 - `trait.<name>`, for example `trait.annual_revenue` = `Umsatz:number`; types are text, number, boolean and time.
 - `consent.<purpose>`, for example `consent.email_marketing`; true grants and false denies.
 - `optional`: columns, of those that options name, that a file may lack; without the others it is refused.

@@ -5,7 +5,7 @@ Values of protected identifiers end here: what leaves carries their keys only.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ from sima_sdk.connectors import (
     Refusal,
     Request,
     Response,
+    check_kinds,
     check_options,
 )
 from sima_sdk.errors import FixConfigurationError, RefuseRequestError, SignatureError
@@ -57,7 +58,7 @@ class Parser:
         self._kinds = identifier_kinds(manager)
         self._sources = {source.name: source for source in assignment.sources}
         self._secrets = assignment.secrets
-        _check_sources(assignment.sources, self._connectors)
+        _check_sources(assignment.sources, self._connectors, self._kinds)
         self.catalogue = Catalogue(
             {name: ConnectorInfo(_routes(connector)) for name, connector in self._connectors.items()},
             tuple((plugin.name, plugin.distribution, plugin.version) for plugin in loaded(manager)),
@@ -158,13 +159,15 @@ class Parser:
         return replace(identifier, value="") if kind is not None and kind.protected else identifier
 
 
-def _check_sources(sources: Iterable[ConfiguredSource], connectors: Mapping[str, Connector]) -> None:
-    problems = [problem for source in sources if (problem := _problem(source, connectors))]
+def _check_sources(
+    sources: Iterable[ConfiguredSource], connectors: Mapping[str, Connector], kinds: Collection[str]
+) -> None:
+    problems = [problem for source in sources if (problem := _problem(source, connectors, kinds))]
     if problems:
         raise FixConfigurationError("\n  ".join(("sources that cannot work:", *problems)))
 
 
-def _problem(configured: ConfiguredSource, connectors: Mapping[str, Connector]) -> str:
+def _problem(configured: ConfiguredSource, connectors: Mapping[str, Connector], kinds: Collection[str]) -> str:
     """Say what is wrong with a source; empty if nothing is."""
     connector = connectors.get(configured.connector)
     if connector is None:
@@ -174,6 +177,7 @@ def _problem(configured: ConfiguredSource, connectors: Mapping[str, Connector]) 
         )
     try:
         check_options(connector, configured.source)
+        check_kinds(connector, configured.source, kinds)
         connector.check(configured.source)
     except FixConfigurationError as error:
         return str(error)

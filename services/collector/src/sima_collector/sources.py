@@ -14,6 +14,8 @@ The file is YAML or JSON::
           currency: SAR
         keep_rejected: true
 
+`default_region` is the region, two letters of ISO 3166, in which phone numbers without country code are read.
+
 `keep_rejected` says whether bytes that the connector cannot read are kept with the refusal, or only their size and a
 hash. Left out, they are kept unless they may hold values of protected kinds of identifiers (see `redaction`).
 """
@@ -26,10 +28,11 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from sima_runtime.context import WORKSPACE_NAME
 from sima_runtime.mistakes import mistakes
 from sima_sdk.connectors import Source
+from sima_sdk.identifiers import REGION_EXPECTED, is_region
 
 from sima_collector.errors import FixSourcesError
 from sima_collector.facts import ConfiguredSource
@@ -39,7 +42,12 @@ IMPORT_TOKEN = "import_token"  # noqa: S105 - the name of a secret, not one
 
 _SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 _Workspace = Annotated[str, StringConstraints(pattern=f"^{WORKSPACE_NAME.pattern}$")]
-_Region = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+
+
+def _region(text: str) -> str:
+    if not (is_region(text) and text.isupper()):
+        raise ValueError(REGION_EXPECTED)
+    return text
 
 
 class _Strict(BaseModel):
@@ -55,7 +63,7 @@ class _Source(_Strict):
     name: _SourceName
     workspace: _Workspace
     connector: str
-    default_region: _Region | None = None
+    default_region: Annotated[str, AfterValidator(_region)] | None = None
     secrets: dict[str, _Secret] = {}
     options: dict[str, str] = {}
     keep_rejected: bool | None = None

@@ -9,7 +9,7 @@ from sima.type.v1.identifier_pb2 import Identifier
 from sima_runtime.errors import InvalidIdentifierError, Violations
 from sima_runtime.turns import in_turns
 from sima_runtime.wire import KeyedIdentifier, keyed_identifier, timestamp_to_micros
-from sima_sdk.identifiers import IdentifierKinds, identifier_key
+from sima_sdk.identifiers import REGION_EXPECTED, IdentifierKinds, identifier_key, is_region
 
 from sima_identity.batch import Sighting
 from sima_identity.records import Wanted
@@ -23,9 +23,7 @@ MOST_SOURCE = 200
 
 _YEAR_1, _YEAR_10000, _NEVER = -62_135_596_800_000_000, 253_402_300_800_000_000, 1 << 63
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
-_REGION = re.compile("(?:[A-Za-z]{2})?")
 _PROFILE_ID = re.compile("[0-9a-f]{32}")
-_REGION_EXPECTED = "expected a region of two letters, or none"
 
 
 class RequestReader:
@@ -73,20 +71,19 @@ class RequestReader:
         return wanted
 
     def _sighting(self, item: pb.IdentifierSet, number: int, bad: Violations) -> Sighting:
-        count, source, region = len(item.identifiers), item.source, item.default_region
+        count, source = len(item.identifiers), item.source
         if not 0 < count <= MOST_IDENTIFIERS:
             bad.add(f"sets[{number}].identifiers", f"expected 1 to {MOST_IDENTIFIERS} identifiers")
         if not _is_source(source):
             bad.add(f"sets[{number}].source", f"expected 1 to {MOST_SOURCE} characters, no control characters")
-        if region and not _REGION.fullmatch(region):
-            bad.add(f"sets[{number}].default_region", _REGION_EXPECTED)
+        region = _region(item.default_region, f"sets[{number}].", bad)
         # PostgreSQL cannot store the character; a trace to the message is not worth refusing the evidence.
         message_id = item.message_id.replace("\0", "\ufffd")
         observed_at = _instant(item, number, bad)
         return Sighting(self._identifiers(item.identifiers, region, number, bad), observed_at, source, message_id)
 
     def _identifiers(
-        self, given: Sequence[Identifier], region: str, number: int, bad: Violations
+        self, given: Sequence[Identifier], region: str | None, number: int, bad: Violations
     ) -> list[KeyedIdentifier]:
         """Each once, the strongest first."""
         try:
@@ -100,25 +97,26 @@ class RequestReader:
         read.sort(key=self._strength)
         return read
 
-    def _keyed(self, item: Identifier, region: str) -> KeyedIdentifier:
+    def _keyed(self, item: Identifier, region: str | None) -> KeyedIdentifier:
         kind, value, key = item.kind, item.value, item.key
         if key and value and kind in self._open_kinds:
             return _verified(self._secret, kind, value, key)
-        return keyed_identifier(item, region.upper(), self._kinds, self._secret)
+        return keyed_identifier(item, region or "", self._kinds, self._secret)
 
-    def _identifier(self, item: Identifier, region: str, path: str, bad: Violations) -> bytes | None:
-        """The identifier's key; None after noting what is wrong with it."""
+    def _identifier(self, item: Identifier, region: str | None, path: str, bad: Violations) -> bytes | None:
+        """The identifier's key; None after noting what is wrong with it. Without its region, a value is not judged."""
         try:
             return self._keyed(item, region).key
         except InvalidIdentifierError as error:
             field = "kind" if item.kind not in self._kinds else "key" if item.key else "value"
-            bad.add(f"{path}.{field}", str(error))
+            if field != "value" or region is not None:
+                bad.add(f"{path}.{field}", str(error))
             return None
 
     def _wanted(
-        self, item: pb.LookupKey | pb.ListProfileChangesRequest, region: str, path: str, bad: Violations
+        self, item: pb.LookupKey | pb.ListProfileChangesRequest, default_region: str, path: str, bad: Violations
     ) -> Wanted:
-        bad.require(_REGION.fullmatch(region) is not None, f"{path}default_region", _REGION_EXPECTED)
+        region = _region(default_region, path, bad)
         match item.WhichOneof("by"):
             case "identifier":
                 return Wanted(self._identifier(item.identifier, region, f"{path}identifier", bad), None)
@@ -143,6 +141,13 @@ def _verified(secret: bytes, kind: str, value: str, key: bytes) -> KeyedIdentifi
 @lru_cache(4096)  # sources are few and come again all the time
 def _is_source(text: str) -> bool:
     return 0 < len(text) <= MOST_SOURCE and not _CONTROL.search(text)
+
+
+def _region(region: str, path: str, bad: Violations) -> str | None:
+    """The region in upper case, or nothing; None after noting that it is none."""
+    if not region:
+        return ""
+    return region.upper() if bad.require(is_region(region), f"{path}default_region", REGION_EXPECTED) else None
 
 
 def _instant(item: pb.IdentifierSet, number: int, bad: Violations) -> int:

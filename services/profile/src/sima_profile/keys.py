@@ -52,6 +52,6 @@ class KeyReader:
         try:
             identifier = self._identifiers.read(workspace, message.identifier, region)
         except InvalidIdentifierError as error:
-            found.add(f"{path}.identifier.{self._identifiers.fault(message.identifier)}", str(error))
+            self._identifiers.note(message.identifier, region, f"{path}.identifier", str(error), found)
         found.check()
         return identifier

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 #: How many observations of each source and method are weighed, the latest ones.
 WEIGHED = 50
@@ -54,13 +54,17 @@ class TraitPolicy:
         trusted_sources: Sources in their order of trust, each once, for most_trusted_source; who is absent comes last.
 
     Raises:
-        ValueError: A source has two places.
+        ValueError: A source has two places, or most_trusted_source has no trusted_sources.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # else the settings would drop a misspelt key in silence
 
     survivorship: Survivorship = Survivorship.MOST_RECENT
     trusted_sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.survivorship is Survivorship.MOST_TRUSTED_SOURCE and not self.trusted_sources:
+            raise ValueError("expected trusted_sources for most_trusted_source")
         if len(set(self.trusted_sources)) < len(self.trusted_sources):
             raise ValueError("expected each source once in trusted_sources")
 

@@ -10,7 +10,7 @@ from sima.type.v1 import fact_pb2, identifier_pb2
 from sima_runtime.context import workspace_secret
 from sima_runtime.errors import InvalidIdentifierError, Violations
 from sima_runtime.wire import KeyedIdentifier, keyed_identifier
-from sima_sdk.identifiers import IdentifierKinds
+from sima_sdk.identifiers import REGION_EXPECTED, IdentifierKinds, is_region
 
 from sima_profile.facts import METHODS, CheckedConsent, CheckedFact, CheckedTrait
 from sima_profile.message_identity import content_hash, message_hash
@@ -31,7 +31,6 @@ MAX_AHEAD = 86_400_000_000
 
 _REMEMBERED = 1 << 16
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
-_REGION = re.compile("[A-Za-z]{2}")
 _LONG_NUMBER = re.compile(rb"\d{19}")
 _NAME_EXPECTED = f"expected 1 to {MAX_NAME} characters, no control characters"
 _MESSAGE_ID_EXPECTED = f"expected at most {MAX_MESSAGE_ID} characters"
@@ -58,30 +57,34 @@ class IdentifierReader:
         self._secret = lru_cache(1024)(partial(workspace_secret, master_key))
         self._remembered = lru_cache(_REMEMBERED)(self._open_identifier)  # who is active comes again all the time
 
-    def read(self, workspace: str, message: identifier_pb2.Identifier, region: str) -> KeyedIdentifier:
+    def read(self, workspace: str, message: identifier_pb2.Identifier, region: str | None) -> KeyedIdentifier:
         """Bring one identifier into its normal form.
 
         Raises:
-            InvalidIdentifierError: It has none; `fault` says in which part.
+            InvalidIdentifierError: It has none; `note` says in which part.
         """
         if message.kind in self._open_kinds:
-            return self._remembered(workspace, message.kind, message.value, message.key, region)
-        return keyed_identifier(message, region, self._kinds, self._secret(workspace))
+            return self._remembered(workspace, message.kind, message.value, message.key, region or "")
+        return keyed_identifier(message, region or "", self._kinds, self._secret(workspace))
 
-    def fault(self, message: identifier_pb2.Identifier) -> str:
-        """Return which field of an identifier is to blame that cannot be read."""
-        return "kind" if message.kind not in self._kinds else "key" if message.key else "value"
+    def note(
+        self, identifier: identifier_pb2.Identifier, region: str | None, path: str, error: str, found: Violations
+    ) -> None:
+        """Note which field of the identifier at `path` is to blame; without its region, a value is not judged."""
+        field = "kind" if identifier.kind not in self._kinds else "key" if identifier.key else "value"
+        if field != "value" or region is not None:
+            found.add(f"{path}.{field}", error)
 
     def _open_identifier(self, workspace: str, kind: str, value: str, key: bytes, region: str) -> KeyedIdentifier:
         message = identifier_pb2.Identifier(kind=kind, value=value, key=key)
         return keyed_identifier(message, region, self._kinds, self._secret(workspace))
 
 
-def read_region(region: str, path: str, found: Violations) -> str:
-    """Return a region in upper case, or nothing, after noting at `path` if it is none."""
+def read_region(region: str, path: str, found: Violations) -> str | None:
+    """Return a region in upper case, or nothing; None after noting at `path` that it is none."""
     if not region:
         return ""
-    return region.upper() if found.require(bool(_REGION.fullmatch(region)), path, "expected two letters") else ""
+    return region.upper() if found.require(is_region(region), path, REGION_EXPECTED) else None
 
 
 class FactReader:
@@ -149,12 +152,12 @@ class FactReader:
             read = list({item.key: item for item in read}.values())
         return tuple(read)
 
-    def _name_faults(self, given: Iterable[identifier_pb2.Identifier], region: str, found: Violations) -> None:
+    def _name_faults(self, given: Iterable[identifier_pb2.Identifier], region: str | None, found: Violations) -> None:
         for i, item in enumerate(given):
             try:
                 self._identifiers.read(self._workspace, item, region)
             except InvalidIdentifierError as error:
-                found.add(f"identifiers[{i}].{self._identifiers.fault(item)}", str(error))
+                self._identifiers.note(item, region, f"identifiers[{i}]", str(error), found)
 
     def _stated_at(self, message: fact_pb2.Fact, found: Violations) -> int | None:
         if not message.HasField("occurred_at"):

@@ -24,10 +24,10 @@ def to_microseconds(timestamp: timestamp_pb2.Timestamp) -> int:
     """Return an instant in microseconds since 1970; finer digits are cut off.
 
     Raises:
-        ValueError: It is no instant of the years 1 to 9999.
+        ValueError: It is no instant of the years 1 to 9999, or its nanos are no fraction of a second.
     """
     if not (is_instant(timestamp.seconds * 1_000_000) and 0 <= timestamp.nanos < 1_000_000_000):
-        raise ValueError("expected an instant of the years 1 to 9999")
+        raise ValueError("expected an instant of the years 1 to 9999, with 0 to 999999999 nanos")
     return timestamp_to_micros(timestamp)
 
 

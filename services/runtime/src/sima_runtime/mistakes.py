@@ -11,6 +11,7 @@ _PLAIN = {
     "list_type": "expected a list",
     "model_type": "expected a mapping",
     "tuple_type": 'expected a JSON list such as ["one", "two"]',
+    "unexpected_keyword_argument": "expected no such key",
 }
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 
 class Survivorship(StrEnum):
@@ -22,12 +23,16 @@ class TraitPolicy:
         trusted_sources: Sources in their order of trust, each once, for most_trusted_source; who is absent comes last.
 
     Raises:
-        ValueError: A source is there twice.
+        ValueError: A source is there twice, or most_trusted_source has no trusted_sources.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # else the settings would drop a misspelt key in silence
 
     survivorship: Survivorship = Survivorship.MOST_RECENT
     trusted_sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.survivorship is Survivorship.MOST_TRUSTED_SOURCE and not self.trusted_sources:
+            raise ValueError("expected trusted_sources for most_trusted_source")
         if len(set(self.trusted_sources)) < len(self.trusted_sources):
             raise ValueError("expected each source once in trusted_sources")
