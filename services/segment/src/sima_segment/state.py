@@ -3,8 +3,9 @@
 The memberships stored in PostgreSQL are always those of one state: everything up to a cursor in each feed, looked at
 from one instant. To move on, the projection takes in what arrived, the people about whom a rule may have changed its
 mind are found, all rules are evaluated for them, and the differences are stored together with the new state in one
-transaction. Only then does the projection keep what it took in. After a crash in between everybody is looked at again:
-what the feeds tell by then need not name the people whom the lost step was about.
+transaction. Only then does the projection keep that they were looked at; what it took in, it may keep before, with the
+people concerned. After a crash in between everybody is looked at again: what the feeds tell by then need not name the
+people whom the lost step was about.
 """
 
 import asyncio
