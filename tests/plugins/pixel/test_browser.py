@@ -17,7 +17,10 @@ from sima_plugin_pixel.pixel import PixelConnector
 from sima_runtime.errors import InvalidFieldsError, OverloadedError, SimaError, Violation
 from sima_sdk import Fact, Request, Source
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.xdist_group("browser"),  # one worker: two cannot have a browser installed at the same time
+]
 
 ROOT = Path(__file__).parents[3]
 PAGE = """<!doctype html><title>Shoes</title><meta name="sima:category" content="running">
