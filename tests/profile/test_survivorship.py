@@ -22,7 +22,8 @@ OBSERVATIONS = st.builds(
     type=st.sampled_from(["text", "number"]),
     value=st.sampled_from(["1", "2", "3"]),
 )
-POLICIES = st.builds(TraitPolicy, st.sampled_from(Survivorship), st.sampled_from([("crm",), ("shop", "crm")]))
+TRUSTING = st.builds(TraitPolicy, st.sampled_from(Survivorship), st.sampled_from([("crm",), ("shop", "crm")]))
+POLICIES = TRUSTING | st.sampled_from([each for each in Survivorship if each != "most_trusted_source"]).map(TraitPolicy)
 
 
 def seen(value: str, at: int, source: str = "web", method: str = "observed") -> Observation:
