@@ -44,6 +44,6 @@ def test_a_list_that_is_no_json_is_told_what_one_looks_like() -> None:
 
 def test_a_policy_that_would_do_nothing_ends_the_start() -> None:
     """Nobody believes that a source is trusted whose key is misspelt, or left out."""
-    assert "traits.city.sources: " in refused(traits='{"city": {"sources": ["crm"]}}')
+    assert "traits.city.sources: expected no such key" in refused(traits='{"city": {"sources": ["crm"]}}')
     expected = "traits.city: expected trusted_sources for most_trusted_source"
     assert expected in refused(traits='{"city": {"survivorship": "most_trusted_source"}}')
