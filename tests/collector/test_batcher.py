@@ -2,7 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sima.type.v1.fact_pb2 import Fact
 from sima_collector import draining
 from sima_collector.batcher import Batcher, BatchLimits
 from sima_collector.draining import Drainer
-from sima_collector.facts import Chunk, Refused, Report, refused_fact
+from sima_collector.facts import Chunk, Refused, Report, refused_facts
 from sima_collector.keeper import Keeper
 from sima_collector.messages import Parsed
 from sima_collector.redaction import Redaction
@@ -76,7 +77,7 @@ async def test_what_is_refused_behind_the_buffer_is_counted(
     store: Store, ingest: MemoryIngest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An alert on refusals hears of those after an outage, too."""
-    refused, counted = refused_fact(chunk("a"), 0, "no"), list[Refused]()
+    [refused], counted = refused_facts(chunk("a"), {0: "no"}), list[Refused]()
     monkeypatch.setattr(draining, "count_refusals", counted.extend)
     monkeypatch.setattr(ingest, "send", AsyncMock(return_value=[Report(refused=[refused])]))
     await store.spool.put([chunk("a")])
@@ -150,8 +151,29 @@ async def test_what_has_no_room_leaves_no_refusal(
     monkeypatch.setattr(batcher, "deliver", AsyncMock(side_effect=OverloadedError("buffer")))
     keeper = Keeper(batcher, store.refusals, Redaction([]))
     with pytest.raises(OverloadedError):
-        await keeper.keep(Parsed((chunk("a"),), (refused_fact(chunk("b"), 0, "no"),)))
+        await keeper.keep(Parsed((chunk("a"),), tuple(refused_facts(chunk("b"), {0: "no"}))))
     assert store.refusals.room.used == 0
+
+
+class NotedRedaction(Redaction):
+    """Notes in which thread it was last used."""
+
+    thread: threading.Thread | None = None
+
+    def all_of(self, refused: Iterable[Refused]) -> list[Refused]:
+        """See the real one."""
+        self.thread = threading.current_thread()
+        return super().all_of(refused)
+
+
+async def test_other_requests_go_on_while_a_large_payload_is_searched(batcher: Batcher, store: Store) -> None:
+    """Whoever sends megabytes of signs in which protected values might stand holds nobody up."""
+    redaction = NotedRedaction(["passport"])
+    keeper = Keeper(batcher, store.refusals, redaction)
+    await keeper.refuse([Refused("main", "web", "no", b'"passport"')])
+    assert redaction.thread is threading.current_thread()
+    await keeper.refuse([Refused("main", "web", "no", b'"passport"' + b"[1]," * 100_000)])
+    assert redaction.thread is not threading.current_thread()
 
 
 async def test_a_surprise_at_buffering_is_told_to_who_waits(

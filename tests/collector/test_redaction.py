@@ -212,6 +212,13 @@ def test_a_fact_that_was_read_is_kept_of_any_source() -> None:
     assert redaction.of(Refused("main", "web", "no", b"{}", "m1", read=True)).raw == b"{}"
 
 
+def test_signs_in_a_row_end_what_each_of_them_ends() -> None:
+    """Objects that end together are told apart, also those behind the end of what is cut off."""
+    one, other = b'{"kind":"passport","b":{"value":1,"kind":"passport"}}', b'{"value":[[2],{"c":{}}],"kind":"passport"}'
+    raw = b'}]}{"a":[' + one + b",[{}]," + other + b"]}"
+    assert kept(raw) == raw.replace(b"1", b'""').replace(b'[[2],{"c":{}}]', b'""')
+
+
 def test_a_hostile_payload_is_searched_once_and_no_more() -> None:
     """Megabytes of quotes and half-written identifiers come to an end, and never grow."""
     for piece in (
@@ -223,5 +230,7 @@ def test_a_hostile_payload_is_searched_once_and_no_more() -> None:
         b'"kind":"passport","value":"\\',
         b'"kind":"passport"   ,  ',
         b'"value":"\\"',
+        b'{"kind":"passport","value":123}' + b"," * 80,
+        b'"kind":"passport","value":[[1],[{}]]}},',
     ):
         assert len(kept(piece * 100_000)) <= len(piece * 100_000)

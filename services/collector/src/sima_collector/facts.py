@@ -1,6 +1,6 @@
 """What passes through the collector, and from where: sources, chunks of serialized facts, and what became of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf.json_format import MessageToJson
@@ -116,9 +116,13 @@ def joined(chunks: Iterable[Chunk]) -> bytes:
     return b"".join(chunk.data for chunk in chunks)
 
 
-def refused_fact(chunk: Chunk, place: int, reason: str) -> Refused:
-    """The fact at a place of a chunk as a refusal; protected values are not in it, only their keys."""
-    fact: Fact = IngestRequest.FromString(chunk.data).facts[place]
+def refused_facts(chunk: Chunk, reasons: Mapping[int, str]) -> list[Refused]:
+    """The facts at some places of a chunk as refusals, with the reason of each; of protected values only their keys."""
+    facts = IngestRequest.FromString(chunk.data).facts
+    return [_refused_fact(chunk, facts[place], reason) for place, reason in reasons.items()]
+
+
+def _refused_fact(chunk: Chunk, fact: Fact, reason: str) -> Refused:
     fact.ClearField("received_at")  # the same fact refused again is the same refusal
     raw = MessageToJson(fact, preserving_proto_field_name=True, indent=None, ensure_ascii=False).encode()
     return Refused(chunk.workspace, chunk.source, reason, raw, fact.message_id, read=True)

@@ -15,7 +15,7 @@ from sima.profile.v1.profile_service_pb2 import (
 from sima_runtime.clients import ServiceClient
 from sima_runtime.errors import InvalidFieldsError, RemoteError, SimaError
 
-from sima_collector.facts import Chunk, Report, joined, refused_fact
+from sima_collector.facts import Chunk, Report, joined, refused_facts
 from sima_collector.metrics import count_facts
 
 _METHOD = "/sima.profile.v1.ProfileService/Ingest"
@@ -95,11 +95,8 @@ def _report(chunk: Chunk, results: Sequence[IngestResult]) -> Report:
         conflicts=outcomes.count(INGEST_OUTCOME_CONFLICT),
     )
     if INGEST_OUTCOME_REFUSED in outcomes:
-        report.refused = [
-            refused_fact(chunk, place, _reason(result))
-            for place, result in enumerate(results)
-            if result.outcome == INGEST_OUTCOME_REFUSED
-        ]
+        refused = [place for place, outcome in enumerate(outcomes) if outcome == INGEST_OUTCOME_REFUSED]
+        report.refused = refused_facts(chunk, {place: _reason(results[place]) for place in refused})
     return report
 
 

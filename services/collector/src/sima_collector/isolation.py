@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sima_runtime.errors import SimaError
 
-from sima_collector.facts import Chunk, Report, refused_fact, single_facts
+from sima_collector.facts import Chunk, Report, refused_facts, single_facts
 from sima_collector.ingest import Ingest, may_be_a_facts_fault
 
 # More facts than these that fail alone, with nothing going well meanwhile, say that it is not the facts.
@@ -65,7 +65,7 @@ class _Search:
                 if not await self._is_to_blame(error):
                     raise
                 reason = f"the profile service failed at this fact: {error}"
-                self.report.refused.append(refused_fact(suspect, 0, reason))
+                self.report.refused += refused_facts(suspect, {0: reason})
 
     async def _send(self, part: Sequence[Chunk]) -> None:
         for one in await self.ingest.send(self.workspace, part):

@@ -31,7 +31,7 @@ from sima_sdk.facts import Fact, Identifier
 from sima_sdk.plugins import connectors, identifier_kinds, loaded, plugin_manager
 
 from sima_collector.errors import Verdict
-from sima_collector.facts import MOST_BYTES, MOST_FACTS, Chunk, ConfiguredSource, Refused, refused_fact
+from sima_collector.facts import MOST_BYTES, MOST_FACTS, Chunk, ConfiguredSource, Refused, refused_facts
 from sima_collector.messages import Assignment, Catalogue, ConnectorInfo, Parsed, Rejected
 
 T = TypeVar("T")
@@ -121,7 +121,9 @@ class Parser:
         trimmed = len(messages) + len(refused) - before - len(facts)
         chunks = _chunks(messages, configured)
         fitting = tuple(chunk for chunk in chunks if len(chunk.data) <= MOST_BYTES)
-        refused += [refused_fact(chunk, 0, _TOO_LARGE) for chunk in chunks if len(chunk.data) > MOST_BYTES]
+        for chunk in chunks:
+            if len(chunk.data) > MOST_BYTES:
+                refused += refused_facts(chunk, {0: _TOO_LARGE})
         return Parsed(fitting, tuple(refused), trimmed)
 
     def _message(self, fact: Fact, configured: ConfiguredSource, refused: list[Refused]) -> fact_pb2.Fact | None:

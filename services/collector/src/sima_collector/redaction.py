@@ -27,8 +27,8 @@ _TEXT = rb'"(?:[^"\\]++|\\.)*+"?'
 _PLAIN = rb"(?:" + _TEXT + rb"|[-+.\w]++)"
 _COLON = rb"\s*+:\s*+"
 _COMMA = rb"\s*+,\s*+"
-# A text, as name of a field with the colon behind it, or whatever else gives JSON its shape.
-_TOKEN = re.compile(rb"(" + _TEXT + rb")(" + _COLON + rb")?+|[{}\[\],]", re.DOTALL)
+# A text, as name of a field with the colon behind it, or what else gives JSON its shape, as much as stands in a row.
+_TOKEN = re.compile(rb"(" + _TEXT + rb")(" + _COLON + rb")?+|[{\[]++|[}\],]++", re.DOTALL)
 
 
 def _text(*names: str) -> bytes:
@@ -87,6 +87,10 @@ class Redaction:
             re.compile(rb"(" + value + rb")" + _PLAIN + rb"(?=" + _COMMA + kind + rb")", re.DOTALL),
         )
 
+    def all_of(self, refused: Iterable[Refused]) -> list[Refused]:
+        """The same refusals without the values."""
+        return [self.of(one) for one in refused]
+
     def of(self, refused: Refused) -> Refused:
         """The same refusal without the values."""
         raw = refused.raw
@@ -106,12 +110,11 @@ class Redaction:
             if token[2]:
                 self._enter(objects, depth, token)
             elif sign in b"{[":
-                depth += 1
-            elif sign in b",}]" and depth in objects:
-                objects[depth].close(token.start())
-            if sign in b"}]":
-                yield from _found(objects.pop(depth, None))
-                depth = max(depth - 1, 0)  # of a beginning that is cut off nobody knows how deep it was
+                depth += token.end() - token.start()
+            elif sign in b"}],":
+                yield from _closed(objects, depth, token)
+                # Of a beginning that is cut off nobody knows how deep it was.
+                depth = max(depth - token.end() + token.start() + raw.count(b",", *token.span()), 0)
         for one in objects.values():
             one.close(len(raw))
             yield from _found(one)
@@ -128,6 +131,18 @@ class Redaction:
         key = self._secrets[refused.workspace]
         digest = hashlib.blake2b(refused.raw, key=key, digest_size=16).hexdigest()
         return json.dumps({"not_kept": {"bytes": len(refused.raw), "hash": digest}}).encode()
+
+
+def _closed(objects: dict[int, _Object], depth: int, signs: re.Match[bytes]) -> Iterator[tuple[int, int]]:
+    """The protected values of the objects that end with some signs in a row, which begin at a depth."""
+    place, end = signs.span()
+    while objects and place < end:
+        if depth in objects:
+            objects[depth].close(place)
+        if signs.string[place] in b"}]":
+            yield from _found(objects.pop(depth, None))
+            depth = max(depth - 1, 0)
+        place += 1
 
 
 def _found(one: _Object | None) -> list[tuple[int, int]]:
