@@ -28,12 +28,15 @@ def sources(distribution: str) -> list[Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, by its full name."""
+    """Everything that a file imports, by its full name: modules, and what is taken from them, which may be modules."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, "expected absolute imports, which tell where they lead"
+            assert not node.level, "expected absolute imports, which tell where they lead"
             yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def offenders(distribution: str, forbidden: re.Pattern[str]) -> list[str]:
