@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import subprocess
 import tempfile
 import uuid
 import warnings
@@ -29,6 +30,7 @@ configure_logs("warning", "tests")
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
+ROOT = Path(__file__).parents[1]
 ADDRESS_VARIABLE = "SIMA_TEST_DATABASE_URL"
 CONTAINER_IMAGE = "postgres:18"
 CONNECTIONS = 500  # of all workers together; each holds those of several installations
@@ -38,6 +40,16 @@ CONNECTIONS = 500  # of all workers together; each holds those of several instal
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no worker waits for another one's last test."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session")
+def kubectl() -> Path:
+    """The kubectl that the project pins; without one nobody can build the manifests."""
+    script = ROOT / "scripts" / "kubectl"
+    told = subprocess.run([script, "version", "--client"], capture_output=True, check=False, timeout=300)
+    if told.returncode and "CI" not in os.environ:
+        pytest.skip("there is no kubectl, and it can be fetched on Debian only")
+    return script
 
 
 @pytest.fixture(scope="session")

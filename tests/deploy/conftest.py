@@ -22,13 +22,15 @@ def secrets_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def base() -> list[Manifest]:
+def base(kubectl: Path) -> list[Manifest]:
     """The base, on its own."""
+    assert kubectl.exists()
     return build(BASE)
 
 
 @pytest.fixture(scope="session")
-def dev(secrets_folder: Path) -> list[Manifest]:
+def dev(kubectl: Path, secrets_folder: Path) -> list[Manifest]:
     """The overlay for development."""
+    assert kubectl.exists()
     assert secrets_folder.exists()
     return build(DEV)

@@ -68,11 +68,11 @@ def clone(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/operating.md"])
-def test_the_manifests_are_built_as_it_says(clone: Path, document: str) -> None:
+def test_the_manifests_are_built_as_it_says(clone: Path, document: str, kubectl: Path) -> None:
     """The lines that lead to them run as they stand in a clean clone, with the kubectl that the project pins."""
     text = (ROOT / document).read_text()
     (lines,) = (block for block in blocks("", text) if "scripts/dev-secrets" in block)
-    environment = {**os.environ, "PATH": f"{ROOT / 'scripts'}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{kubectl.parent}:{os.environ['PATH']}"}
     ended = subprocess.run(
         ["bash", "-euc", lines], cwd=clone, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
