@@ -59,6 +59,7 @@ SELECT '{table}', rowid, keys, person, displaced FROM "{table}" WHERE displaced
     SELECT place FROM (SELECT rowid AS place, unnest(keys) AS key FROM "{table}" WHERE displaced)
     WHERE key IN (SELECT key FROM moved))
 """
+_HAS_DISPLACED = """(SELECT '{table}' FROM "{table}" WHERE displaced LIMIT 1)"""
 # Shared keys rank behind all others; a row has at most some dozens of keys.
 _RANKED = """
 SELECT relation, ordinal, unnest(keys) AS key, generate_subscripts(keys, 1) AS rank FROM claims
@@ -100,13 +101,22 @@ def learn(connection: Connection, changes: pa.Table) -> bool:
 
 
 def reclaim(connection: Connection, tables: Iterable[str]) -> None:
-    """Claim the rows of fact tables that the changes in `moved` may concern."""
-    queries = [_OF_DISPLACED]
-    if connection.execute("FROM previous LIMIT 1").fetchall():  # mostly not: to find nothing in all tables takes time
-        queries.append(_OF_PREVIOUS)
+    """Claim the rows of fact tables that the changes in `moved` may concern.
+
+    Mostly there are none, so it is asked first where there may be some: to find nothing in all tables takes time.
+    """
+    any_previous = connection.execute("FROM previous LIMIT 1").fetchall() != []
     for portion in portions(tables):
-        concerned = (query.format(table=table) for table in portion for query in queries)
-        connection.execute(f"INSERT INTO claims {' UNION ALL '.join(concerned)}")
+        concerned = [_OF_PREVIOUS.format(table=table) for table in portion if any_previous]
+        concerned += [_OF_DISPLACED.format(table=table) for table in _with_displaced(connection, portion)]
+        if concerned:
+            connection.execute(f"INSERT INTO claims {' UNION ALL '.join(concerned)}")
+
+
+def _with_displaced(connection: Connection, tables: Iterable[str]) -> list[str]:
+    """Return those of some fact tables in which a row's strongest key is not plainly its owner."""
+    asked = " UNION ALL ".join(_HAS_DISPLACED.format(table=table) for table in tables)
+    return [table for (table,) in connection.execute(asked).fetchall()]
 
 
 def claim(connection: Connection, relation: str) -> None:
