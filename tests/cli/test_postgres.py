@@ -45,6 +45,18 @@ def test_settings_hold(data_dir: Path) -> None:
     assert list(values.values()) == ["on", "on", "on", "200", ""]
 
 
+@pytest.mark.parametrize(("gibibytes", "buffers"), [(1, "128MB"), (8, "1GB"), (512, "2GB")])
+def test_it_takes_its_share_of_the_memory(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, gibibytes: int, buffers: str
+) -> None:
+    """An eighth for its buffers, but neither next to nothing nor more than one machine's data needs."""
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": gibibytes << 18, "SC_PAGE_SIZE": 4096}.__getitem__)
+    handle = start_postgres(data_dir)
+    with psycopg.connect(handle.url) as connection:
+        assert connection.execute("SHOW shared_buffers").fetchall() == [(buffers,)]
+    handle.stop()
+
+
 def test_stop_ends_the_server_and_keeps_the_data(data_dir: Path) -> None:
     """After a stop the server is gone, and the next start finds what was written."""
     handle = start_postgres(data_dir)

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 _CONFIGURATION = """\
 # Written at every start. What is not said here is PostgreSQL's default: above all, fsync is on.
 max_connections = {connections}
-shared_buffers = '256MB'
+shared_buffers = '{buffers}MB'
 max_wal_size = '2GB'
 jit = off
 listen_addresses = ''
 """
 _INCLUDE = "\ninclude = 'sima.conf'\n"
+_LEAST_BUFFERS, _MOST_BUFFERS = 128, 2048  # megabytes
 _CONNECTIONS = 200  # three services with 16 each, and all who look in
 _START_SECONDS = 60
 _TOOL_SECONDS = 2 * _START_SECONDS  # the tools that do not watch the time themselves, too
@@ -142,12 +143,19 @@ def _alone(folder: Path) -> Iterator[None]:
 def _configure(data_dir: Path, sockets: Path, connections: int) -> None:
     place = str(sockets).replace("'", "''")
     ours = data_dir / "sima.conf"
-    ours.write_text(f"{_CONFIGURATION.format(connections=connections)}unix_socket_directories = '{place}'\n")
+    configuration = _CONFIGURATION.format(connections=connections, buffers=_buffers())
+    ours.write_text(f"{configuration}unix_socket_directories = '{place}'\n")
     ours.chmod(0o644)  # whatever root's files are by default: PostgreSQL's user reads it, and nobody else gets here
     main = data_dir / "postgresql.conf"
     if _INCLUDE not in main.read_text():
         with main.open("a") as file:
             file.write(_INCLUDE)
+
+
+def _buffers() -> int:
+    """Return how many megabytes PostgreSQL keeps to itself: an eighth of the memory, for it is not alone here."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(_LEAST_BUFFERS, min(memory // 8 >> 20, _MOST_BUFFERS))
 
 
 def _forget_ended_holders(holders: Path) -> None:
