@@ -49,6 +49,17 @@ ITEM = {
 }
 
 
+def with_good_item(body: bytes, number: int) -> bytes:
+    """A batch of the channel `calls` in which a good item stands behind what a payload's own items became."""
+    good = ITEM | {"message_id": f"good-{number}"}
+    try:
+        items = json.loads(body)["batch"]
+        json.dumps(items, allow_nan=False)  # else the whole would be no JSON
+    except (ValueError, LookupError, TypeError, RecursionError):
+        items = []
+    return json.dumps({"batch": [*(items if isinstance(items, list) else [items])[:100], good]}).encode()
+
+
 class Channel(NamedTuple):
     """A source, where it is called, with which body, and how the call proves itself."""
 
@@ -107,3 +118,15 @@ async def test_mutated_payloads_are_answered_and_counted(
     assert answer.is_success
     assert counts["sima-accepted"] + counts["sima-duplicates"] > 0
     assert {fact.source for fact in profile.received} == {channel.source}
+
+
+async def test_a_good_fact_beside_mutated_ones_is_never_lost(channels: Door, profile: MemoryProfile) -> None:
+    """Whatever the other items of a batch have become, it is stored."""
+    channel = CHANNELS[-1]
+    good, chance = json.dumps(channel.body).encode(), random.Random(20260102)
+    for number in range(PAYLOADS):
+        body = with_good_item(mutate_body(good, chance), number)
+        answer = await channels.client.post(f"/in/calls{channel.path}", content=body, headers=channel.proof(body))
+        assert answer.is_success, body
+    stored = {fact.message_id for fact in profile.received}
+    assert stored >= {f"good-{number}" for number in range(PAYLOADS)}

@@ -149,7 +149,7 @@ def up(data_dir: Path, sources: Path) -> Iterator[Running]:
     command = [sys.executable, "-m", "sima_cli", "--data-dir", str(data_dir), "up", "--sources", str(sources)]
     output = data_dir.with_suffix(".out")
     with output.open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment_for(data_dir))
     try:
         yield announced(data_dir, process, output)
     finally:
@@ -167,6 +167,11 @@ def announced(data_dir: Path, process: "subprocess.Popen[bytes]", log: Path) -> 
             return running
         time.sleep(0.1)
     raise AssertionError(log.read_text())
+
+
+def environment_for(folder: Path) -> dict[str, str]:
+    """An environment by which whatever is started for a folder is found, also what is told nothing else of it."""
+    return {**os.environ, "STARTED_FOR": str(folder)}
 
 
 def left_behind(folder: Path) -> list[str]:

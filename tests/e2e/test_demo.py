@@ -1,21 +1,38 @@
 """The demo as a newcomer runs it: one command, one report, nothing left behind."""
 
 import json
-import os
+import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import left_behind
+from tests.e2e.conftest import environment_for, left_behind
+
+SIMA = (sys.executable, "-m", "sima_cli")
+TITLES = (
+    "What the channels said",
+    "Who they are",
+    "One of them",
+    "Segments",
+    "Compared with the truth, which only this report may read",
+    "And then one more purchase",
+)
+
+
+def demo(folder: Path, *arguments: str) -> tuple[str, ...]:
+    """The command of a demo with few people, in a data directory of its own."""
+    return (*SIMA, "--data-dir", str(folder), "demo", "--people", "150", *arguments)
 
 
 def run_demo(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run the demo with few people in a data directory of its own."""
-    command = [sys.executable, "-m", "sima_cli", "--data-dir", str(folder), "demo", "--people", "150", *arguments]
-    environment = {**os.environ, "COLUMNS": "120"}
+    """Run the demo to its end."""
+    environment = environment_for(folder) | {"COLUMNS": "120"}
+    command = demo(folder, *arguments)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
@@ -41,3 +58,46 @@ def test_the_demo_finds_the_people_and_hears_of_the_last_purchase(own_folder: Pa
     assert report["seconds"] > 0
     assert left_behind(folder) == []
     assert "Sending every channel" in ended.stderr
+
+
+@pytest.mark.slow
+def test_the_report_is_for_people_and_what_it_says_to_try_next_works(own_folder: Path) -> None:
+    """With --stay everything goes on until Ctrl-C, and each command of the last lines can be pasted as it stands."""
+    folder = own_folder / "staying"
+    shown, told = own_folder / "report", own_folder / "progress"
+    with shown.open("w") as report, told.open("w") as progress:
+        environment = environment_for(folder) | {"COLUMNS": "120"}
+        running = subprocess.Popen(demo(folder, "--stay"), env=environment, stdout=report, stderr=progress)
+    try:
+        lines = invited(told, running)
+        assert all(try_once(line) for line in lines if line.startswith("sima") and " watch " not in line)
+    finally:
+        running.send_signal(signal.SIGINT)
+        code = running.wait(60)
+    assert code == 0, told.read_text()
+    assert left_behind(folder) == []
+    report_text = shown.read_text()
+    places = [report_text.find(title) for title in TITLES]
+    assert -1 not in places
+    assert places == sorted(places)
+    for words in ("together", "declared", "precision 1.0", "by webhook", " ms", "WatchMemberships says: entered"):
+        assert words in report_text
+
+
+def invited(told: Path, running: "subprocess.Popen[bytes]") -> list[str]:
+    """Wait until the demo says what to try next, and give those lines."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and running.poll() is None:
+        _, found, lines = told.read_text().partition("Try next, in another terminal:")
+        if found and "/refusals" in lines:
+            return [line.strip() for line in lines.splitlines() if line.strip()]
+        time.sleep(0.2)
+    raise AssertionError(told.read_text())
+
+
+def try_once(line: str) -> bool:
+    """Whether a command works and has something to say."""
+    command = [*SIMA, *shlex.split(line)[1:]]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, (line, ended.stderr)
+    return ended.stdout.strip() != ""
