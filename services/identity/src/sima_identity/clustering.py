@@ -4,23 +4,26 @@ The result depends on the content alone, never on the order in which it came. It
 connected components (through everything that is not closed), which is why a service may cluster component by component.
 
 1. What is *closed* binds nobody: blocked values, and hubs, which were seen with more strong identifiers than their
-   kind allows, or with more identifiers than a profile can have.
-2. Edges between strong identifiers (an e-mail address, a card) make the people, unless a limit forbids it.
+   kind allows, or with more identifiers than a profile can have. A pair of which somebody decided that it is not one
+   person counts as never seen together.
+2. Decisions that a pair is one person come first, then edges between strong identifiers (an e-mail address, a card):
+   they make the people, unless a limit or a decision forbids it. A weak identifier that a decision joins to a person is
+   that person's as a strong one is.
 3. Weak identifiers (a cookie, a device) follow the people, nearest first, and never join two of them: a weak
    identifier that leads to several people is shared, and so are two that were seen together and lead to different
    people. Shared identifiers bind nobody. See docs/adr/0001-weak-evidence-never-joins-two-people.md.
 """
 
+import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sima_sdk.identifiers import IdentifierKind
-
-from sima_identity.evidence import Clustering, Edge, Node, Pair, Refusal
+from sima_identity.evidence import Clustering, Decisions, Edge, Node, Pair, Refusal
 from sima_identity.partition import Partition, find, unite
 from sima_identity.policy import Policy
 
+_NumberedPair = tuple[int, int]
 _NumberedEdge = tuple[int, int, int]
 _Neighbours = defaultdict[int, list[int]]
 # If both ends are closed, the reason that holds for longer is the one to tell.
@@ -28,18 +31,25 @@ _BY_WEIGHT = (Refusal.BLOCKED, Refusal.HUB, Refusal.PENDING)
 _FAR = 1 << 30
 
 
-def cluster_identifiers(identifiers: Iterable[Node], edges: Iterable[Edge], policy: Policy) -> Clustering:
+_UNDECIDED = Decisions()
+
+
+def cluster_identifiers(
+    identifiers: Iterable[Node], edges: Iterable[Edge], policy: Policy, decisions: Decisions = _UNDECIDED
+) -> Clustering:
     """Group identifiers into people.
 
     Args:
         identifiers: All identifiers, each at least once; those with a blocked value are given as closed.
         edges: What was seen together; of equal pairs the earliest counts.
         policy: The rules.
+        decisions: What people decided; pairs with an identifier that is not given count for nothing.
     """
-    graph = _Graph(identifiers, edges, policy)
+    graph = _Graph(identifiers, edges, policy, decisions)
     found = _Findings()
     graph.close_hubs()
     _refuse_closed(graph, found)
+    graph.name()
     for members, own_edges in _components(graph):
         if _is_one_person(graph, members):
             found.clusters.append(members)
@@ -58,13 +68,15 @@ class _Findings:
 
     clusters: list[list[int]] = field(default_factory=list)
     shared: dict[int, Refusal] = field(default_factory=dict)
-    refused: dict[tuple[int, int], Refusal] = field(default_factory=dict)
+    refused: dict[_NumberedPair, Refusal] = field(default_factory=dict)
 
 
 class _Graph:
     """Identifiers and edges by number, for speed."""
 
-    def __init__(self, identifiers: Iterable[Node], edges: Iterable[Edge], policy: Policy) -> None:
+    def __init__(
+        self, identifiers: Iterable[Node], edges: Iterable[Edge], policy: Policy, decisions: Decisions
+    ) -> None:
         self.policy = policy
         nodes = {node.key: node for node in identifiers}
         self.keys = list(nodes)
@@ -72,8 +84,14 @@ class _Graph:
         self.kinds = [kinds[node.kind] for node in nodes.values()]
         self.least_limit = min([policy.most_identifiers, *(kind.most_per_profile for kind in kinds.values())])
         self.closed = [node.closed for node in nodes.values()]
-        self.edges = _earliest(edges, {key: number for number, key in enumerate(self.keys)})
-        self.strong_parents = list(range(len(self.keys)))
+        numbers = {key: number for number, key in enumerate(self.keys)}
+        self.decided = _numbered(decisions.always - decisions.never, numbers)
+        never = _numbered(decisions.never, numbers)
+        self.never = _both_ways(never)
+        self.edges = _earliest(edges, numbers)
+        self.apart = {edge: self.edges.pop(edge) for edge in never & self.edges.keys()}
+        self.named = [kind.strong for kind in self.kinds]
+        self.parents_of_people = list(range(len(self.keys)))
 
     def close_hubs(self) -> None:
         """Close every identifier that was seen with too many others."""
@@ -90,21 +108,50 @@ class _Graph:
             if self.closed[node] is None and (strong[node] > kind.shared_above or all_[node] > most):
                 self.closed[node] = Refusal.HUB
 
+    def name(self) -> None:
+        """Let weak identifiers name a person if a decision joins them to an identifier that does."""
+        parents = list(range(len(self.keys)))
+        for one, other in self.decided:
+            if self.closed[one] is None and self.closed[other] is None:
+                unite(parents, one, other)
+        named = {find(parents, node) for node, kind in enumerate(self.kinds) if kind.strong} if self.decided else set()
+        for pair in self.decided:
+            for node in pair:
+                self.named[node] = self.named[node] or find(parents, node) in named
+
+    def makes_people(self, one: int, other: int) -> bool:
+        """Whether an edge joins people, rather than letting a weak identifier follow one."""
+        if (one, other) in self.decided:
+            return self.named[one] and self.named[other]
+        return self.kinds[one].strong and self.kinds[other].strong
+
     def by_strength(self, members: list[int]) -> list[bytes]:
         """Keys of members, strongest first."""
         if len(members) > 1:
             members.sort(key=lambda node: (-self.kinds[node].priority, self.keys[node]))
         return [self.keys[node] for node in members]
 
-    def pair(self, edge: tuple[int, int]) -> Pair:
+    def pair(self, edge: _NumberedPair) -> Pair:
         """The keys of an edge."""
         return self.keys[edge[0]], self.keys[edge[1]]
 
-    def order(self, edge: _NumberedEdge) -> tuple[int, int, int, Pair]:
+    def order(self, edge: _NumberedEdge) -> tuple[bool, int, int, int, Pair]:
         """Place of an edge among all: what binds most first, then what was seen first. Only content decides."""
         one, other, first_at = edge
         ends = sorted((self.kinds[one].priority, self.kinds[other].priority))
-        return -ends[0], -ends[1], first_at, self.pair((one, other))
+        return (one, other) not in self.decided, -ends[0], -ends[1], first_at, self.pair((one, other))
+
+
+def _numbered(pairs: Iterable[Pair], numbers: Mapping[bytes, int]) -> set[_NumberedPair]:
+    return {(numbers[low], numbers[high]) for low, high in pairs if low in numbers and high in numbers}
+
+
+def _both_ways(pairs: Iterable[_NumberedPair]) -> _Neighbours:
+    others: _Neighbours = defaultdict(list)
+    for one, other in pairs:
+        others[one].append(other)
+        others[other].append(one)
+    return others
 
 
 def _earliest(edges: Iterable[Edge], numbers: dict[bytes, int]) -> dict[tuple[int, int], int]:
@@ -123,7 +170,8 @@ def _refuse_closed(graph: _Graph, found: _Findings) -> None:
         if reason is Refusal.HUB:
             found.clusters.append([node])
             found.shared[node] = reason
-    for edge in graph.edges:
+    found.refused.update(dict.fromkeys(graph.apart, Refusal.NEVER_LINK))
+    for edge in itertools.chain(graph.edges, graph.decided, graph.apart):
         reasons = {closed[edge[0]], closed[edge[1]]} - {None}
         if reasons:
             found.refused[edge] = min(filter(None, reasons), key=_BY_WEIGHT.index)
@@ -131,17 +179,18 @@ def _refuse_closed(graph: _Graph, found: _Findings) -> None:
 
 def _components(graph: _Graph) -> Iterator[tuple[list[int], list[_NumberedEdge]]]:
     """What hangs together through open edges, and those edges."""
-    closed, kinds, strong_parents = graph.closed, graph.kinds, graph.strong_parents
+    closed = graph.closed
     parents = list(range(len(closed)))
+    all_edges = graph.edges | {edge: graph.edges.get(edge, 0) for edge in graph.decided}
     open_edges = [
         (one, other, first_at)
-        for (one, other), first_at in graph.edges.items()
+        for (one, other), first_at in all_edges.items()
         if closed[one] is None and closed[other] is None
     ]
     for one, other, _ in open_edges:
         unite(parents, one, other)
-        if kinds[one].strong and kinds[other].strong:
-            unite(strong_parents, one, other)
+        if graph.makes_people(one, other):
+            unite(graph.parents_of_people, one, other)
     members: defaultdict[int, list[int]] = defaultdict(list)
     for node, reason in enumerate(closed):
         if reason is None:
@@ -157,11 +206,12 @@ def _is_one_person(graph: _Graph, members: list[int]) -> bool:
     """Whether nothing stands against joining all: no limit is reached and at most one person is known."""
     if len(members) == 1:
         return True
-    kinds, strong_parents = graph.kinds, graph.strong_parents
     person = None
     for node in members:
-        if kinds[node].strong:
-            root = find(strong_parents, node)
+        if node in graph.never:
+            return False
+        if graph.named[node]:
+            root = find(graph.parents_of_people, node)
             if person is not None and root != person:
                 return False
             person = root
@@ -176,18 +226,17 @@ def _is_within_limits(graph: _Graph, members: list[int]) -> bool:
 
 def _divide(graph: _Graph, members: list[int], edges: list[_NumberedEdge], found: _Findings) -> None:
     """Group a component in which something stands against joining all."""
-    kinds = graph.kinds
-    partition = Partition(members, kinds, graph.policy.most_identifiers)
+    partition = Partition(members, graph.kinds, graph.policy.most_identifiers, graph.never)
     edges.sort(key=graph.order)
-    strong = [edge for edge in edges if kinds[edge[0]].strong and kinds[edge[1]].strong]
-    weak = [edge for edge in edges if not (kinds[edge[0]].strong and kinds[edge[1]].strong)]
-    _join(partition, strong, found)
-    people = {node: partition.group(node) for node in members if kinds[node].strong}
-    distances, shared = _follow(people, weak, kinds)
+    makes_people = [graph.makes_people(one, other) for one, other, _ in edges]
+    weak = [edge for edge, makes in zip(edges, makes_people, strict=True) if not makes]
+    _join(partition, itertools.compress(edges, makes_people), found)
+    people = {node: partition.group(node) for node in members if graph.named[node]}
+    distances, shared = _follow(people, weak, partition)
     found.shared.update(dict.fromkeys(shared, Refusal.SEVERAL_PEOPLE))
     open_edges = []
     for edge in weak:
-        if edge[0] in shared or edge[1] in shared:
+        if edge[0] in shared or edge[1] in shared or _are_two(people, edge):
             found.refused[edge[:2]] = Refusal.SEVERAL_PEOPLE
         else:
             open_edges.append(edge)
@@ -197,7 +246,13 @@ def _divide(graph: _Graph, members: list[int], edges: list[_NumberedEdge], found
     found.clusters.extend(partition.groups())
 
 
-def _join(partition: Partition, edges: list[_NumberedEdge], found: _Findings) -> None:
+def _are_two(people: Mapping[int, int], edge: _NumberedEdge) -> bool:
+    """Whether the ends of an edge name two people: one of them is weak, and a decision made it the other person's."""
+    one, other = people.get(edge[0]), people.get(edge[1])
+    return one is not None and other is not None and one != other
+
+
+def _join(partition: Partition, edges: Iterable[_NumberedEdge], found: _Findings) -> None:
     for one, other, _ in edges:
         refusal = partition.join(one, other)
         if refusal is not None:
@@ -205,24 +260,24 @@ def _join(partition: Partition, edges: list[_NumberedEdge], found: _Findings) ->
 
 
 def _follow(
-    people: dict[int, int], edges: list[_NumberedEdge], kinds: list[IdentifierKind]
+    people: dict[int, int], edges: list[_NumberedEdge], partition: Partition
 ) -> tuple[dict[int, int], set[int]]:
-    """Spread from the people over weak identifiers, one step at a time, as far as each leads to one person.
+    """Spread from the people over the other identifiers, one step at a time, as far as each leads to one person.
 
     Args:
-        people: The person of every strong identifier, by number.
-        edges: Open edges with a weak end.
-        kinds: The kind of every identifier, by number.
+        people: The person of every identifier that names one, by number.
+        edges: Open edges of which an end names nobody, or names another person than is seen with it.
+        partition: Knows who must not be joined; what leads to a person that it must not belong to does not lead there.
 
     Returns:
         How many steps each identifier that was reached is away from a strong one, and which of them are shared.
     """
-    neighbours = _weak_neighbours(edges, kinds)
+    neighbours = _following(edges, people)
     distances, shared = dict.fromkeys(people, 0), set()
     frontier, distance = people, 0
     while frontier:
         distance += 1
-        reached = _next_step(frontier, distances, neighbours)
+        reached = _next_step(frontier, distances, neighbours, partition)
         distances.update(dict.fromkeys(reached, distance))
         single = {node: next(iter(leads_to)) for node, leads_to in reached.items() if len(leads_to) == 1}
         frontier = {node: person for node, person in single.items() if _agrees(node, single, neighbours)}
@@ -230,22 +285,25 @@ def _follow(
     return distances, shared
 
 
-def _weak_neighbours(edges: list[_NumberedEdge], kinds: list[IdentifierKind]) -> _Neighbours:
+def _following(edges: list[_NumberedEdge], people: Collection[int]) -> _Neighbours:
+    """By identifier, its neighbours that name nobody themselves."""
     neighbours: _Neighbours = defaultdict(list)
     for one, other, _ in edges:
-        if not kinds[other].strong:
+        if other not in people:
             neighbours[one].append(other)
-        if not kinds[one].strong:
+        if one not in people:
             neighbours[other].append(one)
     return neighbours
 
 
-def _next_step(frontier: dict[int, int], seen: dict[int, int], neighbours: _Neighbours) -> dict[int, set[int]]:
+def _next_step(
+    frontier: dict[int, int], seen: dict[int, int], neighbours: _Neighbours, partition: Partition
+) -> dict[int, set[int]]:
     """What is reached from the frontier for the first time, and all people that it leads to."""
     reached: defaultdict[int, set[int]] = defaultdict(set)
     for node, person in frontier.items():
         for neighbour in neighbours[node]:
-            if neighbour not in seen:
+            if neighbour not in seen and not partition.keeps_apart(neighbour, person):
                 reached[neighbour].add(person)
     return reached
 

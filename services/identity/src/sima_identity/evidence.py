@@ -11,6 +11,7 @@ class Refusal(StrEnum):
 
     BLOCKED = "blocked"  # an end is a value that names nobody
     HUB = "hub"  # an end was seen with more identifiers than its kind allows
+    NEVER_LINK = "never_link"  # somebody decided that what it would join is not one person
     SEVERAL_PEOPLE = "several_people"  # an end is weak and leads to several people
     KIND_LIMIT = "kind_limit"  # the profile would have more identifiers of one kind than the kind allows
     SIZE_LIMIT = "size_limit"  # the profile would have too many identifiers
@@ -39,6 +40,19 @@ Pair = tuple[bytes, bytes]
 def pair(one: bytes, other: bytes) -> Pair:
     """Return two keys in the order in which an edge has them."""
     return (one, other) if one < other else (other, one)
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What people decided about pairs of identifiers, whatever was seen.
+
+    Attributes:
+        always: Pairs that are one person, unless something stands against it that binds a decision, too.
+        never: Pairs that are not. No profile has both of one.
+    """
+
+    always: frozenset[Pair] = frozenset()
+    never: frozenset[Pair] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,15 +24,20 @@ def unite(parents: list[int], one: int, other: int) -> None:
 class Partition:
     """Groups of nodes that grow, unless a profile may not be so."""
 
-    def __init__(self, members: Iterable[int], kinds: Sequence[IdentifierKind], most: int) -> None:
+    def __init__(
+        self, members: Iterable[int], kinds: Sequence[IdentifierKind], most: int, never: Mapping[int, Iterable[int]]
+    ) -> None:
         """Begin with every member alone.
 
         Args:
             members: The nodes.
             kinds: The kind of every node, by node.
             most: Largest group.
+            never: By node, those with which it must not be in one group; both ways, others than members among them.
         """
         self._parents = {node: node for node in members}
+        apart = {node: [other for other in never.get(node, ()) if other in self._parents] for node in self._parents}
+        self._apart = {node: others for node, others in apart.items() if others}
         self._groups = {node: [node] for node in self._parents}
         self._counts = {node: {kinds[node].name: 1} for node in self._parents}
         self._limits: Mapping[str, int] = {kinds[node].name: kinds[node].most_per_profile for node in self._parents}
@@ -46,6 +51,11 @@ class Partition:
         """All groups."""
         return self._groups.values()
 
+    def keeps_apart(self, one: int, other: int) -> bool:
+        """Whether the groups of two nodes must not be joined, because somebody said so."""
+        root, under = self.group(one), self.group(other)
+        return any(self.group(node) == under for node in self._apart.get(root, ()))
+
     def join(self, one: int, other: int) -> Refusal | None:
         """Put the groups of two nodes together, or say why that must not be."""
         root, under = self.group(one), self.group(other)
@@ -58,6 +68,8 @@ class Partition:
         return refusal
 
     def _refusal(self, root: int, under: int) -> Refusal | None:
+        if self._apart and self.keeps_apart(root, under):
+            return Refusal.NEVER_LINK
         if len(self._groups[root]) + len(self._groups[under]) > self._most:
             return Refusal.SIZE_LIMIT
         counts = self._counts[root]
@@ -68,6 +80,8 @@ class Partition:
     def _merge(self, root: int, under: int) -> None:
         self._parents[under] = root
         self._groups[root] += self._groups.pop(under)
+        if under in self._apart:
+            self._apart.setdefault(root, []).extend(self._apart.pop(under))
         counts = self._counts[root]
         for kind, more in self._counts.pop(under).items():
             counts[kind] = counts.get(kind, 0) + more
