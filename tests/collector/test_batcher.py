@@ -2,8 +2,7 @@
 
 import asyncio
 import sqlite3
-import threading
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,27 +152,6 @@ async def test_what_has_no_room_leaves_no_refusal(
     with pytest.raises(OverloadedError):
         await keeper.keep(Parsed((chunk("a"),), tuple(refused_facts(chunk("b"), {0: "no"}))))
     assert store.refusals.room.used == 0
-
-
-class NotedRedaction(Redaction):
-    """Notes in which thread it was last used."""
-
-    thread: threading.Thread | None = None
-
-    def all_of(self, refused: Iterable[Refused]) -> list[Refused]:
-        """See the real one."""
-        self.thread = threading.current_thread()
-        return super().all_of(refused)
-
-
-async def test_other_requests_go_on_while_a_large_payload_is_searched(batcher: Batcher, store: Store) -> None:
-    """Whoever sends megabytes of signs in which protected values might stand holds nobody up."""
-    redaction = NotedRedaction(["passport"])
-    keeper = Keeper(batcher, store.refusals, redaction)
-    await keeper.refuse([Refused("main", "web", "no", b'"passport"')])
-    assert redaction.thread is threading.current_thread()
-    await keeper.refuse([Refused("main", "web", "no", b'"passport"' + b"[1]," * 100_000)])
-    assert redaction.thread is not threading.current_thread()
 
 
 async def test_a_surprise_at_buffering_is_told_to_who_waits(

@@ -1,6 +1,5 @@
 """Makes durable whatever came of a payload: its facts through the batcher, its other parts as stored refusals."""
 
-import asyncio
 from collections.abc import Sequence
 
 from sima_collector.batcher import Batcher
@@ -10,16 +9,12 @@ from sima_collector.metrics import count_refusals
 from sima_collector.redaction import Redaction
 from sima_collector.store.refusals import Refusals
 
-#: To search more bytes than this for protected values takes so long that other requests would notice.
-_MANY_BYTES = 64 << 10
-
 
 class Keeper:
     """What it returned from is on disk, here or at the profile service."""
 
     def __init__(self, batcher: Batcher, refusals: Refusals, redaction: Redaction) -> None:
         self._batcher, self._refusals, self._redaction = batcher, refusals, redaction
-        self._turn = asyncio.Lock()
 
     async def keep(self, parsed: Parsed) -> Report:
         """Make facts and refusals durable, and say what became of them.
@@ -39,12 +34,5 @@ class Keeper:
         Raises:
             OverloadedError: The disk is full or broken.
         """
-        await self._refusals.put(await self._redacted(refused))
+        await self._refusals.put([self._redaction.of(one) for one in refused])
         count_refusals(refused)
-
-    async def _redacted(self, refused: Sequence[Refused]) -> list[Refused]:
-        """What may be kept of refusals; large ones are searched beside the event loop, one after the other."""
-        if sum(len(one.raw) for one in refused) <= _MANY_BYTES:
-            return self._redaction.all_of(refused)
-        async with self._turn:
-            return await asyncio.to_thread(self._redaction.all_of, refused)

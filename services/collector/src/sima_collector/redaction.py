@@ -4,8 +4,9 @@ Of a source that may send such values, bytes that its connector could not read a
 where in them a value stands: their size and a hash take their place. The hash is keyed with the workspace's secret, so
 that nobody finds a value by trying them all.
 
-Of any other source the bytes are kept, but the value of every object with such a kind, as in
-`{"kind": "passport", "value": "..."}`, is emptied all the same: whatever it is, however deep it lies, and whatever else
+Of any other source the bytes are kept, unless they are many and may name such a kind, for to search them would hold up
+other requests. Of what is kept, the value of every object with such a kind, as in
+`{"kind": "passport", "value": "..."}`, is emptied: whatever it is, however deep it lies, and whatever else
 the object holds. For this the bytes are walked rather than parsed and written anew. So all others stay as they came,
 even numbers that a parser rounds; a field that comes twice is emptied twice; and what is cut off, nested deeper than
 parsers go, or several texts in a row is no exception. Only a stray quote turns texts into what stands between them;
@@ -21,14 +22,17 @@ from dataclasses import dataclass, field, replace
 
 from sima_collector.facts import ConfiguredSource, Refused
 
+#: Of more bytes nothing is kept if they may name a protected kind. As many are searched within some 50 milliseconds.
+MOST_SEARCHED = 64 << 10
+
 # Connectors whose senders name the kinds of identifiers themselves.
 _OPEN_CONNECTORS = frozenset({"api"})
 _TEXT = rb'"(?:[^"\\]++|\\.)*+"?'
 _PLAIN = rb"(?:" + _TEXT + rb"|[-+.\w]++)"
 _COLON = rb"\s*+:\s*+"
 _COMMA = rb"\s*+,\s*+"
-# A text, as name of a field with the colon behind it, or what else gives JSON its shape, as much as stands in a row.
-_TOKEN = re.compile(rb"(" + _TEXT + rb")(" + _COLON + rb")?+|[{\[]++|[}\],]++", re.DOTALL)
+# A text, as name of a field with the colon behind it, or whatever else gives JSON its shape.
+_TOKEN = re.compile(rb"(" + _TEXT + rb")(" + _COLON + rb")?+|[{}\[\],]", re.DOTALL)
 
 
 def _text(*names: str) -> bytes:
@@ -37,6 +41,8 @@ def _text(*names: str) -> bytes:
     return b'"(?:' + b"|".join(letters) + b')"'
 
 
+# An ASCII letter that is written so as not to be found.
+_ESCAPED = re.compile(rb"\\u00[4-7]")
 _KIND = re.compile(_text("kind"))
 _VALUE = re.compile(_text("value"))
 
@@ -76,6 +82,7 @@ class Redaction:
             secrets: The secret of each workspace.
         """
         kinds = tuple(kinds)
+        self._names = tuple(kind.encode() for kind in kinds)
         self._closed = {source.name for source in sources if not keeps_rejected(source, kinds)}
         self._secrets = secrets or {}
         names = _text(*sorted(kinds)) if kinds else rb"(?!)"  # which is found nowhere
@@ -87,20 +94,22 @@ class Redaction:
             re.compile(rb"(" + value + rb")" + _PLAIN + rb"(?=" + _COMMA + kind + rb")", re.DOTALL),
         )
 
-    def all_of(self, refused: Iterable[Refused]) -> list[Refused]:
-        """The same refusals without the values."""
-        return [self.of(one) for one in refused]
-
     def of(self, refused: Refused) -> Refused:
         """The same refusal without the values."""
         raw = refused.raw
-        if refused.source in self._closed and not refused.read:
+        if not refused.read and (refused.source in self._closed or self._is_too_much(raw)):
             return replace(refused, raw=self._trace(refused))
-        if self._kinds.search(raw):
+        if len(raw) <= MOST_SEARCHED and self._kinds.search(raw):
             raw = _emptied(raw, self._values(raw))
             for pattern in self._neighbours:
                 raw = pattern.sub(rb'\1""', raw)
         return replace(refused, raw=raw)
+
+    def _is_too_much(self, raw: bytes) -> bool:
+        """Whether so many bytes may name a protected kind that searching them for its values would take long."""
+        if len(raw) <= MOST_SEARCHED:
+            return False
+        return any(name in raw for name in self._names) or (bool(self._names) and _ESCAPED.search(raw) is not None)
 
     def _values(self, raw: bytes) -> Iterator[tuple[int, int]]:
         """Where the values of protected identifiers begin and end; those inside others as well."""
@@ -110,11 +119,12 @@ class Redaction:
             if token[2]:
                 self._enter(objects, depth, token)
             elif sign in b"{[":
-                depth += token.end() - token.start()
-            elif sign in b"}],":
-                yield from _closed(objects, depth, token)
-                # Of a beginning that is cut off nobody knows how deep it was.
-                depth = max(depth - token.end() + token.start() + raw.count(b",", *token.span()), 0)
+                depth += 1
+            elif sign in b",}]" and depth in objects:
+                objects[depth].close(token.start())
+            if sign in b"}]":
+                yield from _found(objects.pop(depth, None))
+                depth = max(depth - 1, 0)  # of a beginning that is cut off nobody knows how deep it was
         for one in objects.values():
             one.close(len(raw))
             yield from _found(one)
@@ -131,18 +141,6 @@ class Redaction:
         key = self._secrets[refused.workspace]
         digest = hashlib.blake2b(refused.raw, key=key, digest_size=16).hexdigest()
         return json.dumps({"not_kept": {"bytes": len(refused.raw), "hash": digest}}).encode()
-
-
-def _closed(objects: dict[int, _Object], depth: int, signs: re.Match[bytes]) -> Iterator[tuple[int, int]]:
-    """The protected values of the objects that end with some signs in a row, which begin at a depth."""
-    place, end = signs.span()
-    while objects and place < end:
-        if depth in objects:
-            objects[depth].close(place)
-        if signs.string[place] in b"}]":
-            yield from _found(objects.pop(depth, None))
-            depth = max(depth - 1, 0)
-        place += 1
 
 
 def _found(one: _Object | None) -> list[tuple[int, int]]:
