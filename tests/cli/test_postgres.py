@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from sima_cli import postgres
 from sima_cli.errors import CommandError
-from sima_cli.postgres import start_postgres
+from sima_cli.postgres import buffers, start_postgres
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +45,22 @@ def test_settings_hold(data_dir: Path) -> None:
     assert list(values.values()) == ["on", "on", "on", "200", ""]
 
 
-@pytest.mark.parametrize(("gibibytes", "buffers"), [(1, "128MB"), (8, "1GB"), (512, "2GB")])
-def test_it_takes_its_share_of_the_memory(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch, gibibytes: int, buffers: str
-) -> None:
+@pytest.mark.parametrize(("gibibytes", "megabytes"), [(0.5, 128), (8, 1_024), (512, 2_048)])
+def test_it_takes_its_share_of_the_memory(gibibytes: float, megabytes: int) -> None:
     """An eighth for its buffers, but neither next to nothing nor more than one machine's data needs."""
-    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": gibibytes << 18, "SC_PAGE_SIZE": 4096}.__getitem__)
+    assert buffers(int(gibibytes * 2**30)) == megabytes
+
+
+def test_in_a_container_its_share_is_of_the_containers_memory(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The machine may have much more than the container gets."""
+    limit = tmp_path / "memory.max"
+    limit.write_text(f"{2**30}\n")
+    monkeypatch.setattr(postgres, "_CONTAINER_MEMORY", limit)
     handle = start_postgres(data_dir)
     with psycopg.connect(handle.url) as connection:
-        assert connection.execute("SHOW shared_buffers").fetchall() == [(buffers,)]
+        assert connection.execute("SHOW shared_buffers").fetchall() == [("128MB",)]
     handle.stop()
 
 

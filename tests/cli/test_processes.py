@@ -12,11 +12,10 @@ import pytest
 from sima_cli.errors import CommandError, CrashedError, MisconfiguredError
 from sima_cli.folder import Folder, Running
 from sima_cli.guard import born, is_alive
-from sima_cli.processes import ALLOCATION, is_free, nursery, reserved_addresses
+from sima_cli.processes import is_free, nursery, reserved_addresses
 
 from tests.ports import free_port
 
-DOCKERFILE = Path(__file__).parents[2] / "deploy" / "Dockerfile"
 # A parent with a child that has a child itself and will not end when asked; it prints their ids and waits.
 PARENT = """
 import asyncio, sys
@@ -48,19 +47,14 @@ async def vanished(pid: int, created: float) -> None:
             await asyncio.sleep(0.05)
 
 
-def line_of(log: Path) -> str:
-    """The line that a child wrote into its log."""
+def grandchild_of(log: Path) -> int:
+    """The id that the child wrote into its log."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if log.exists() and (text := log.read_text()).endswith("\n"):
-            return text.rstrip()
+            return int(text)
         time.sleep(0.05)
-    raise AssertionError("the child said nothing")
-
-
-def grandchild_of(log: Path) -> int:
-    """The id that the child wrote into its log."""
-    return int(line_of(log))
+    raise AssertionError("the child never said whom it started")
 
 
 async def test_a_killed_supervisor_takes_all_its_processes_with_it(tmp_path: Path) -> None:
@@ -74,22 +68,6 @@ async def test_a_killed_supervisor_takes_all_its_processes_with_it(tmp_path: Pat
     parent.kill()
     await parent.wait()
     await vanished(grandchild, created)
-
-
-@pytest.mark.parametrize("given", [None, "glibc.malloc.check=0"])
-async def test_processes_know_how_to_allocate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
-) -> None:
-    """As the images do, unless somebody said otherwise."""
-    [(name, ours)] = ALLOCATION.items()
-    assert f"{name}={ours}\n" in DOCKERFILE.read_text()
-    monkeypatch.delenv(name, raising=False)
-    if given:
-        monkeypatch.setenv(name, given)
-    telling = f"import os, time; print(os.environ['{name}'], flush=True); time.sleep(600)"
-    async with nursery(tmp_path) as nest:
-        await nest.start("teller", ["-c", telling], {})
-        assert await asyncio.to_thread(line_of, tmp_path / "teller.log") == (given or ours)
 
 
 async def test_processes_end_with_the_block(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import kubernetes_validate
 import pytest
+from sima_cli.stack import ALLOCATION
 from sima_runtime.settings import ServerSettings
 
 from tests.deploy.manifests import SERVICES, Manifest, container_of, named, of_kind, pod_of, workloads
@@ -212,6 +213,12 @@ def seconds(manifests: list[Manifest], name: str, setting: str) -> float:
     told = {variable["name"]: variable.get("value") for variable in container_of(manifests, name)["env"]}
     default = ServerSettings.model_fields[setting].default  # the collector has the same
     return float(told.get(f"SIMA_{name}_{setting}".upper(), default))
+
+
+def test_segment_allocates_as_it_does_on_one_machine(base: list[Manifest]) -> None:
+    """`sima up` and the manifest tell the C library the same."""
+    environment = {each["name"]: each.get("value") for each in container_of(base, "segment")["env"]}
+    assert environment.items() >= ALLOCATION.items()
 
 
 def test_the_single_writer_is_single(base: list[Manifest]) -> None:

@@ -36,6 +36,7 @@ jit = off
 listen_addresses = ''
 """
 _INCLUDE = "\ninclude = 'sima.conf'\n"
+_CONTAINER_MEMORY = Path("/sys/fs/cgroup/memory.max")
 _LEAST_BUFFERS, _MOST_BUFFERS = 128, 2048  # megabytes
 _CONNECTIONS = 200  # three services with 16 each, and all who look in
 _START_SECONDS = 60
@@ -143,7 +144,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _configure(data_dir: Path, sockets: Path, connections: int) -> None:
     place = str(sockets).replace("'", "''")
     ours = data_dir / "sima.conf"
-    configuration = _CONFIGURATION.format(connections=connections, buffers=_buffers())
+    configuration = _CONFIGURATION.format(connections=connections, buffers=buffers(_memory()))
     ours.write_text(f"{configuration}unix_socket_directories = '{place}'\n")
     ours.chmod(0o644)  # whatever root's files are by default: PostgreSQL's user reads it, and nobody else gets here
     main = data_dir / "postgresql.conf"
@@ -152,10 +153,17 @@ def _configure(data_dir: Path, sockets: Path, connections: int) -> None:
             file.write(_INCLUDE)
 
 
-def _buffers() -> int:
-    """Return how many megabytes PostgreSQL keeps to itself: an eighth of the memory, for it is not alone here."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def buffers(memory: int) -> int:
+    """Return how many megabytes PostgreSQL keeps to itself of so many bytes: an eighth, for it is not alone here."""
     return max(_LEAST_BUFFERS, min(memory // 8 >> 20, _MOST_BUFFERS))
+
+
+def _memory() -> int:
+    """Return the bytes of memory that this process may use: the machine's, or fewer if it is in a container."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, ValueError):  # there is none, or it says "max"
+        return min(machine, int(_CONTAINER_MEMORY.read_text()))
+    return machine
 
 
 def _forget_ended_holders(holders: Path) -> None:

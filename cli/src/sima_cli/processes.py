@@ -13,10 +13,6 @@ from sima_cli.errors import CrashedError, MisconfiguredError
 from sima_cli.guard import GRACE_SECONDS, Guard, born, is_alive
 
 HOST = "127.0.0.1"
-#: What the C library should know, where nobody told it otherwise. By default it keeps too few small pieces of memory at
-#: hand: planning a statement takes thousands, so DuckDB needs a tenth of its time more, and with time a quarter.
-#: deploy/Dockerfile says the same.
-ALLOCATION = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=8000:glibc.malloc.tcache_max=2048"}
 _LAST_LINES = 20
 _LOOK_SECONDS = 1.0
 
@@ -41,7 +37,7 @@ class Nursery:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**ALLOCATION, **os.environ, **environment},
+                env={**os.environ, **environment},
                 start_new_session=True,  # Ctrl-C in the terminal is for the supervisor alone
             )
         self.guard.watch(process.pid)

@@ -23,6 +23,9 @@ from sima_cli.sample.sources import sources_yaml
 SERVICES = ("identity", "profile", "segment")
 _WORKSPACE = "main"
 _DRAIN_SECONDS = "3"
+#: For segment, as in its manifest: DuckDB takes thousands of small pieces of memory to plan a statement, and so glibc
+#: keeps more of them at hand; see docs/operating.md.
+ALLOCATION = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=8000"}
 _CATCH_UP_SECONDS = "30"  # on one machine it is better to wait for a while than to see half of what was just sent
 
 
@@ -80,6 +83,8 @@ async def _start(ours: Nursery, setup: Setup, tell: Tell) -> Running:
         listening = dict(zip(SERVICES, addresses, strict=True))
         for name, settings in _settings(setup, database_url, listening).items():
             environment = {f"SIMA_{name.upper()}_{setting}": value for setting, value in settings.items()}
+            if name == "segment":
+                environment |= {setting: os.environ.get(setting, value) for setting, value in ALLOCATION.items()}
             await ours.start(name, ["-m", f"sima_{name}"], environment)
         await asyncio.gather(*map(health.serves, addresses))
     collector = f"http://{await health.written(_starting_address(setup))}"

@@ -1,5 +1,6 @@
 """The pixel's script in a real browser, against the connector behind a real HTTP server."""
 
+import os
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -124,8 +125,9 @@ def site() -> Iterator[Site]:
 def chromium() -> str:
     """Path of a real browser."""
     found = subprocess.run([ROOT / "scripts" / "chromium"], capture_output=True, text=True, check=False, timeout=600)
-    if found.returncode:
-        pytest.skip("there is no Chromium, and only root on Debian can have it installed")
+    if found.returncode and "CI" not in os.environ:
+        pytest.skip("there is no Chromium, and none could be installed")
+    found.check_returncode()
     return found.stdout.strip()
 
 
