@@ -42,6 +42,7 @@ RPCS = [
 OWN, OTHER = "castle", "village"
 EMAIL = Identifier(kind="email", value="ada@castle.example")
 PHONE = Identifier(kind="phone", value="+4915127046318")
+CARD = Identifier(kind="loyalty_card", value="4711")
 AT = Timestamp(seconds=1_790_000_000)
 #: What only one workspace knows.
 VALUES = [PHONE.value, "crown-jewels", "throne_ascended", "hidden-chamber", "those who rule", "rulers"]
@@ -53,6 +54,7 @@ class Known(NamedTuple):
     """What somebody has learned of the workspace that is not theirs."""
 
     profile_id: str
+    decision_id: str
     keys: list[bytes]
     cursors: dict[str, str]
     page_tokens: dict[str, str]
@@ -74,6 +76,11 @@ def resolving(identifiers: Iterable[Identifier]) -> identity_pb.ResolveRequest:
     return identity_pb.ResolveRequest(sets=[one])
 
 
+def deciding(request_id: str) -> identity_pb.Deciding:
+    """Somebody who says that they may decide."""
+    return identity_pb.Deciding(actor="mallory", reason="curious", request_id=request_id)
+
+
 #: How somebody asks each RPC for what is not theirs; several requests where there are several ways.
 ASKING: dict[str, Callable[[Known], list[Message]]] = {
     "Identity.Resolve": lambda _: [resolving([EMAIL])],
@@ -88,6 +95,24 @@ ASKING: dict[str, Callable[[Known], list[Message]]] = {
         identity_pb.ListProfileChangesRequest(
             profile_id=known.profile_id, page_size=1, page_token=known.page_tokens["changes"]
         ),
+    ],
+    "Identity.Split": lambda known: [identity_pb.SplitRequest(identifiers=[EMAIL], deciding=deciding("r1"))],
+    "Identity.NeverLink": lambda _: [
+        identity_pb.NeverLinkRequest(
+            identifier=EMAIL, other=Identifier(kind="phone", value="+4930901820"), deciding=deciding("r2")
+        )
+    ],
+    "Identity.AlwaysLink": lambda _: [
+        identity_pb.AlwaysLinkRequest(
+            identifier=EMAIL, other=Identifier(kind="phone", value="+4930901820"), deciding=deciding("r3")
+        )
+    ],
+    "Identity.WithdrawDecision": lambda known: [
+        identity_pb.WithdrawDecisionRequest(decision_id=known.decision_id, deciding=deciding("r4"))
+    ],
+    "Identity.ListDecisions": lambda known: [
+        identity_pb.ListDecisionsRequest(identifier=EMAIL),
+        identity_pb.ListDecisionsRequest(profile_id=known.profile_id),
     ],
     "Identity.WatchProfileChanges": lambda known: [
         identity_pb.WatchProfileChangesRequest(until_now=True),
@@ -140,6 +165,10 @@ ASKING: dict[str, Callable[[Known], list[Message]]] = {
 }
 #: What changes something would spoil what is compared if the workspace itself did it again.
 WRITING = {
+    "Identity.Split",
+    "Identity.NeverLink",
+    "Identity.AlwaysLink",
+    "Identity.WithdrawDecision",
     "Identity.Resolve",
     "Profile.Ingest",
     "Segment.CreateSegment",
@@ -247,12 +276,17 @@ async def filled(own: Caller) -> Known:
     rulers = segment_pb.Segment(name="rulers", rule=rule, description="those who rule")
     await own.call("Segment.CreateSegment", segment_pb.CreateSegmentRequest(segment=rulers))
     profile_id = ingested.results[0].profile_id
+    # About somebody else, so that it changes nothing; its reason is a secret, too.
+    await own.call("Identity.Resolve", resolving([CARD]))
+    apart = identity_pb.NeverLinkRequest(identifier=EMAIL, other=CARD, deciding=deciding("r0"))
+    apart.deciding.reason = "crown-jewels"
+    [decided] = await own.call("Identity.NeverLink", apart)
     lookup = identity_pb.LookupRequest(keys=[identity_pb.LookupKey(profile_id=profile_id)])
     [looked_up] = await own.call("Identity.Lookup", lookup)
     keys = [known.identifier.key for known in looked_up.results[0].identifiers]
     listing = identity_pb.ListProfileChangesRequest(profile_id=profile_id, page_size=1)
     [changes] = await own.call("Identity.ListProfileChanges", listing)
-    return Known(profile_id, keys, cursors, {"changes": changes.next_page_token})
+    return Known(profile_id, decided.outcome.decision.id, keys, cursors, {"changes": changes.next_page_token})
 
 
 def test_every_rpc_is_asked_for_what_belongs_to_others() -> None:
@@ -295,6 +329,7 @@ async def test_nobody_can_name_a_workspace_that_is_not_theirs(installation: Inst
 async def everything(installation: Installation) -> list[Any]:
     """What the first workspace knows of its people, segments and members."""
     asked: dict[str, Message] = {
+        "Identity.ListDecisions": identity_pb.ListDecisionsRequest(identifier=EMAIL),
         "Profile.GetProfile": profile_pb.GetProfileRequest(key=profile_pb.ProfileKey(identifier=EMAIL)),
         "Profile.ListEvents": profile_pb.ListEventsRequest(key=profile_pb.ProfileKey(identifier=EMAIL)),
         "Segment.ListSegments": segment_pb.ListSegmentsRequest(),

@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -91,6 +92,38 @@ class Replica:
         by = {"profile_id": subject} if isinstance(subject, str) else {"identifier": identifier(subject)}
         request = pb.ListProfileChangesRequest(**by, page_size=page_size, page_token=page_token)
         return await self.client.call(self.stub.ListProfileChanges, request, workspace=workspace)
+
+    async def split(
+        self, workspace: str, named: Iterable[Named], others: Iterable[Named] = (), **by: Any
+    ) -> pb.Outcome:
+        """Decide that identifiers are somebody else."""
+        request = pb.SplitRequest(
+            identifiers=map(identifier, named), others=map(identifier, others), deciding=deciding(**by)
+        )
+        return (await self.client.call(self.stub.Split, request, workspace=workspace, deadline=60)).outcome
+
+    async def never(self, workspace: str, one: Named, other: Named, **by: Any) -> pb.Outcome:
+        """Decide that two are not one person."""
+        request = pb.NeverLinkRequest(identifier=identifier(one), other=identifier(other), deciding=deciding(**by))
+        return (await self.client.call(self.stub.NeverLink, request, workspace=workspace, deadline=60)).outcome
+
+    async def always(self, workspace: str, one: Named, other: Named, **by: Any) -> pb.Outcome:
+        """Decide that two are one person."""
+        request = pb.AlwaysLinkRequest(identifier=identifier(one), other=identifier(other), deciding=deciding(**by))
+        return (await self.client.call(self.stub.AlwaysLink, request, workspace=workspace, deadline=60)).outcome
+
+    async def withdraw(self, workspace: str, decision_id: str, **by: Any) -> pb.Outcome:
+        """Take a decision back."""
+        request = pb.WithdrawDecisionRequest(decision_id=decision_id, deciding=deciding(**by))
+        return (await self.client.call(self.stub.WithdrawDecision, request, workspace=workspace, deadline=60)).outcome
+
+    async def decisions(
+        self, workspace: str, subject: Named | str, page_size: int = 0, page_token: str = ""
+    ) -> pb.ListDecisionsResponse:
+        """One page of the decisions about an identifier or a profile."""
+        by = {"profile_id": subject} if isinstance(subject, str) else {"identifier": identifier(subject)}
+        request = pb.ListDecisionsRequest(**by, page_size=page_size, page_token=page_token)
+        return await self.client.call(self.stub.ListDecisions, request, workspace=workspace)
 
     async def states(self, workspace: str, named: Sequence[Named]) -> dict[Named, State]:
         """What lookups say about identifiers; unknown ones are absent."""
@@ -225,6 +258,13 @@ def together(*identifiers: Named, minute: int = 0) -> Sighted:
 def at(minute: int) -> datetime:
     """A minute of the test's calendar."""
     return START + timedelta(minutes=minute)
+
+
+def deciding(
+    actor: str = "ops", reason: str = "seen to be so", request_id: str = "", preview: bool = False
+) -> pb.Deciding:
+    """Who decides, by default in a call of its own."""
+    return pb.Deciding(actor=actor, reason=reason, request_id=request_id or uuid4().hex, preview=preview)
 
 
 def same(message: Identifier, named: Named) -> bool:

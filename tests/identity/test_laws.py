@@ -4,9 +4,11 @@ import asyncio
 import itertools
 import signal
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
+from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -14,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima_identity.clustering import cluster_identifiers
-from sima_identity.evidence import Clustering, Edge, Node, Pair, Refusal, pair
+from sima_identity.evidence import Clustering, Decisions, Edge, Node, Pair, Refusal, Verdict, pair
 from sima_identity.policy import Policy
 from sima_runtime.database import Database, fetch
+from sima_runtime.errors import ContradictionError, InvalidFieldsError
 from sima_sdk.errors import SimaError
 from sima_sdk.identifiers import BUILT_IN_KINDS, identifier_key
 
@@ -68,12 +71,19 @@ LAW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scop
 
 
 OpenDatabase = Callable[[str], Database]
+Decided = tuple[Verdict, list[Named], bool]
 
 
 class Truth:
     """What the pure function says about everything that was seen."""
 
-    def __init__(self, sightings: Sequence[Sighted], secret: bytes, rules: Policy) -> None:
+    def __init__(
+        self,
+        sightings: Sequence[Sighted],
+        secret: bytes,
+        rules: Policy,
+        said: Iterable[tuple[Verdict, Named, Named]] = (),
+    ) -> None:
         self.secret = secret
         self.seen = list({named for sighted in sightings for named in sighted.identifiers})
         edges = [
@@ -84,7 +94,9 @@ class Truth:
         nodes = [
             Node(self.key(named), named.kind, Refusal.BLOCKED if named.value in JUNK else None) for named in self.seen
         ]
-        self.clustering: Clustering = cluster_identifiers(nodes, edges, rules)
+        pairs = [(verdict, pair(self.key(one), self.key(other))) for verdict, one, other in said]
+        always, never = (frozenset(ends for each, ends in pairs if each is verdict) for verdict in Verdict)
+        self.clustering: Clustering = cluster_identifiers(nodes, edges, rules, Decisions(always, never))
         self.refusals: dict[Pair, str | None] = {
             (edge.low, edge.high): self.clustering.refused.get((edge.low, edge.high)) for edge in edges
         }
@@ -186,11 +198,56 @@ class Fixture:
     database: Database
     secret: Secret
 
-    async def check(self, workspace: str, sightings: Sequence[Sighted]) -> None:
+    async def check(
+        self, workspace: str, sightings: Sequence[Sighted], said: Iterable[tuple[Verdict, Named, Named]] = ()
+    ) -> None:
         """Wait for the background and compare everything with the pure function."""
         await until_settled(self.database, workspace)
-        truth = Truth(sightings, self.secret(workspace), TIGHT)
+        truth = Truth(sightings, self.secret(workspace), TIGHT, said)
         await assert_settled(self.replicas[0], self.database, workspace, sightings, truth)
+
+    async def interleave(self, sightings: Sequence[Sighted], decisions: Sequence[Decided], random: Random) -> None:
+        """Have messages and decisions arrive in any order, at the same time, and compare."""
+        workspace = f"w{uuid4().hex}"
+        known = sorted({named for sighted in sightings for named in sighted.identifiers if named.value not in JUNK})
+        alone = [Sighted([named], 9) for named in known]  # one can decide only about what was seen
+        if alone:
+            await self.replicas[0].resolve(workspace, alone)
+        possible = [each for each in decisions if set(each[1]) <= set(known)]
+        calls: list[Callable[[], Awaitable[Said | None]]] = [
+            *(partial(seen, random.choice(self.replicas), workspace, batch) for batch in batches(sightings, random)),
+            *(partial(decide, random.choice(self.replicas), workspace, each) for each in possible),
+        ]
+        random.shuffle(calls)
+        said = [each for each in await asyncio.gather(*(call() for call in calls)) if each and each.holds]
+        await self.check(workspace, [*sightings, *alone], [each[:3] for each in said])
+
+
+class Said(NamedTuple):
+    """A decision that was made, and whether it still holds."""
+
+    verdict: Verdict
+    one: Named
+    other: Named
+    holds: bool
+
+
+async def seen(replica: Replica, workspace: str, batch: Sequence[Sighted]) -> None:
+    """Have a batch resolved."""
+    await replica.resolve(workspace, batch)
+
+
+async def decide(replica: Replica, workspace: str, decision: Decided) -> Said | None:
+    """Decide something, unless there is a reason not to, and perhaps take it back at once."""
+    verdict, (one, other), back = decision
+    call = replica.always if verdict is Verdict.ALWAYS else replica.never
+    try:
+        outcome = await call(workspace, one, other)
+    except (ContradictionError, InvalidFieldsError):  # or one of the two has become a hub meanwhile
+        return None
+    if back:
+        await replica.withdraw(workspace, outcome.decision.id)
+    return Said(verdict, one, other, not back)
 
 
 @pytest.fixture
@@ -239,6 +296,39 @@ async def test_large_neighbourhoods_come_out_the_same(tiny: Fixture, sightings: 
     calls = [(random.choice(tiny.replicas), batch) for batch in batches(sightings, random)]
     await asyncio.gather(*(replica.resolve(workspace, batch) for replica, batch in calls))
     await tiny.check(workspace, sightings)
+
+
+DECISIONS = st.lists(
+    st.tuples(
+        st.sampled_from(Verdict),
+        st.lists(
+            st.sampled_from([named for named in UNIVERSE if named.value not in JUNK]),
+            min_size=2,
+            max_size=2,
+            unique=True,
+        ),
+        st.booleans(),
+    ),
+    max_size=8,
+)
+
+
+@LAW
+@given(sightings=SIGHTINGS, decisions=DECISIONS, random=RANDOM)
+async def test_decisions_in_any_order_lead_to_the_same_people(
+    tight: Fixture, sightings: list[Sighted], decisions: list[Decided], random: Random
+) -> None:
+    """Messages and decisions through two replicas at once, some of them taken back, lead to what the function says."""
+    await tight.interleave(sightings, decisions, random)
+
+
+@LAW
+@given(sightings=SIGHTINGS, decisions=DECISIONS, random=RANDOM)
+async def test_decisions_about_large_neighbourhoods_come_out_the_same(
+    tiny: Fixture, sightings: list[Sighted], decisions: list[Decided], random: Random
+) -> None:
+    """Also where what follows from them is left to the background."""
+    await tiny.interleave(sightings, decisions, random)
 
 
 async def test_a_hub_makes_its_neighbour_a_hub_in_the_background(tiny: Fixture, workspace: str) -> None:

@@ -11,9 +11,9 @@ import pytest
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.type.v1.identifier_pb2 import Identifier
 from sima_identity.batch import Batch
+from sima_identity.grouping import Grouping
 from sima_identity.planning import Plan, Situation
 from sima_identity.records import Wanted
-from sima_identity.resolving import Resolver
 from sima_identity.service import settle
 from sima_identity.store import graph, lookups
 from sima_runtime.database import Database, Driver, execute, fetch
@@ -396,13 +396,13 @@ async def test_what_takes_long_to_group_is_grouped_all_the_same(
     start_replica: StartReplica, workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limits that the transactions of calls have do not hold in the background."""
-    plan = Resolver._plan
+    plan = Grouping.plan
 
-    async def plan_slowly(self: Resolver, workspace: str, batch: Batch, situation: Situation) -> Plan:
+    async def plan_slowly(self: Grouping, workspace: str, batch: Batch, situation: Situation) -> Plan:
         await asyncio.sleep(0 if batch.identifiers else 1)
         return await plan(self, workspace, batch, situation)
 
-    monkeypatch.setattr(Resolver, "_plan", plan_slowly)
+    monkeypatch.setattr(Grouping, "plan", plan_slowly)
     identity = await start_replica(
         neighbourhood_limit=3, settle_seconds=0.01, database_idle_transaction_seconds=0.5, database_statement_seconds=5
     )

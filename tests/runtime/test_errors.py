@@ -11,6 +11,7 @@ from sima.identity.v1.identity_service_pb2 import ResolveRequest, WatchProfileCh
 from sima_runtime.errors import (
     UNLISTED,
     AlreadyExistsError,
+    ContradictionError,
     CursorExpiredError,
     DeadlineExceededError,
     DependencyUnavailableError,
@@ -40,6 +41,7 @@ FORMS = [
     (NotFoundError("segment", "vip"), grpc.StatusCode.NOT_FOUND),
     (AlreadyExistsError("segment", "vip"), grpc.StatusCode.ALREADY_EXISTS),
     (InUseError("segment", "vip", "loyal"), grpc.StatusCode.FAILED_PRECONDITION),
+    (ContradictionError("00ff"), grpc.StatusCode.FAILED_PRECONDITION),
     (CursorExpiredError("facts"), grpc.StatusCode.OUT_OF_RANGE),
     (PageTokenError(), grpc.StatusCode.INVALID_ARGUMENT),
     (DependencyUnavailableError("database"), grpc.StatusCode.UNAVAILABLE),

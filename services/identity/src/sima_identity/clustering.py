@@ -4,8 +4,8 @@ The result depends on the content alone, never on the order in which it came. It
 connected components (through everything that is not closed), which is why a service may cluster component by component.
 
 1. What is *closed* binds nobody: blocked values, and hubs, which were seen with more strong identifiers than their
-   kind allows, or with more identifiers than a profile can have. A pair of which somebody decided that it is not one
-   person counts as never seen together.
+   kind allows, or with more identifiers than a profile can have. That counts what was seen, whatever anybody decided.
+   For all else, a pair of which somebody decided that it is not one person counts as never seen together.
 2. Decisions that a pair is one person come first, then edges between strong identifiers (an e-mail address, a card):
    they make the people, unless a limit or a decision forbids it. A weak identifier that a decision joins to a person is
    that person's as a strong one is.
@@ -98,7 +98,7 @@ class _Graph:
         strong, all_ = [0] * len(self.keys), [0] * len(self.keys)
         counts = [reason is not Refusal.BLOCKED for reason in self.closed]
         counts_as_strong = [counted and kind.strong for counted, kind in zip(counts, self.kinds, strict=True)]
-        for one, other in self.edges:
+        for one, other in itertools.chain(self.edges, self.apart):
             all_[one] += counts[other]
             all_[other] += counts[one]
             strong[one] += counts_as_strong[other]

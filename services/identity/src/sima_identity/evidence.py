@@ -42,6 +42,13 @@ def pair(one: bytes, other: bytes) -> Pair:
     return (one, other) if one < other else (other, one)
 
 
+class Verdict(StrEnum):
+    """What a decision says about a pair of identifiers."""
+
+    ALWAYS = "always"  # they are one person
+    NEVER = "never"  # they are not
+
+
 @dataclass(frozen=True, slots=True)
 class Decisions:
     """What people decided about pairs of identifiers, whatever was seen.

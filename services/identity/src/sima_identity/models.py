@@ -91,12 +91,73 @@ class Edge(Base, table=True):
 
 
 class Pending(Base, table=True):
-    """An identifier whose neighbourhood is to be looked at in the background."""
+    """An identifier whose neighbourhood is to be looked at in the background; for a decision, or for evidence."""
 
     __tablename__ = "pending"
 
     workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
     key: UUID = Field(primary_key=True)
+    decision_id: UUID | None
+
+
+class Decision(Base, table=True):
+    """What somebody decided, and perhaps took back. The pairs that it is about stand in `decided_pairs`.
+
+    Attributes:
+        workspace: Whose it is.
+        id: Its id, made from the id of the request.
+        kind: What kind of decision it is.
+        actor: Who decided.
+        reason: Why.
+        request_id: The call that decided it.
+        decided_at: When.
+        withdrawn_at: When it was taken back; null if it holds ...
+        withdrawn_by: ... by whom ...
+        withdrawal_reason: ... and why.
+    """
+
+    __tablename__ = "decisions"
+
+    id: UUID = Field(primary_key=True)
+    workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    kind: str = Field(sa_type=_BYTEWISE)
+    actor: str = Field(sa_type=_BYTEWISE)
+    reason: str = Field(sa_type=_BYTEWISE)
+    request_id: str = Field(sa_type=_BYTEWISE)
+    decided_at: datetime = Field(sa_type=_TIME)
+    withdrawn_at: datetime | None = Field(sa_type=_TIME)
+    withdrawn_by: str | None = Field(sa_type=_BYTEWISE)
+    withdrawal_reason: str | None = Field(sa_type=_BYTEWISE)
+
+
+class DecidedPair(Base, table=True):
+    """A pair of identifiers that a decision is about.
+
+    Attributes:
+        low: The smaller key.
+        high: The larger key.
+        workspace: Whose they are.
+        decision_id: The decision.
+        verdict: What it says of them.
+        reversed: Whether the larger key is of the decision's first side.
+        holds: Whether the decision has not been taken back.
+        refusal: Why a pair that is always one person is not; null if it is, and if they never are.
+    """
+
+    __tablename__ = "decided_pairs"
+    __table_args__: ClassVar[tuple[Any, ...]] = (
+        Index("decided_pairs_by_high", "high", "workspace"),
+        Index("decided_pairs_by_decision", "decision_id", "workspace"),
+    )
+
+    low: UUID = Field(primary_key=True)
+    high: UUID = Field(primary_key=True)
+    workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    decision_id: UUID = Field(primary_key=True)
+    verdict: str = Field(sa_type=_BYTEWISE)
+    reversed: bool
+    holds: bool
+    refusal: str | None = Field(sa_type=_BYTEWISE)
 
 
 class ProfileChange(Base, table=True):
@@ -137,3 +198,4 @@ class ProfileChange(Base, table=True):
     changed_at: datetime = Field(sa_type=_TIME)
     standing_changed: bool
     cause: str = Field(sa_type=_BYTEWISE)
+    decision_id: UUID | None

@@ -2,13 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
-from sima_identity.evidence import Refusal
+from sima_identity.evidence import Refusal, Verdict
 from sima_identity.records import StoredEdge
 
 ReadEdges = Callable[[Collection[bytes]], Awaitable[list[StoredEdge]]]
 
 # Behind these nothing can matter: what is blocked or a hub binds nobody, whoever else comes.
 _ENDS = (Refusal.BLOCKED, Refusal.HUB)
+
+
+def _leads_on(edge: StoredEdge) -> bool:
+    return edge.refusal not in _ENDS and edge.verdict is not Verdict.NEVER
 
 
 class Neighbourhoods:
@@ -31,7 +35,7 @@ class Neighbourhoods:
         while frontier:
             before = set(self._parents)
             for edge in await read_edges(frontier):
-                if edge.refusal not in _ENDS:
+                if _leads_on(edge):
                     self._unite(edge.low, edge.high)
             frontier = [key for key in self._parents.keys() - before if not self._is_too_large(key)]
 
@@ -60,4 +64,4 @@ class Neighbourhoods:
 
 def leading_out(edges: Iterable[StoredEdge], members: Collection[bytes]) -> set[StoredEdge]:
     """Return the edges that lead out of a component that was thought to be whole."""
-    return {edge for edge in edges if edge.refusal not in _ENDS and not (edge.low in members and edge.high in members)}
+    return {edge for edge in edges if _leads_on(edge) and not (edge.low in members and edge.high in members)}

@@ -68,13 +68,13 @@ class Partition:
         return refusal
 
     def _refusal(self, root: int, under: int) -> Refusal | None:
-        if self._apart and self.keeps_apart(root, under):
-            return Refusal.NEVER_LINK
         if len(self._groups[root]) + len(self._groups[under]) > self._most:
             return Refusal.SIZE_LIMIT
         counts = self._counts[root]
         if any(counts.get(kind, 0) + more > self._limits[kind] for kind, more in self._counts[under].items()):
             return Refusal.KIND_LIMIT
+        if self._apart and self.keeps_apart(root, under):  # last, so that it is a reason only if it is the reason
+            return Refusal.NEVER_LINK
         return None
 
     def _merge(self, root: int, under: int) -> None:

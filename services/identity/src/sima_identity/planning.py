@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from sima_identity.batch import Batch
 from sima_identity.clustering import cluster_identifiers
-from sima_identity.evidence import Clustering, Edge, Node, Pair, Refusal
+from sima_identity.evidence import Clustering, Decisions, Edge, Node, Pair, Refusal, Verdict
 from sima_identity.policy import Policy
 from sima_identity.profile_ids import founded_id, founder
 from sima_identity.records import (
@@ -27,7 +27,7 @@ class Situation:
         stored: Identifiers of the batch and of its neighbourhoods, by key.
         members: Those whose whole neighbourhood is in `edges`; the others keep their profile: they are closed, or
             their neighbourhood is too large to be looked at now.
-        edges: All edges of the members.
+        edges: All edges of the members, and what was decided about them.
     """
 
     stored: Mapping[bytes, Stored] = field(default_factory=dict)
@@ -79,7 +79,8 @@ class Planner:
     def plan(self, batch: Batch, situation: Situation) -> Plan:
         """Group what is stored around a batch together with the batch, and say what that changes."""
         closed = dict(self._closed(batch, situation))
-        clustering = cluster_identifiers(_nodes(batch, situation, closed), _edges(batch, situation), self._policy)
+        nodes, edges = _nodes(batch, situation, closed), _edges(batch, situation)
+        clustering = cluster_identifiers(nodes, edges, self._policy, _decisions(situation))
         plan = Plan(
             states={key: State(row.profile_id, row.shared, row.blocked) for key, row in situation.stored.items()}
         )
@@ -152,8 +153,13 @@ def _nodes(batch: Batch, situation: Situation, closed: Mapping[bytes, Refusal]) 
 
 
 def _edges(batch: Batch, situation: Situation) -> Iterator[Edge]:
-    yield from (Edge(edge.low, edge.high, edge.first_at) for edge in situation.edges)
+    yield from (Edge(edge.low, edge.high, edge.first_at) for edge in situation.edges if edge.verdict is None)
     yield from (Edge(edge.low, edge.high, seen.first_at) for edge, seen in batch.edges.items())
+
+
+def _decisions(situation: Situation) -> Decisions:
+    said = {verdict: frozenset(edge.pair for edge in situation.edges if edge.verdict is verdict) for verdict in Verdict}
+    return Decisions(always=said[Verdict.ALWAYS], never=said[Verdict.NEVER])
 
 
 def _new(batch: Batch, key: bytes, state: State, *, founds: bool, hub: bool) -> NewIdentifier:
@@ -199,9 +205,9 @@ def _plan_edges(batch: Batch, situation: Situation, clustering: Clustering, plan
         for edge, seen in sorted(batch.edges.items())
     ]
     changed = {
-        RefusedPair(edge.low, edge.high, refused.get((edge.low, edge.high)))
+        RefusedPair(*edge.pair, refused.get(edge.pair))
         for edge in situation.edges
-        if edge.refusal is not refused.get((edge.low, edge.high))
+        if edge.verdict is not Verdict.NEVER and edge.refusal is not refused.get(edge.pair)
     }
     plan.refusals = list(changed)
     plan.pending = _pending(plan.edges, situation)

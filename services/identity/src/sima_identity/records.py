@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sima_identity.evidence import Refusal
+from sima_identity.evidence import Pair, Refusal, Verdict
 
 
 class Stored(NamedTuple):
@@ -23,12 +23,18 @@ class Stored(NamedTuple):
 
 
 class StoredEdge(NamedTuple):
-    """An edge of one source as it is stored; without refusal it binds."""
+    """An edge of one source as it is stored, or what was decided about a pair; without refusal it binds."""
 
     low: bytes
     high: bytes
     first_at: int
     refusal: Refusal | None
+    verdict: Verdict | None = None
+
+    @property
+    def pair(self) -> Pair:
+        """Its two ends."""
+        return self.low, self.high
 
 
 class State(NamedTuple):

@@ -12,6 +12,7 @@ from sima_runtime.wire import KeyedIdentifier, keyed_identifier, timestamp_to_mi
 from sima_sdk.identifiers import REGION_EXPECTED, IdentifierKinds, identifier_key, is_region
 
 from sima_identity.batch import Sighting
+from sima_identity.decisions import Deciding, DecisionKind, Proposal
 from sima_identity.records import Wanted
 
 MOST_SETS = 10_000
@@ -20,10 +21,14 @@ MOST_IDENTIFIERS = 50
 MOST_TOGETHER = 200_000
 MOST_KEYS = 1_000
 MOST_SOURCE = 200
+#: Identifiers of the first side of a decision, pairs of both sides, and characters of its reason.
+MOST_NAMED = 1_000
+MOST_PAIRS = 10_000
+MOST_REASON = 2_000
 
 _YEAR_1, _YEAR_10000, _NEVER = -62_135_596_800_000_000, 253_402_300_800_000_000, 1 << 63
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
-_PROFILE_ID = re.compile("[0-9a-f]{32}")
+_ID = re.compile("[0-9a-f]{32}")
 
 
 class RequestReader:
@@ -63,12 +68,55 @@ class RequestReader:
         bad.check()
         return wanted
 
-    def subject(self, request: pb.ListProfileChangesRequest) -> Wanted:
-        """Read whose changes are to be listed."""
+    def subject(self, request: pb.ListProfileChangesRequest | pb.ListDecisionsRequest) -> Wanted:
+        """Read whose changes or decisions are to be listed."""
         bad = Violations()
-        wanted = self._wanted(request, "", "", bad)
+        region = request.default_region if isinstance(request, pb.ListDecisionsRequest) else ""
+        wanted = self._wanted(request, region, "", bad)
         bad.check()
         return wanted
+
+    def split(self, request: pb.SplitRequest) -> tuple[Proposal, Deciding]:
+        """Read who is somebody else."""
+        bad = Violations()
+        named, others = len(request.identifiers), len(request.others)
+        bad.require(0 < named <= MOST_NAMED, "identifiers", f"expected 1 to {MOST_NAMED} identifiers")
+        bad.require(
+            named * others <= MOST_PAIRS, "others", f"expected at most {MOST_PAIRS} pairs of both sides together"
+        )
+        bad.check()
+        region = _region(request.default_region, "", bad)
+        keys = self._side(request.identifiers, region, "identifiers", bad)
+        proposal = Proposal(DecisionKind.SPLIT, keys, self._side(request.others, region, "others", bad))
+        deciding = _deciding(request.deciding, bad)
+        bad.check()
+        return proposal, deciding
+
+    def link(
+        self, request: pb.NeverLinkRequest | pb.AlwaysLinkRequest, kind: DecisionKind
+    ) -> tuple[Proposal, Deciding]:
+        """Read which two are one person, or are not."""
+        bad = Violations()
+        region = _region(request.default_region, "", bad)
+        one = self._identifier(request.identifier, region, "identifier", bad)
+        other = self._identifier(request.other, region, "other", bad)
+        deciding = _deciding(request.deciding, bad)
+        bad.require(one is None or one != other, "other", "expected another identifier than the first")
+        bad.check()
+        return Proposal(kind, [one or b""], [other or b""]), deciding
+
+    def withdrawal(self, request: pb.WithdrawDecisionRequest) -> tuple[bytes, Deciding]:
+        """Read which decision is to be taken back."""
+        bad = Violations()
+        known = _ID.fullmatch(request.decision_id)
+        bad.require(known is not None, "decision_id", "expected the id of a decision: 32 hexadecimal digits")
+        deciding = _deciding(request.deciding, bad)
+        bad.check()
+        return bytes.fromhex(request.decision_id), deciding
+
+    def _side(self, given: Sequence[Identifier], region: str | None, path: str, bad: Violations) -> list[bytes]:
+        keys = (self._identifier(item, region, f"{path}[{number}]", bad) for number, item in enumerate(given))
+        return list(dict.fromkeys(key for key in keys if key is not None))
 
     def _sighting(self, item: pb.IdentifierSet, number: int, bad: Violations) -> Sighting:
         count, source = len(item.identifiers), item.source
@@ -114,13 +162,17 @@ class RequestReader:
             return None
 
     def _wanted(
-        self, item: pb.LookupKey | pb.ListProfileChangesRequest, default_region: str, path: str, bad: Violations
+        self,
+        item: pb.LookupKey | pb.ListProfileChangesRequest | pb.ListDecisionsRequest,
+        default_region: str,
+        path: str,
+        bad: Violations,
     ) -> Wanted:
         region = _region(default_region, path, bad)
         match item.WhichOneof("by"):
             case "identifier":
                 return Wanted(self._identifier(item.identifier, region, f"{path}identifier", bad), None)
-            case "profile_id" if _PROFILE_ID.fullmatch(item.profile_id):
+            case "profile_id" if _ID.fullmatch(item.profile_id):
                 return Wanted(None, bytes.fromhex(item.profile_id))
             case "profile_id":
                 bad.add(f"{path}profile_id", "expected a profile id: 32 hexadecimal digits")
@@ -141,6 +193,18 @@ def _verified(secret: bytes, kind: str, value: str, key: bytes) -> KeyedIdentifi
 @lru_cache(4096)  # sources are few and come again all the time
 def _is_source(text: str) -> bool:
     return 0 < len(text) <= MOST_SOURCE and not _CONTROL.search(text)
+
+
+def _deciding(given: pb.Deciding, bad: Violations) -> Deciding:
+    """Who decides, and why; notes what is missing."""
+    for field in ("actor", "request_id"):
+        text = getattr(given, field)
+        bad.require(
+            _is_source(text), f"deciding.{field}", f"expected 1 to {MOST_SOURCE} characters, no control characters"
+        )
+    enough = 0 < len(given.reason) <= MOST_REASON and "\0" not in given.reason
+    bad.require(enough, "deciding.reason", f"expected 1 to {MOST_REASON} characters, none of them zero")
+    return Deciding(given.actor, given.reason, given.request_id, given.preview)
 
 
 def _region(region: str, path: str, bad: Violations) -> str | None:

@@ -19,6 +19,8 @@ from sima_runtime.wakeups import Wakeups
 from sima_sdk.identifiers import IdentifierKinds
 from sima_sdk.plugins import identifier_kinds, loaded, plugin_manager
 
+from sima_identity.deciding import Decider
+from sima_identity.grouping import Grouping
 from sima_identity.policy import Policy
 from sima_identity.resolving import Resolver
 from sima_identity.servicer import IdentityServicer
@@ -74,9 +76,13 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
     secrets = partial(workspace_secret, settings.master_key())
     database = Database(settings, "identity")
     wakeups = Wakeups(database, FEEDS)
-    resolver = Resolver(database, policy, secrets, settings.neighbourhood_limit)
+    grouping = Grouping(policy, secrets, settings.neighbourhood_limit)
+    resolver = Resolver(database, grouping)
     feeds = {name: Feed(name, database, wakeups, settings) for name in FEEDS}
-    servicer = IdentityServicer(resolver, database, feeds, IdentifierKinds(policy.kinds), secrets)
+    decider = Decider(database, grouping, secrets)
+    servicer = IdentityServicer(
+        resolver, decider, database, feeds, kinds=IdentifierKinds(policy.kinds), secrets=secrets
+    )
     name = pb.DESCRIPTOR.services_by_name["IdentityService"].full_name
     try:
         yield Service(

@@ -1,7 +1,9 @@
 """The contract `sima.identity.v1`: protobuf ⇄ domain calls."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any
 
@@ -15,15 +17,26 @@ from sima_runtime.database import Database
 from sima_runtime.errors import InvalidFieldsError, PageTokenError, Violation
 from sima_runtime.feeds import Feed, Rows
 from sima_runtime.paging import next_page_token, page_position, page_size
-from sima_runtime.wire import datetime_to_timestamp, optional_timestamp
+from sima_runtime.wire import datetime_to_micros, optional_timestamp
 from sima_sdk.identifiers import IdentifierKinds
 
+from sima_identity.deciding import Decider
+from sima_identity.decisions import DecisionKind, Outcome
+from sima_identity.messages import (
+    change_to_proto,
+    decision_to_proto,
+    id_to_proto,
+    known_to_proto,
+    moved_to_proto,
+    resolved_to_proto,
+)
 from sima_identity.requests import RequestReader
-from sima_identity.resolving import Answer, Resolver
-from sima_identity.store import log, lookups
+from sima_identity.resolving import Resolver
+from sima_identity.store import decisions, log, lookups
 
 _WORKSPACES = 1024
 _PAGE_ROWS = 2_000
+_YEAR_10000 = 253_402_300_800_000_000  # microseconds since 1970
 _INTEGER, _BIGINT, _XID = range(1 << 31), range(1 << 63), range(1 << 64)  # of places in feeds
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -35,8 +48,10 @@ class IdentityServicer(IdentityServiceServicer):
     def __init__(
         self,
         resolver: Resolver,
+        decider: Decider,
         database: Database,
         feeds: Mapping[str, Feed],
+        *,
         kinds: IdentifierKinds,
         secrets: Callable[[str], bytes],
     ) -> None:
@@ -44,12 +59,13 @@ class IdentityServicer(IdentityServiceServicer):
 
         Args:
             resolver: Records and groups.
+            decider: Makes decisions and takes them back.
             database: The schema `identity`.
             feeds: The feed of changes, and that of standings only, by name.
             kinds: The known kinds of identifiers.
             secrets: Gives the secret of a workspace.
         """
-        self._resolver, self._database, self._feeds = resolver, database, feeds
+        self._resolver, self._decider, self._database, self._feeds = resolver, decider, database, feeds
         self._strength = {name: -kind.priority for name, kind in kinds.items()}
         self._reader = lru_cache(_WORKSPACES)(lambda workspace: RequestReader(kinds, secrets(workspace)))
 
@@ -58,7 +74,7 @@ class IdentityServicer(IdentityServiceServicer):
         workspace = context.current().workspace
         sightings = await self._reader(workspace).sightings(request)
         answers = await self._resolver.resolve(workspace, sightings)
-        return pb.ResolveResponse(results=map(_resolved, answers))
+        return pb.ResolveResponse(results=map(resolved_to_proto, answers))
 
     async def Lookup(self, request: pb.LookupRequest, _: _Context) -> pb.LookupResponse:  # noqa: N802
         """Find profiles by identifiers or ids."""
@@ -78,7 +94,7 @@ class IdentityServicer(IdentityServiceServicer):
         size, after = page_size(request.page_size), _place_before(request)
         async with self._database.statement() as connection:
             changes = await log.list_changes(connection, workspace, subject, after, size + 1)
-        response = pb.ListProfileChangesResponse(changes=map(_change, changes[:size]))
+        response = pb.ListProfileChangesResponse(changes=map(change_to_proto, changes[:size]))
         if len(changes) > size:
             place = changes[size - 1].place
             response.next_page_token = next_page_token((place.epoch, place.xid, place.seq), request)
@@ -95,10 +111,69 @@ class IdentityServicer(IdentityServiceServicer):
         async with aclosing(pages):
             async for page in pages:
                 yield pb.WatchProfileChangesResponse(
-                    changes=map(_change, page.items),
+                    changes=map(change_to_proto, page.items),
                     cursor=page.cursor,
                     complete_until=optional_timestamp(page.complete_until),
                 )
+
+    async def Split(self, request: pb.SplitRequest, _: _Context) -> pb.SplitResponse:  # noqa: N802
+        """Decide that identifiers of a profile are somebody else."""
+        workspace = context.current().workspace
+        proposal, by = self._reader(workspace).split(request)
+        outcome = await self._decider.decide(workspace, proposal, by)
+        return pb.SplitResponse(outcome=await self._outcome(workspace, outcome))
+
+    async def NeverLink(self, request: pb.NeverLinkRequest, _: _Context) -> pb.NeverLinkResponse:  # noqa: N802
+        """Decide that two identifiers are not one person."""
+        workspace = context.current().workspace
+        proposal, by = self._reader(workspace).link(request, DecisionKind.NEVER_LINK)
+        outcome = await self._decider.decide(workspace, proposal, by)
+        return pb.NeverLinkResponse(outcome=await self._outcome(workspace, outcome))
+
+    async def AlwaysLink(self, request: pb.AlwaysLinkRequest, _: _Context) -> pb.AlwaysLinkResponse:  # noqa: N802
+        """Decide that two identifiers are one person."""
+        workspace = context.current().workspace
+        proposal, by = self._reader(workspace).link(request, DecisionKind.ALWAYS_LINK)
+        outcome = await self._decider.decide(workspace, proposal, by)
+        return pb.AlwaysLinkResponse(outcome=await self._outcome(workspace, outcome))
+
+    async def WithdrawDecision(  # noqa: N802
+        self, request: pb.WithdrawDecisionRequest, _: _Context
+    ) -> pb.WithdrawDecisionResponse:
+        """Take a decision back."""
+        workspace = context.current().workspace
+        decision, by = self._reader(workspace).withdrawal(request)
+        outcome = await self._decider.withdraw(workspace, decision, by)
+        return pb.WithdrawDecisionResponse(outcome=await self._outcome(workspace, outcome))
+
+    async def ListDecisions(self, request: pb.ListDecisionsRequest, _: _Context) -> pb.ListDecisionsResponse:  # noqa: N802
+        """List the decisions about an identifier or a profile."""
+        workspace = context.current().workspace
+        subject = self._reader(workspace).subject(request)
+        size, after = page_size(request.page_size), _decision_before(request)
+        async with self._database.statement() as connection:
+            found = await decisions.listed(connection, workspace, subject, after, size + 1)
+        names = await self._names(workspace, [key for each in found for key in (*each.keys, *each.others)])
+        response = pb.ListDecisionsResponse(decisions=[decision_to_proto(each, names) for each in found[:size]])
+        if len(found) > size and (at := found[size - 1].decided_at) is not None:
+            position = (datetime_to_micros(at), found[size - 1].id.hex())
+            response.next_page_token = next_page_token(position, request)
+        return response
+
+    async def _outcome(self, workspace: str, outcome: Outcome) -> pb.Outcome:
+        decision, changes, pending = outcome
+        keys = [*decision.keys, *decision.others, *(row.key for row in changes)]
+        names = await self._names(workspace, keys)
+        return pb.Outcome(
+            decision=decision_to_proto(decision, names),
+            changes=[moved_to_proto(row, names, decision) for row in changes],
+            pending=pending,
+        )
+
+    async def _names(self, workspace: str, keys: Collection[bytes]) -> Mapping[bytes, Identifier]:
+        async with self._database.statement() as connection:
+            found = await decisions.values(connection, workspace, keys) if keys else {}
+        return {key: Identifier(kind=kind, value=value or "", key=key) for key, (kind, value) in found.items()}
 
     async def _read_page(self, feed: str, workspace: str, after: Cursor, horizon: Horizon) -> Rows[list[log.Change]]:
         async with self._database.statement() as connection:
@@ -108,7 +183,7 @@ class IdentityServicer(IdentityServiceServicer):
         if found is None:
             return pb.LookupResult()
         members = sorted(found.members, key=lambda member: (self._strength.get(member.kind, 0), member.key))
-        return pb.LookupResult(profile_id=_profile_id(found.profile_id), identifiers=map(_known, members))
+        return pb.LookupResult(profile_id=id_to_proto(found.profile_id), identifiers=map(known_to_proto, members))
 
 
 def _place_before(request: pb.ListProfileChangesRequest) -> Cursor | None:
@@ -126,31 +201,10 @@ def _check_size(found: Iterable[lookups.Found]) -> None:
         raise InvalidFieldsError([Violation("keys", expected)])
 
 
-def _resolved(answer: Answer) -> pb.ResolvedSet:
-    keys, owner_key, profile_id, pending = answer
-    return pb.ResolvedSet(keys=keys, owner_key=owner_key or b"", profile_id=_profile_id(profile_id), pending=pending)
-
-
-def _known(member: lookups.Member) -> pb.KnownIdentifier:
-    return pb.KnownIdentifier(
-        identifier=Identifier(kind=member.kind, value=member.value or "", key=member.key),
-        shared=member.shared,
-        blocked=member.blocked,
-        first_seen_at=datetime_to_timestamp(member.first_seen_at),
-    )
-
-
-def _change(change: log.Change) -> pb.ProfileChange:
-    return pb.ProfileChange(
-        identifier=Identifier(kind=change.kind, value=change.value or "", key=change.key),
-        previous_profile_id=_profile_id(change.previous_profile_id),
-        profile_id=_profile_id(change.profile_id),
-        shared=change.shared,
-        blocked=change.blocked,
-        changed_at=datetime_to_timestamp(change.changed_at),
-        cause=pb.CHANGE_CAUSE_EVIDENCE,
-    )
-
-
-def _profile_id(profile_id: bytes | None) -> str:
-    return "" if profile_id is None else profile_id.hex()
+def _decision_before(request: pb.ListDecisionsRequest) -> tuple[datetime, bytes] | None:
+    match page_position(request):
+        case None:
+            return None
+        case [int() as micros, str() as own] if 0 <= micros < _YEAR_10000 and re.fullmatch("[0-9a-f]{32}", own):
+            return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros), bytes.fromhex(own)
+    raise PageTokenError

@@ -109,6 +109,14 @@ class InUseError(RefuseRequestError):
         super().__init__(f"the {resource} is still used")
 
 
+class ContradictionError(RefuseRequestError):
+    """A decision that holds says the contrary."""
+
+    def __init__(self, decision_id: str) -> None:
+        self.decision_id = decision_id
+        super().__init__("a decision that holds says the contrary; withdraw it first")
+
+
 class CursorExpiredError(RefuseRequestError):
     """The cursor is of an earlier epoch of the feed; the reader must begin again from the start."""
 

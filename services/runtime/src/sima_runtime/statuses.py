@@ -14,6 +14,7 @@ from sima.error.v1 import error_reason_pb2 as reasons
 from sima_runtime.errors import (
     UNLISTED,
     AlreadyExistsError,
+    ContradictionError,
     CursorExpiredError,
     DeadlineExceededError,
     DependencyUnavailableError,
@@ -59,6 +60,7 @@ _FORMS: Mapping[type[SimaError], _Form] = {
     NotFoundError: _Form(code_pb2.NOT_FOUND, reasons.ERROR_REASON_NOT_FOUND, ("resource", "name")),
     AlreadyExistsError: _Form(code_pb2.ALREADY_EXISTS, reasons.ERROR_REASON_ALREADY_EXISTS, ("resource", "name")),
     InUseError: _Form(code_pb2.FAILED_PRECONDITION, reasons.ERROR_REASON_IN_USE, ("resource", "name", "used_by")),
+    ContradictionError: _Form(code_pb2.FAILED_PRECONDITION, reasons.ERROR_REASON_CONTRADICTION, ("decision_id",)),
     CursorExpiredError: _Form(code_pb2.OUT_OF_RANGE, reasons.ERROR_REASON_CURSOR_EXPIRED, ("feed",)),
     PageTokenError: _Form(code_pb2.INVALID_ARGUMENT, reasons.ERROR_REASON_PAGE_TOKEN_INVALID),
     DependencyUnavailableError: _Form(code_pb2.UNAVAILABLE, reasons.ERROR_REASON_DEPENDENCY_UNAVAILABLE, ("service",)),

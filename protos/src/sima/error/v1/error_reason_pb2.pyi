@@ -52,6 +52,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The thing is still used by others and cannot be removed or changed so. Metadata: `resource`, `name`, `used_by`."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 13
     """The caller's deadline passed before the answer was ready. No metadata."""
+    ERROR_REASON_CONTRADICTION: _ErrorReason.ValueType  # 14
+    """A decision that holds says the contrary; it must be withdrawn first. Metadata: `decision_id`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every machine-readable reason. It travels as `reason` (without the prefix) of a `google.rpc.ErrorInfo` with domain
@@ -88,4 +90,6 @@ ERROR_REASON_IN_USE: ErrorReason.ValueType  # 12
 """The thing is still used by others and cannot be removed or changed so. Metadata: `resource`, `name`, `used_by`."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 13
 """The caller's deadline passed before the answer was ready. No metadata."""
+ERROR_REASON_CONTRADICTION: ErrorReason.ValueType  # 14
+"""A decision that holds says the contrary; it must be withdrawn first. Metadata: `decision_id`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

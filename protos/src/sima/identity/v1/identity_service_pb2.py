@@ -26,15 +26,17 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from sima.type.v1 import identifier_pb2 as sima_dot_type_dot_v1_dot_identifier__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'sima/identity/v1/identity_service.proto\x12\x10sima.identity.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsima/type/v1/identifier.proto\"\xab\x01\n\rIdentifierSet\x12-\n\x0bidentifiers\x18\x01 \x03(\x0b\x32\x18.sima.type.v1.Identifier\x12/\n\x0bobserved_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x12\n\nmessage_id\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_region\x18\x05 \x01(\t\"?\n\x0eResolveRequest\x12-\n\x04sets\x18\x01 \x03(\x0b\x32\x1f.sima.identity.v1.IdentifierSet\"A\n\x0fResolveResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.sima.identity.v1.ResolvedSet\"S\n\x0bResolvedSet\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\x12\x11\n\towner_key\x18\x02 \x01(\x0c\x12\x12\n\nprofile_id\x18\x03 \x01(\t\x12\x0f\n\x07pending\x18\x04 \x01(\x08\":\n\rLookupRequest\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.sima.identity.v1.LookupKey\"o\n\tLookupKey\x12.\n\nidentifier\x18\x01 \x01(\x0b\x32\x18.sima.type.v1.IdentifierH\x00\x12\x14\n\nprofile_id\x18\x02 \x01(\tH\x00\x12\x16\n\x0e\x64\x65\x66\x61ult_region\x18\x03 \x01(\tB\x04\n\x02\x62y\"A\n\x0eLookupResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.sima.identity.v1.LookupResult\"Z\n\x0cLookupResult\x12\x12\n\nprofile_id\x18\x01 \x01(\t\x12\x36\n\x0bidentifiers\x18\x02 \x03(\x0b\x32!.sima.identity.v1.KnownIdentifier\"\x93\x01\n\x0fKnownIdentifier\x12,\n\nidentifier\x18\x01 \x01(\x0b\x32\x18.sima.type.v1.Identifier\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x0f\n\x07\x62locked\x18\x03 \x01(\x08\x12\x31\n\rfirst_seen_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xed\x01\n\rProfileChange\x12,\n\nidentifier\x18\x01 \x01(\x0b\x32\x18.sima.type.v1.Identifier\x12\x1b\n\x13previous_profile_id\x18\x02 \x01(\t\x12\x12\n\nprofile_id\x18\x03 \x01(\t\x12\x0e\n\x06shared\x18\x04 \x01(\x08\x12\x0f\n\x07\x62locked\x18\x05 \x01(\x08\x12.\n\nchanged_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05\x63\x61use\x18\x07 \x01(\x0e\x32\x1d.sima.identity.v1.ChangeCause\"\x8e\x01\n\x19ListProfileChangesRequest\x12\x14\n\nprofile_id\x18\x01 \x01(\tH\x00\x12.\n\nidentifier\x18\x02 \x01(\x0b\x32\x18.sima.type.v1.IdentifierH\x00\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\tB\x04\n\x02\x62y\"g\n\x1aListProfileChangesResponse\x12\x30\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1f.sima.identity.v1.ProfileChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x1aWatchProfileChangesRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x11\n\tuntil_now\x18\x02 \x01(\x08\x12\x16\n\x0estandings_only\x18\x03 \x01(\x08\"\x93\x01\n\x1bWatchProfileChangesResponse\x12\x30\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1f.sima.identity.v1.ProfileChange\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x32\n\x0e\x63omplete_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*F\n\x0b\x43hangeCause\x12\x1c\n\x18\x43HANGE_CAUSE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43HANGE_CAUSE_EVIDENCE\x10\x01\x32\x95\x03\n\x0fIdentityService\x12N\n\x07Resolve\x12 .sima.identity.v1.ResolveRequest\x1a!.sima.identity.v1.ResolveResponse\x12K\n\x06Lookup\x12\x1f.sima.identity.v1.LookupRequest\x1a .sima.identity.v1.LookupResponse\x12o\n\x12ListProfileChanges\x12+.sima.identity.v1.ListProfileChangesRequest\x1a,.sima.identity.v1.ListProfileChangesResponse\x12t\n\x13WatchProfileChanges\x12,.sima.identity.v1.WatchProfileChangesRequest\x1a-.sima.identity.v1.WatchProfileChangesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'sima/identity/v1/identity_service.proto\x12\x10sima.identity.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dsima/type/v1/identifier.proto\"\xab\x01\n\rIdentifierSet\x12-\n\x0bidentifiers\x18\x01 \x03(\x0b\x32\x18.sima.type.v1.Identifier\x12/\n\x0bobserved_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x12\n\nmessage_id\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_region\x18\x05 \x01(\t\"?\n\x0eResolveRequest\x12-\n\x04sets\x18\x01 \x03(\x0b\x32\x1f.sima.identity.v1.IdentifierSet\"A\n\x0fResolveResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.sima.identity.v1.ResolvedSet\"S\n\x0bResolvedSet\x12\x0c\n\x04keys\x18\x01 \x03(\x0c\x12\x11\n\towner_key\x18\x02 \x01(\x0c\x12\x12\n\nprofile_id\x18\x03 \x01(\t\x12\x0f\n\x07pending\x18\x04 \x01(\x08\":\n\rLookupRequest\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.sima.identity.v1.LookupKey\"o\n\tLookupKey\x12.\n\nidentifier\x18\x01 \x01(\x0b\x32\x18.sima.type.v1.IdentifierH\x00\x12\x14\n\nprofile_id\x18\x02 \x01(\tH\x00\x12\x16\n\x0e\x64\x65\x66\x61ult_region\x18\x03 \x01(\tB\x04\n\x02\x62y\"A\n\x0eLookupResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.sima.identity.v1.LookupResult\"Z\n\x0cLookupResult\x12\x12\n\nprofile_id\x18\x01 \x01(\t\x12\x36\n\x0bidentifiers\x18\x02 \x03(\x0b\x32!.sima.identity.v1.KnownIdentifier\"\x93\x01\n\x0fKnownIdentifier\x12,\n\nidentifier\x18\x01 \x01(\x0b\x32\x18.sima.type.v1.Identifier\x12\x0e\n\x06shared\x18\x02 \x01(\x08\x12\x0f\n\x07\x62locked\x18\x03 \x01(\x08\x12\x31\n\rfirst_seen_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x82\x02\n\rProfileChange\x12,\n\nidentifier\x18\x01 \x01(\x0b\x32\x18.sima.type.v1.Identifier\x12\x1b\n\x13previous_profile_id\x18\x02 \x01(\t\x12\x12\n\nprofile_id\x18\x03 \x01(\t\x12\x0e\n\x06shared\x18\x04 \x01(\x08\x12\x0f\n\x07\x62locked\x18\x05 \x01(\x08\x12.\n\nchanged_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x05\x63\x61use\x18\x07 \x01(\x0e\x32\x1d.sima.identity.v1.ChangeCause\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x08 \x01(\t\"\x8e\x01\n\x19ListProfileChangesRequest\x12\x14\n\nprofile_id\x18\x01 \x01(\tH\x00\x12.\n\nidentifier\x18\x02 \x01(\x0b\x32\x18.sima.type.v1.IdentifierH\x00\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\tB\x04\n\x02\x62y\"g\n\x1aListProfileChangesResponse\x12\x30\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1f.sima.identity.v1.ProfileChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"W\n\x1aWatchProfileChangesRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x11\n\tuntil_now\x18\x02 \x01(\x08\x12\x16\n\x0estandings_only\x18\x03 \x01(\x08\"\x93\x01\n\x1bWatchProfileChangesResponse\x12\x30\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x1f.sima.identity.v1.ProfileChange\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t\x12\x32\n\x0e\x63omplete_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x08\x44\x65\x63iding\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0f\n\x07preview\x18\x04 \x01(\x08\"\xe3\x02\n\x08\x44\x65\x63ision\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.sima.identity.v1.DecisionKind\x12-\n\x0bidentifiers\x18\x03 \x03(\x0b\x32\x18.sima.type.v1.Identifier\x12(\n\x06others\x18\x04 \x03(\x0b\x32\x18.sima.type.v1.Identifier\x12\r\n\x05\x61\x63tor\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12.\n\ndecided_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cwithdrawn_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cwithdrawn_by\x18\n \x01(\t\x12\x19\n\x11withdrawal_reason\x18\x0b \x01(\t\"z\n\x07Outcome\x12,\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32\x1a.sima.identity.v1.Decision\x12\x30\n\x07\x63hanges\x18\x02 \x03(\x0b\x32\x1f.sima.identity.v1.ProfileChange\x12\x0f\n\x07pending\x18\x03 \x01(\x08\"\xad\x01\n\x0cSplitRequest\x12-\n\x0bidentifiers\x18\x01 \x03(\x0b\x32\x18.sima.type.v1.Identifier\x12(\n\x06others\x18\x02 \x03(\x0b\x32\x18.sima.type.v1.Identifier\x12\x16\n\x0e\x64\x65\x66\x61ult_region\x18\x03 \x01(\t\x12,\n\x08\x64\x65\x63iding\x18\x04 \x01(\x0b\x32\x1a.sima.identity.v1.Deciding\";\n\rSplitResponse\x12*\n\x07outcome\x18\x01 \x01(\x0b\x32\x19.sima.identity.v1.Outcome\"\xaf\x01\n\x10NeverLinkRequest\x12,\n\nidentifier\x18\x01 \x01(\x0b\x32\x18.sima.type.v1.Identifier\x12\'\n\x05other\x18\x02 \x01(\x0b\x32\x18.sima.type.v1.Identifier\x12\x16\n\x0e\x64\x65\x66\x61ult_region\x18\x03 \x01(\t\x12,\n\x08\x64\x65\x63iding\x18\x04 \x01(\x0b\x32\x1a.sima.identity.v1.Deciding\"?\n\x11NeverLinkResponse\x12*\n\x07outcome\x18\x01 \x01(\x0b\x32\x19.sima.identity.v1.Outcome\"\xb0\x01\n\x11\x41lwaysLinkRequest\x12,\n\nidentifier\x18\x01 \x01(\x0b\x32\x18.sima.type.v1.Identifier\x12\'\n\x05other\x18\x02 \x01(\x0b\x32\x18.sima.type.v1.Identifier\x12\x16\n\x0e\x64\x65\x66\x61ult_region\x18\x03 \x01(\t\x12,\n\x08\x64\x65\x63iding\x18\x04 \x01(\x0b\x32\x1a.sima.identity.v1.Deciding\"@\n\x12\x41lwaysLinkResponse\x12*\n\x07outcome\x18\x01 \x01(\x0b\x32\x19.sima.identity.v1.Outcome\"\\\n\x17WithdrawDecisionRequest\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12,\n\x08\x64\x65\x63iding\x18\x02 \x01(\x0b\x32\x1a.sima.identity.v1.Deciding\"F\n\x18WithdrawDecisionResponse\x12*\n\x07outcome\x18\x01 \x01(\x0b\x32\x19.sima.identity.v1.Outcome\"\xa1\x01\n\x14ListDecisionsRequest\x12.\n\nidentifier\x18\x01 \x01(\x0b\x32\x18.sima.type.v1.IdentifierH\x00\x12\x14\n\nprofile_id\x18\x02 \x01(\tH\x00\x12\x16\n\x0e\x64\x65\x66\x61ult_region\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\tB\x04\n\x02\x62y\"_\n\x15ListDecisionsResponse\x12-\n\tdecisions\x18\x01 \x03(\x0b\x32\x1a.sima.identity.v1.Decision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*a\n\x0b\x43hangeCause\x12\x1c\n\x18\x43HANGE_CAUSE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43HANGE_CAUSE_EVIDENCE\x10\x01\x12\x19\n\x15\x43HANGE_CAUSE_DECISION\x10\x02*\x83\x01\n\x0c\x44\x65\x63isionKind\x12\x1d\n\x19\x44\x45\x43ISION_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44\x45\x43ISION_KIND_SPLIT\x10\x01\x12\x1c\n\x18\x44\x45\x43ISION_KIND_NEVER_LINK\x10\x02\x12\x1d\n\x19\x44\x45\x43ISION_KIND_ALWAYS_LINK\x10\x03\x32\xdb\x06\n\x0fIdentityService\x12N\n\x07Resolve\x12 .sima.identity.v1.ResolveRequest\x1a!.sima.identity.v1.ResolveResponse\x12K\n\x06Lookup\x12\x1f.sima.identity.v1.LookupRequest\x1a .sima.identity.v1.LookupResponse\x12o\n\x12ListProfileChanges\x12+.sima.identity.v1.ListProfileChangesRequest\x1a,.sima.identity.v1.ListProfileChangesResponse\x12t\n\x13WatchProfileChanges\x12,.sima.identity.v1.WatchProfileChangesRequest\x1a-.sima.identity.v1.WatchProfileChangesResponse0\x01\x12H\n\x05Split\x12\x1e.sima.identity.v1.SplitRequest\x1a\x1f.sima.identity.v1.SplitResponse\x12T\n\tNeverLink\x12\".sima.identity.v1.NeverLinkRequest\x1a#.sima.identity.v1.NeverLinkResponse\x12W\n\nAlwaysLink\x12#.sima.identity.v1.AlwaysLinkRequest\x1a$.sima.identity.v1.AlwaysLinkResponse\x12i\n\x10WithdrawDecision\x12).sima.identity.v1.WithdrawDecisionRequest\x1a*.sima.identity.v1.WithdrawDecisionResponse\x12`\n\rListDecisions\x12&.sima.identity.v1.ListDecisionsRequest\x1a\'.sima.identity.v1.ListDecisionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sima.identity.v1.identity_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANGECAUSE']._serialized_start=1727
-  _globals['_CHANGECAUSE']._serialized_end=1797
+  _globals['_CHANGECAUSE']._serialized_start=3462
+  _globals['_CHANGECAUSE']._serialized_end=3559
+  _globals['_DECISIONKIND']._serialized_start=3562
+  _globals['_DECISIONKIND']._serialized_end=3693
   _globals['_IDENTIFIERSET']._serialized_start=126
   _globals['_IDENTIFIERSET']._serialized_end=297
   _globals['_RESOLVEREQUEST']._serialized_start=299
@@ -54,15 +56,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KNOWNIDENTIFIER']._serialized_start=849
   _globals['_KNOWNIDENTIFIER']._serialized_end=996
   _globals['_PROFILECHANGE']._serialized_start=999
-  _globals['_PROFILECHANGE']._serialized_end=1236
-  _globals['_LISTPROFILECHANGESREQUEST']._serialized_start=1239
-  _globals['_LISTPROFILECHANGESREQUEST']._serialized_end=1381
-  _globals['_LISTPROFILECHANGESRESPONSE']._serialized_start=1383
-  _globals['_LISTPROFILECHANGESRESPONSE']._serialized_end=1486
-  _globals['_WATCHPROFILECHANGESREQUEST']._serialized_start=1488
-  _globals['_WATCHPROFILECHANGESREQUEST']._serialized_end=1575
-  _globals['_WATCHPROFILECHANGESRESPONSE']._serialized_start=1578
-  _globals['_WATCHPROFILECHANGESRESPONSE']._serialized_end=1725
-  _globals['_IDENTITYSERVICE']._serialized_start=1800
-  _globals['_IDENTITYSERVICE']._serialized_end=2205
+  _globals['_PROFILECHANGE']._serialized_end=1257
+  _globals['_LISTPROFILECHANGESREQUEST']._serialized_start=1260
+  _globals['_LISTPROFILECHANGESREQUEST']._serialized_end=1402
+  _globals['_LISTPROFILECHANGESRESPONSE']._serialized_start=1404
+  _globals['_LISTPROFILECHANGESRESPONSE']._serialized_end=1507
+  _globals['_WATCHPROFILECHANGESREQUEST']._serialized_start=1509
+  _globals['_WATCHPROFILECHANGESREQUEST']._serialized_end=1596
+  _globals['_WATCHPROFILECHANGESRESPONSE']._serialized_start=1599
+  _globals['_WATCHPROFILECHANGESRESPONSE']._serialized_end=1746
+  _globals['_DECIDING']._serialized_start=1748
+  _globals['_DECIDING']._serialized_end=1826
+  _globals['_DECISION']._serialized_start=1829
+  _globals['_DECISION']._serialized_end=2184
+  _globals['_OUTCOME']._serialized_start=2186
+  _globals['_OUTCOME']._serialized_end=2308
+  _globals['_SPLITREQUEST']._serialized_start=2311
+  _globals['_SPLITREQUEST']._serialized_end=2484
+  _globals['_SPLITRESPONSE']._serialized_start=2486
+  _globals['_SPLITRESPONSE']._serialized_end=2545
+  _globals['_NEVERLINKREQUEST']._serialized_start=2548
+  _globals['_NEVERLINKREQUEST']._serialized_end=2723
+  _globals['_NEVERLINKRESPONSE']._serialized_start=2725
+  _globals['_NEVERLINKRESPONSE']._serialized_end=2788
+  _globals['_ALWAYSLINKREQUEST']._serialized_start=2791
+  _globals['_ALWAYSLINKREQUEST']._serialized_end=2967
+  _globals['_ALWAYSLINKRESPONSE']._serialized_start=2969
+  _globals['_ALWAYSLINKRESPONSE']._serialized_end=3033
+  _globals['_WITHDRAWDECISIONREQUEST']._serialized_start=3035
+  _globals['_WITHDRAWDECISIONREQUEST']._serialized_end=3127
+  _globals['_WITHDRAWDECISIONRESPONSE']._serialized_start=3129
+  _globals['_WITHDRAWDECISIONRESPONSE']._serialized_end=3199
+  _globals['_LISTDECISIONSREQUEST']._serialized_start=3202
+  _globals['_LISTDECISIONSREQUEST']._serialized_end=3363
+  _globals['_LISTDECISIONSRESPONSE']._serialized_start=3365
+  _globals['_LISTDECISIONSRESPONSE']._serialized_end=3460
+  _globals['_IDENTITYSERVICE']._serialized_start=3696
+  _globals['_IDENTITYSERVICE']._serialized_end=4555
 # @@protoc_insertion_point(module_scope)

@@ -31,6 +31,8 @@ class _ChangeCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeCau
     """Never sent."""
     CHANGE_CAUSE_EVIDENCE: _ChangeCause.ValueType  # 1
     """New evidence from a channel."""
+    CHANGE_CAUSE_DECISION: _ChangeCause.ValueType  # 2
+    """Somebody decided it, or took a decision back; `decision_id` says which."""
 
 class ChangeCause(_ChangeCause, metaclass=_ChangeCauseEnumTypeWrapper):
     """Why the grouping changed."""
@@ -39,7 +41,37 @@ CHANGE_CAUSE_UNSPECIFIED: ChangeCause.ValueType  # 0
 """Never sent."""
 CHANGE_CAUSE_EVIDENCE: ChangeCause.ValueType  # 1
 """New evidence from a channel."""
+CHANGE_CAUSE_DECISION: ChangeCause.ValueType  # 2
+"""Somebody decided it, or took a decision back; `decision_id` says which."""
 Global___ChangeCause: _TypeAlias = ChangeCause  # noqa: Y015
+
+class _DecisionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DecisionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DecisionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DECISION_KIND_UNSPECIFIED: _DecisionKind.ValueType  # 0
+    """Never sent."""
+    DECISION_KIND_SPLIT: _DecisionKind.ValueType  # 1
+    """Identifiers of a profile are somebody else."""
+    DECISION_KIND_NEVER_LINK: _DecisionKind.ValueType  # 2
+    """Two identifiers are not one person."""
+    DECISION_KIND_ALWAYS_LINK: _DecisionKind.ValueType  # 3
+    """Two identifiers are one person."""
+
+class DecisionKind(_DecisionKind, metaclass=_DecisionKindEnumTypeWrapper):
+    """What kind of decision it is."""
+
+DECISION_KIND_UNSPECIFIED: DecisionKind.ValueType  # 0
+"""Never sent."""
+DECISION_KIND_SPLIT: DecisionKind.ValueType  # 1
+"""Identifiers of a profile are somebody else."""
+DECISION_KIND_NEVER_LINK: DecisionKind.ValueType  # 2
+"""Two identifiers are not one person."""
+DECISION_KIND_ALWAYS_LINK: DecisionKind.ValueType  # 3
+"""Two identifiers are one person."""
+Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
 @_typing.final
 class IdentifierSet(_message.Message):
@@ -330,6 +362,7 @@ class ProfileChange(_message.Message):
     BLOCKED_FIELD_NUMBER: _builtins.int
     CHANGED_AT_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    DECISION_ID_FIELD_NUMBER: _builtins.int
     previous_profile_id: _builtins.str
     """Its profile before. Absent: it was new, or belonged to nobody because it was blocked."""
     profile_id: _builtins.str
@@ -340,6 +373,10 @@ class ProfileChange(_message.Message):
     """Whether it is blocked from now on."""
     cause: Global___ChangeCause.ValueType
     """Why."""
+    decision_id: _builtins.str
+    """The decision that was the cause. Absent if there was none, and where the neighbourhood was so large that the change
+    was made beside the call.
+    """
     @_builtins.property
     def identifier(self) -> _identifier_pb2.Identifier:
         """The identifier."""
@@ -358,10 +395,11 @@ class ProfileChange(_message.Message):
         blocked: _builtins.bool = ...,
         changed_at: _timestamp_pb2.Timestamp | None = ...,
         cause: Global___ChangeCause.ValueType = ...,
+        decision_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "identifier", b"identifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "cause", b"cause", "changed_at", b"changed_at", "identifier", b"identifier", "previous_profile_id", b"previous_profile_id", "profile_id", b"profile_id", "shared", b"shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "cause", b"cause", "changed_at", b"changed_at", "decision_id", b"decision_id", "identifier", b"identifier", "previous_profile_id", b"previous_profile_id", "profile_id", b"profile_id", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -500,3 +538,461 @@ class WatchProfileChangesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchProfileChangesResponse: _TypeAlias = WatchProfileChangesResponse  # noqa: Y015
+
+@_typing.final
+class Deciding(_message.Message):
+    """Who decides, and why. It is kept with the decision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PREVIEW_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    """Who decides, as the caller knows them: a name or an id of a person or program. Required, at most 200 characters, none
+    of them a control character.
+    """
+    reason: _builtins.str
+    """Why. Required, at most 2,000 characters. It should name no customer: nothing erases it."""
+    request_id: _builtins.str
+    """A call with the id of an earlier one decides nothing new and answers what that one decided. Required, at most 200
+    characters, none of them a control character.
+    """
+    preview: _builtins.bool
+    """Answer what would change, and decide nothing."""
+    def __init__(
+        self,
+        *,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        preview: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "preview", b"preview", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Deciding: _TypeAlias = Deciding  # noqa: Y015
+
+@_typing.final
+class Decision(_message.Message):
+    """What somebody decided: something about each pair of one identifier of one side and one of the other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_AT_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_BY_FIELD_NUMBER: _builtins.int
+    WITHDRAWAL_REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    kind: Global___DecisionKind.ValueType
+    """What was decided."""
+    actor: _builtins.str
+    """Who decided."""
+    reason: _builtins.str
+    """Why."""
+    request_id: _builtins.str
+    """The call that decided it."""
+    withdrawn_by: _builtins.str
+    """Who took it back. Absent: it holds."""
+    withdrawal_reason: _builtins.str
+    """Why. Absent: it holds."""
+    @_builtins.property
+    def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_identifier_pb2.Identifier]:
+        """One side; of a split, those who are somebody else."""
+
+    @_builtins.property
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[_identifier_pb2.Identifier]:
+        """The other side."""
+
+    @_builtins.property
+    def decided_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def withdrawn_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was taken back. Absent: it holds."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        kind: Global___DecisionKind.ValueType = ...,
+        identifiers: _abc.Iterable[_identifier_pb2.Identifier] | None = ...,
+        others: _abc.Iterable[_identifier_pb2.Identifier] | None = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        decided_at: _timestamp_pb2.Timestamp | None = ...,
+        withdrawn_at: _timestamp_pb2.Timestamp | None = ...,
+        withdrawn_by: _builtins.str = ...,
+        withdrawal_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "decided_at", b"decided_at", "id", b"id", "identifiers", b"identifiers", "kind", b"kind", "others", b"others", "reason", b"reason", "request_id", b"request_id", "withdrawal_reason", b"withdrawal_reason", "withdrawn_at", b"withdrawn_at", "withdrawn_by", b"withdrawn_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class Outcome(_message.Message):
+    """What came of a decision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    pending: _builtins.bool
+    """The neighbourhood is so large that it is grouped beside the call; the feed tells what comes of it."""
+    @_builtins.property
+    def decision(self) -> Global___Decision:
+        """The decision. In a preview it has no id and no time."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProfileChange]:
+        """Identifiers that moved from one profile to another. Empty: the decision changes nothing at the moment, or `pending`."""
+
+    def __init__(
+        self,
+        *,
+        decision: Global___Decision | None = ...,
+        changes: _abc.Iterable[Global___ProfileChange] | None = ...,
+        pending: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "decision", b"decision", "pending", b"pending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
+
+@_typing.final
+class SplitRequest(_message.Message):
+    """Who is somebody else."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    DEFAULT_REGION_FIELD_NUMBER: _builtins.int
+    DECIDING_FIELD_NUMBER: _builtins.int
+    default_region: _builtins.str
+    """Region for phone numbers without country code. Absent: such numbers are refused."""
+    @_builtins.property
+    def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_identifier_pb2.Identifier]:
+        """Those who are somebody else: identifiers of one profile. At least one, at most 1,000."""
+
+    @_builtins.property
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[_identifier_pb2.Identifier]:
+        """Identifiers of the profile from which they are apart. Absent: the strongest of the profile that is not named above.
+        At most 10,000 pairs of both sides together.
+        """
+
+    @_builtins.property
+    def deciding(self) -> Global___Deciding:
+        """Who decides, and why. Required."""
+
+    def __init__(
+        self,
+        *,
+        identifiers: _abc.Iterable[_identifier_pb2.Identifier] | None = ...,
+        others: _abc.Iterable[_identifier_pb2.Identifier] | None = ...,
+        default_region: _builtins.str = ...,
+        deciding: Global___Deciding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deciding", b"deciding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deciding", b"deciding", "default_region", b"default_region", "identifiers", b"identifiers", "others", b"others"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SplitRequest: _TypeAlias = SplitRequest  # noqa: Y015
+
+@_typing.final
+class SplitResponse(_message.Message):
+    """What the split brought."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcome(self) -> Global___Outcome:
+        """The decision and its changes."""
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___Outcome | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SplitResponse: _TypeAlias = SplitResponse  # noqa: Y015
+
+@_typing.final
+class NeverLinkRequest(_message.Message):
+    """Which two are not one person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    DEFAULT_REGION_FIELD_NUMBER: _builtins.int
+    DECIDING_FIELD_NUMBER: _builtins.int
+    default_region: _builtins.str
+    """Region for phone numbers without country code. Absent: such numbers are refused."""
+    @_builtins.property
+    def identifier(self) -> _identifier_pb2.Identifier:
+        """One of them. Required; Sima must have seen it."""
+
+    @_builtins.property
+    def other(self) -> _identifier_pb2.Identifier:
+        """The other. Required; Sima must have seen it."""
+
+    @_builtins.property
+    def deciding(self) -> Global___Deciding:
+        """Who decides, and why. Required."""
+
+    def __init__(
+        self,
+        *,
+        identifier: _identifier_pb2.Identifier | None = ...,
+        other: _identifier_pb2.Identifier | None = ...,
+        default_region: _builtins.str = ...,
+        deciding: Global___Deciding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deciding", b"deciding", "identifier", b"identifier", "other", b"other"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deciding", b"deciding", "default_region", b"default_region", "identifier", b"identifier", "other", b"other"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NeverLinkRequest: _TypeAlias = NeverLinkRequest  # noqa: Y015
+
+@_typing.final
+class NeverLinkResponse(_message.Message):
+    """What the decision brought."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcome(self) -> Global___Outcome:
+        """The decision and its changes."""
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___Outcome | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NeverLinkResponse: _TypeAlias = NeverLinkResponse  # noqa: Y015
+
+@_typing.final
+class AlwaysLinkRequest(_message.Message):
+    """Which two are one person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    DEFAULT_REGION_FIELD_NUMBER: _builtins.int
+    DECIDING_FIELD_NUMBER: _builtins.int
+    default_region: _builtins.str
+    """Region for phone numbers without country code. Absent: such numbers are refused."""
+    @_builtins.property
+    def identifier(self) -> _identifier_pb2.Identifier:
+        """One of them. Required; Sima must have seen it, and it must be neither blocked nor a hub."""
+
+    @_builtins.property
+    def other(self) -> _identifier_pb2.Identifier:
+        """The other. Required, as above."""
+
+    @_builtins.property
+    def deciding(self) -> Global___Deciding:
+        """Who decides, and why. Required."""
+
+    def __init__(
+        self,
+        *,
+        identifier: _identifier_pb2.Identifier | None = ...,
+        other: _identifier_pb2.Identifier | None = ...,
+        default_region: _builtins.str = ...,
+        deciding: Global___Deciding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deciding", b"deciding", "identifier", b"identifier", "other", b"other"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deciding", b"deciding", "default_region", b"default_region", "identifier", b"identifier", "other", b"other"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlwaysLinkRequest: _TypeAlias = AlwaysLinkRequest  # noqa: Y015
+
+@_typing.final
+class AlwaysLinkResponse(_message.Message):
+    """What the decision brought."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcome(self) -> Global___Outcome:
+        """The decision and its changes."""
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___Outcome | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlwaysLinkResponse: _TypeAlias = AlwaysLinkResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawDecisionRequest(_message.Message):
+    """Which decision to take back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    DECIDING_FIELD_NUMBER: _builtins.int
+    decision_id: _builtins.str
+    """Its id. Required."""
+    @_builtins.property
+    def deciding(self) -> Global___Deciding:
+        """Who takes it back, and why. Required. A decision that was taken back already stays as it is."""
+
+    def __init__(
+        self,
+        *,
+        decision_id: _builtins.str = ...,
+        deciding: Global___Deciding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deciding", b"deciding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deciding", b"deciding", "decision_id", b"decision_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawDecisionRequest: _TypeAlias = WithdrawDecisionRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawDecisionResponse(_message.Message):
+    """What taking it back brought."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcome(self) -> Global___Outcome:
+        """The decision and the changes."""
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___Outcome | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawDecisionResponse: _TypeAlias = WithdrawDecisionResponse  # noqa: Y015
+
+@_typing.final
+class ListDecisionsRequest(_message.Message):
+    """Whose decisions to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    PROFILE_ID_FIELD_NUMBER: _builtins.int
+    DEFAULT_REGION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    profile_id: _builtins.str
+    """By a profile id, current or former: decisions about any identifier that the profile has now."""
+    default_region: _builtins.str
+    """Region for a phone number without country code. Absent: such numbers are refused."""
+    page_size: _builtins.int
+    """At most this many; absent means 100, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """The `next_page_token` of the page before. Absent: the first page."""
+    @_builtins.property
+    def identifier(self) -> _identifier_pb2.Identifier:
+        """By an identifier of either side."""
+
+    def __init__(
+        self,
+        *,
+        identifier: _identifier_pb2.Identifier | None = ...,
+        profile_id: _builtins.str = ...,
+        default_region: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "identifier", b"identifier", "profile_id", b"profile_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "default_region", b"default_region", "identifier", b"identifier", "page_size", b"page_size", "page_token", b"page_token", "profile_id", b"profile_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_by: _TypeAlias = _typing.Literal["identifier", "profile_id"]  # noqa: Y015
+    _WhichOneofArgType_by: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_by) -> _WhichOneofReturnType_by | None: ...
+
+Global___ListDecisionsRequest: _TypeAlias = ListDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class ListDecisionsResponse(_message.Message):
+    """One page of decisions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page. Absent: this was the last."""
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
+        """Newest first; also those that were taken back."""
+
+    def __init__(
+        self,
+        *,
+        decisions: _abc.Iterable[Global___Decision] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDecisionsResponse: _TypeAlias = ListDecisionsResponse  # noqa: Y015

@@ -55,6 +55,31 @@ class IdentityServiceStub:
                 request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.WatchProfileChangesRequest.SerializeToString,
                 response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.WatchProfileChangesResponse.FromString,
                 _registered_method=True)
+        self.Split = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/Split',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.SplitRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.SplitResponse.FromString,
+                _registered_method=True)
+        self.NeverLink = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/NeverLink',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.NeverLinkRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.NeverLinkResponse.FromString,
+                _registered_method=True)
+        self.AlwaysLink = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/AlwaysLink',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.AlwaysLinkRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.AlwaysLinkResponse.FromString,
+                _registered_method=True)
+        self.WithdrawDecision = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/WithdrawDecision',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.WithdrawDecisionRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.WithdrawDecisionResponse.FromString,
+                _registered_method=True)
+        self.ListDecisions = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/ListDecisions',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListDecisionsRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListDecisionsResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -91,6 +116,44 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Split(self, request, context):
+        """Decides that some identifiers of a profile are somebody else. The rest goes where evidence leads it. What comes of
+        it, for every fact before and after, is as if the evidence between the two had never been seen. Idempotent by
+        `request_id`, like all decisions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def NeverLink(self, request, context):
+        """Decides that two identifiers are not one person, whatever joins them now or later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AlwaysLink(self, request, context):
+        """Decides that two identifiers are one person, whether anything was seen or not. Limits of a profile hold all the same,
+        and so does every decision that two identifiers are not one person.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawDecision(self, request, context):
+        """Takes a decision back: the grouping is then as if it had never been made.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDecisions(self, request, context):
+        """Lists the decisions about an identifier, or about any identifier of a profile, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +176,31 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.WatchProfileChanges,
                     request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.WatchProfileChangesRequest.FromString,
                     response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.WatchProfileChangesResponse.SerializeToString,
+            ),
+            'Split': grpc.unary_unary_rpc_method_handler(
+                    servicer.Split,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.SplitRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.SplitResponse.SerializeToString,
+            ),
+            'NeverLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.NeverLink,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.NeverLinkRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.NeverLinkResponse.SerializeToString,
+            ),
+            'AlwaysLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.AlwaysLink,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.AlwaysLinkRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.AlwaysLinkResponse.SerializeToString,
+            ),
+            'WithdrawDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawDecision,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.WithdrawDecisionRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.WithdrawDecisionResponse.SerializeToString,
+            ),
+            'ListDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDecisions,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListDecisionsRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListDecisionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -224,6 +312,141 @@ class IdentityService:
             '/sima.identity.v1.IdentityService/WatchProfileChanges',
             sima_dot_identity_dot_v1_dot_identity__service__pb2.WatchProfileChangesRequest.SerializeToString,
             sima_dot_identity_dot_v1_dot_identity__service__pb2.WatchProfileChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Split(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/Split',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.SplitRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.SplitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def NeverLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/NeverLink',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.NeverLinkRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.NeverLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AlwaysLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/AlwaysLink',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.AlwaysLinkRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.AlwaysLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawDecision(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/WithdrawDecision',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.WithdrawDecisionRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.WithdrawDecisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/ListDecisions',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ListDecisionsRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ListDecisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

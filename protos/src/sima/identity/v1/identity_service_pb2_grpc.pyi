@@ -45,6 +45,21 @@ class IdentityServiceStub:
     """Lists what changed in the grouping around a profile or an identifier, oldest first."""
     WatchProfileChanges: _grpc.UnaryStreamMultiCallable[_identity_service_pb2.WatchProfileChangesRequest, _identity_service_pb2.WatchProfileChangesResponse]
     """Streams every change of the grouping from a cursor on, and goes on with new ones until cancelled."""
+    Split: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.SplitRequest, _identity_service_pb2.SplitResponse]
+    """Decides that some identifiers of a profile are somebody else. The rest goes where evidence leads it. What comes of
+    it, for every fact before and after, is as if the evidence between the two had never been seen. Idempotent by
+    `request_id`, like all decisions.
+    """
+    NeverLink: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.NeverLinkRequest, _identity_service_pb2.NeverLinkResponse]
+    """Decides that two identifiers are not one person, whatever joins them now or later."""
+    AlwaysLink: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.AlwaysLinkRequest, _identity_service_pb2.AlwaysLinkResponse]
+    """Decides that two identifiers are one person, whether anything was seen or not. Limits of a profile hold all the same,
+    and so does every decision that two identifiers are not one person.
+    """
+    WithdrawDecision: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.WithdrawDecisionRequest, _identity_service_pb2.WithdrawDecisionResponse]
+    """Takes a decision back: the grouping is then as if it had never been made."""
+    ListDecisions: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListDecisionsRequest, _identity_service_pb2.ListDecisionsResponse]
+    """Lists the decisions about an identifier, or about any identifier of a profile, newest first."""
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -63,6 +78,21 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Lists what changed in the grouping around a profile or an identifier, oldest first."""
     WatchProfileChanges: _aio.UnaryStreamMultiCallable[_identity_service_pb2.WatchProfileChangesRequest, _identity_service_pb2.WatchProfileChangesResponse]  # type: ignore[assignment]
     """Streams every change of the grouping from a cursor on, and goes on with new ones until cancelled."""
+    Split: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.SplitRequest, _identity_service_pb2.SplitResponse]  # type: ignore[assignment]
+    """Decides that some identifiers of a profile are somebody else. The rest goes where evidence leads it. What comes of
+    it, for every fact before and after, is as if the evidence between the two had never been seen. Idempotent by
+    `request_id`, like all decisions.
+    """
+    NeverLink: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.NeverLinkRequest, _identity_service_pb2.NeverLinkResponse]  # type: ignore[assignment]
+    """Decides that two identifiers are not one person, whatever joins them now or later."""
+    AlwaysLink: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.AlwaysLinkRequest, _identity_service_pb2.AlwaysLinkResponse]  # type: ignore[assignment]
+    """Decides that two identifiers are one person, whether anything was seen or not. Limits of a profile hold all the same,
+    and so does every decision that two identifiers are not one person.
+    """
+    WithdrawDecision: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.WithdrawDecisionRequest, _identity_service_pb2.WithdrawDecisionResponse]  # type: ignore[assignment]
+    """Takes a decision back: the grouping is then as if it had never been made."""
+    ListDecisions: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListDecisionsRequest, _identity_service_pb2.ListDecisionsResponse]  # type: ignore[assignment]
+    """Lists the decisions about an identifier, or about any identifier of a profile, newest first."""
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """Which identifiers are one person. The workspace comes from the caller's credential."""
@@ -102,5 +132,50 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_identity_service_pb2.WatchProfileChangesResponse], _abc.AsyncIterator[_identity_service_pb2.WatchProfileChangesResponse]]:
         """Streams every change of the grouping from a cursor on, and goes on with new ones until cancelled."""
+
+    @_abc_1.abstractmethod
+    def Split(
+        self,
+        request: _identity_service_pb2.SplitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.SplitResponse, _abc.Awaitable[_identity_service_pb2.SplitResponse]]:
+        """Decides that some identifiers of a profile are somebody else. The rest goes where evidence leads it. What comes of
+        it, for every fact before and after, is as if the evidence between the two had never been seen. Idempotent by
+        `request_id`, like all decisions.
+        """
+
+    @_abc_1.abstractmethod
+    def NeverLink(
+        self,
+        request: _identity_service_pb2.NeverLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.NeverLinkResponse, _abc.Awaitable[_identity_service_pb2.NeverLinkResponse]]:
+        """Decides that two identifiers are not one person, whatever joins them now or later."""
+
+    @_abc_1.abstractmethod
+    def AlwaysLink(
+        self,
+        request: _identity_service_pb2.AlwaysLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.AlwaysLinkResponse, _abc.Awaitable[_identity_service_pb2.AlwaysLinkResponse]]:
+        """Decides that two identifiers are one person, whether anything was seen or not. Limits of a profile hold all the same,
+        and so does every decision that two identifiers are not one person.
+        """
+
+    @_abc_1.abstractmethod
+    def WithdrawDecision(
+        self,
+        request: _identity_service_pb2.WithdrawDecisionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.WithdrawDecisionResponse, _abc.Awaitable[_identity_service_pb2.WithdrawDecisionResponse]]:
+        """Takes a decision back: the grouping is then as if it had never been made."""
+
+    @_abc_1.abstractmethod
+    def ListDecisions(
+        self,
+        request: _identity_service_pb2.ListDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ListDecisionsResponse, _abc.Awaitable[_identity_service_pb2.ListDecisionsResponse]]:
+        """Lists the decisions about an identifier, or about any identifier of a profile, newest first."""
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -11,10 +11,10 @@ from typing import Any
 
 from sima_runtime.database import Driver, execute, fetch
 from sima_runtime.epochs import CURRENT_EPOCH
-from sima_runtime.keys import Keys
+from sima_runtime.keys import Key, Keys
 
 from sima_identity.batch import Batch, EdgeId
-from sima_identity.evidence import Pair, Refusal
+from sima_identity.evidence import Pair, Refusal, Verdict
 from sima_identity.records import (
     ChangedIdentifier,
     NewIdentifier,
@@ -25,7 +25,7 @@ from sima_identity.records import (
     WrittenEdge,
 )
 from sima_identity.store.arrays import choices, flags, instant, microseconds, numbers
-from sima_identity.store.log import EVIDENCE
+from sima_identity.store.log import DECISION, EVIDENCE
 
 #: The only kind of evidence so far: one message showed both.
 SEEN_TOGETHER = "seen_together"
@@ -33,7 +33,8 @@ SEEN_TOGETHER = "seen_together"
 _NOBODY = bytes(16)  # stands for null in arrays of keys
 _OR_NULL = f"'{_NOBODY.hex()}'::uuid"
 _STORED = f"key, kind, profile_id, founded_seq, shared, hub, blocked, {microseconds('first_seen_at')}"
-_EDGE = f"low, high, {microseconds('first_at')}, refusal"
+_EDGE = f"low, high, {microseconds('first_at')}, refusal, NULL"
+_DECIDED = "low, high, 0::bigint, refusal, verdict"
 
 # Identifiers that are stored; those of them that were seen alone earlier than is stored; edges that are not stored,
 # were seen earlier than is stored (both: false) or have not been looked at (true).
@@ -72,7 +73,11 @@ _LOCK = f"""SELECT {_STORED}, (changed_epoch, changed_xid) > ({CURRENT_EPOCH}, p
 
 _READ_EDGES = f"""SELECT {_EDGE} FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)
     UNION ALL
-    SELECT {_EDGE} FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)"""
+    SELECT {_EDGE} FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)
+    UNION ALL
+    SELECT {_DECIDED} FROM decided_pairs WHERE workspace = %(workspace)s AND low = ANY(%(keys)s) AND holds
+    UNION ALL
+    SELECT {_DECIDED} FROM decided_pairs WHERE workspace = %(workspace)s AND high = ANY(%(keys)s) AND holds"""
 
 _INSERT = f"""WITH inserted AS (
     INSERT INTO identifiers (workspace, key, kind, value, profile_id, founded_id, founded_seq, shared, hub, blocked,
@@ -111,9 +116,10 @@ _UPDATE = f"""WITH given AS (
     FROM given WHERE identifiers.workspace = %(workspace)s AND identifiers.key = given.key
 )
 INSERT INTO profile_changes
-    (workspace, key, kind, previous_profile_id, profile_id, shared, blocked, standing_changed, cause, epoch)
+    (workspace, key, kind, previous_profile_id, profile_id, shared, blocked, standing_changed, cause, decision_id,
+        epoch)
 SELECT %(workspace)s, key, kind, nullif(previous, {_OR_NULL}), nullif(profile_id, {_OR_NULL}), shared, blocked,
-    standing_changed, %(cause)s, {CURRENT_EPOCH}
+    standing_changed, %(cause)s, %(decision_id)s, {CURRENT_EPOCH}
 FROM given WHERE state_changed"""
 
 _WRITE_EDGES = f"""INSERT INTO edges (workspace, low, high, evidence, source, message_id, first_at, refusal)
@@ -128,9 +134,14 @@ _WRITE_EDGES = f"""INSERT INTO edges (workspace, low, high, evidence, source, me
         first_at = least(excluded.first_at, edges.first_at),
         refusal = excluded.refusal"""
 
-_WRITE_REFUSALS = """UPDATE edges SET refusal = given.refusal
-    FROM unnest(%s::uuid[], %s::uuid[], %s::text[]) AS given(low, high, refusal)
-    WHERE (edges.workspace, edges.low, edges.high) = (%s, given.low, given.high)"""
+_WRITE_REFUSALS = """WITH given AS (
+        SELECT * FROM unnest(%(low)s::uuid[], %(high)s::uuid[], %(refusal)s::text[]) AS given(low, high, refusal)
+    ), decided AS (
+        UPDATE decided_pairs AS pair SET refusal = given.refusal FROM given
+        WHERE (pair.workspace, pair.low, pair.high) = (%(workspace)s, given.low, given.high)
+            AND pair.verdict = 'always' AND pair.holds)
+    UPDATE edges SET refusal = given.refusal FROM given
+    WHERE (edges.workspace, edges.low, edges.high) = (%(workspace)s, given.low, given.high)"""
 
 _NEXT_PENDING = """SELECT workspace, key FROM pending
     WHERE pg_try_advisory_xact_lock(hashtextextended('sima turn ' || workspace, 0)) LIMIT 1"""
@@ -217,9 +228,12 @@ async def lock_identifiers(connection: Driver, workspace: str, keys: Collection[
 
 
 async def read_edges(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[StoredEdge]:
-    """Read all edges of identifiers; one between two of them comes twice."""
+    """Read all edges of identifiers, and what was decided about them; what is between two of them comes twice."""
     rows = await fetch(connection, _READ_EDGES, {"workspace": workspace, "keys": Keys(keys)})
-    return [StoredEdge(low, high, first_at, refusal and Refusal(refusal)) for low, high, first_at, refusal in rows]
+    return [
+        StoredEdge(low, high, first_at, refusal and Refusal(refusal), verdict and Verdict(verdict))
+        for low, high, first_at, refusal, verdict in rows
+    ]
 
 
 async def insert_identifiers(connection: Driver, workspace: str, rows: Sequence[NewIdentifier]) -> bool:
@@ -247,8 +261,10 @@ async def insert_identifiers(connection: Driver, workspace: str, rows: Sequence[
     return await execute(connection, _INSERT, parameters) == len(rows)
 
 
-async def update_identifiers(connection: Driver, workspace: str, rows: Sequence[ChangedIdentifier]) -> None:
-    """Rewrite identifiers that are locked, and log those whose state changed."""
+async def update_identifiers(
+    connection: Driver, workspace: str, rows: Sequence[ChangedIdentifier], decision: bytes | None = None
+) -> None:
+    """Rewrite identifiers that are locked, and log those whose state changed, because of a decision if there is one."""
     key, kind, previous, profile_id, founds, shared, hub, blocked, first_seen_at, *changed = _columns(rows)
     parameters = {
         "workspace": workspace,
@@ -263,7 +279,8 @@ async def update_identifiers(connection: Driver, workspace: str, rows: Sequence[
         "seen_at": numbers(first_seen_at),
         "state_changed": flags(changed[0]),
         "standing_changed": flags(changed[1]),
-        "cause": EVIDENCE,
+        "cause": EVIDENCE if decision is None else DECISION,
+        "decision_id": decision and Key(decision),
     }
     await execute(connection, _UPDATE, parameters)
 
@@ -291,13 +308,15 @@ async def write_edges(connection: Driver, workspace: str, rows: Sequence[Written
 async def write_refusals(connection: Driver, workspace: str, rows: Sequence[RefusedPair]) -> None:
     """Let all edges between pairs, of which an end is locked, bind or be refused."""
     low, high, refusal = _columns(rows)
-    await execute(connection, _WRITE_REFUSALS, (Keys(low), Keys(high), refusal, workspace))
+    parameters = {"workspace": workspace, "low": Keys(low), "high": Keys(high), "refusal": refusal}
+    await execute(connection, _WRITE_REFUSALS, parameters)
 
 
-async def add_pending(connection: Driver, workspace: str, keys: Iterable[bytes]) -> None:
-    """Note identifiers, which are locked, whose neighbourhood is to be looked at in the background."""
-    query = "INSERT INTO pending (workspace, key) SELECT %s, unnest(%s::uuid[]) ON CONFLICT DO NOTHING"
-    await execute(connection, query, (workspace, Keys(sorted(keys))))
+async def add_pending(connection: Driver, workspace: str, keys: Iterable[bytes], decision: bytes | None = None) -> None:
+    """Note identifiers, which are locked, whose neighbourhood is to be looked at in the background, and why."""
+    query = """INSERT INTO pending (workspace, key, decision_id) SELECT %s, unnest(%s::uuid[]), %s::uuid
+        ON CONFLICT (workspace, key) DO UPDATE SET decision_id = coalesce(excluded.decision_id, pending.decision_id)"""
+    await execute(connection, query, (workspace, Keys(sorted(keys)), decision and Key(decision)))
 
 
 async def next_pending(connection: Driver) -> tuple[str, bytes] | None:
@@ -309,9 +328,15 @@ async def next_pending(connection: Driver) -> tuple[str, bytes] | None:
     return rows[0] if rows else None
 
 
-async def remove_pending(connection: Driver, workspace: str, keys: Iterable[bytes]) -> None:
-    """Strike out identifiers, which are locked, whose neighbourhood has been looked at."""
-    await execute(connection, "DELETE FROM pending WHERE workspace = %s AND key = ANY(%s)", (workspace, Keys(keys)))
+async def remove_pending(connection: Driver, workspace: str, keys: Iterable[bytes]) -> bytes | None:
+    """Strike out identifiers, which are locked, whose neighbourhood is looked at.
+
+    Returns:
+        A decision that is the reason, if one is.
+    """
+    query = "DELETE FROM pending WHERE workspace = %s AND key = ANY(%s) RETURNING decision_id"
+    rows = await fetch(connection, query, (workspace, Keys(keys)))
+    return next((decision for (decision,) in rows if decision), None)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

@@ -15,10 +15,11 @@ FEED = "identity_changes"
 #: The same of its part that tells how identifiers became or ceased to be shared or blocked.
 STANDINGS = "identity_standings"
 FEEDS = (FEED, STANDINGS)
-#: Cause of a change: new evidence.
-EVIDENCE = "evidence"
+#: Causes of a change: new evidence, or that somebody decided something or took it back.
+EVIDENCE, DECISION = "evidence", "decision"
 
-_CHANGE = "key, kind, value, previous_profile_id, changes.profile_id, changes.shared, changes.blocked, changed_at"
+_CHANGE = """key, kind, value, previous_profile_id, changes.profile_id, changes.shared, changes.blocked, changed_at,
+    cause, decision_id"""
 # Values are kept in one place only, from which they can be erased.
 _WITH_VALUES = f"""SELECT {FEED_ORDER}, {_CHANGE}
     FROM changes LEFT JOIN LATERAL (
@@ -45,6 +46,8 @@ class Change(NamedTuple):
     shared: bool
     blocked: bool
     changed_at: datetime
+    cause: str
+    decision_id: bytes | None
 
 
 async def read_page(

@@ -1,0 +1,184 @@
+"""Makes decisions about identifiers, and takes them back.
+
+A decision is written, and what follows from it, in one transaction that has locked the neighbourhoods of all that it is
+about. So whatever else is recorded at the same time, what is stored in the end is the grouping of all evidence and of
+all decisions that hold.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
+
+from sima_runtime.database import Database, Driver
+from sima_runtime.errors import (
+    AlreadyExistsError,
+    ContradictionError,
+    InvalidFieldsError,
+    NotFoundError,
+    OverloadedError,
+    Violation,
+)
+
+from sima_identity.batch import Batch
+from sima_identity.decisions import Deciding, Decision, DecisionKind, Outcome, Proposal, decision_id
+from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, begun_anew, write
+from sima_identity.neighbourhood import Neighbourhoods, leading_out
+from sima_identity.records import Stored
+from sima_identity.store import decisions, graph
+
+Attempt = Callable[[Driver], Awaitable[Outcome]]
+
+
+class Decider:
+    """Decides, in the name of who calls."""
+
+    def __init__(self, database: Database, grouping: Grouping, secrets: Callable[[str], bytes]) -> None:
+        """Set up.
+
+        Args:
+            database: The schema `identity`.
+            grouping: Groups what is locked.
+            secrets: Gives the secret of a workspace.
+        """
+        self._database, self._grouping, self._secrets = database, grouping, secrets
+
+    async def decide(self, workspace: str, proposal: Proposal, by: Deciding) -> Outcome:
+        """Make a decision, or show what would come of it.
+
+        Raises:
+            InvalidFieldsError: Something about these identifiers cannot be decided.
+            NotFoundError: One of them was never seen.
+            ContradictionError: A decision that holds says the contrary.
+            AlreadyExistsError: The request decided something else before.
+            OverloadedError: Too many others write about the same identifiers at the same time.
+        """
+        return await self._done(workspace, by, lambda connection: self._make(connection, workspace, proposal, by))
+
+    async def withdraw(self, workspace: str, decision: bytes, by: Deciding) -> Outcome:
+        """Take a decision back, or show what would come of it.
+
+        Raises:
+            NotFoundError: There is none with this id.
+            OverloadedError: Too many others write about the same identifiers at the same time.
+        """
+        return await self._done(workspace, by, lambda connection: self._take_back(connection, workspace, decision, by))
+
+    async def _done(self, workspace: str, by: Deciding, attempt: Attempt) -> Outcome:
+        for number in range(ATTEMPTS):
+            try:
+                async with self._database.transaction() as connection:
+                    await graph.begin(connection)
+                    if number:  # one at a time, or they would go on overtaking each other
+                        await graph.take_turn(connection, workspace)
+                    outcome = await attempt(connection)
+                    if by.preview:
+                        await connection.rollback()
+                    return outcome
+            except OvertakenError:
+                begun_anew.add(1)
+        raise OverloadedError("the identifiers")
+
+    async def _make(self, connection: Driver, workspace: str, proposal: Proposal, by: Deciding) -> Outcome:
+        own = decision_id(self._secrets(workspace), by.request_id)
+        if (made := await decisions.find(connection, workspace, own)) is not None:
+            return Outcome(_the_same(made, proposal), (), pending=False)
+        known = await self._known(connection, workspace, (*proposal.keys, *proposal.others))
+        if proposal.kind is DecisionKind.SPLIT and not proposal.others:
+            proposal = await self._from_strongest(connection, workspace, proposal, known)
+            known = await self._known(connection, workspace, (*proposal.keys, *proposal.others))
+        _check(proposal, known)
+
+        async def insert() -> Decision:
+            if (contrary := await decisions.contrary(connection, workspace, proposal)) is not None:
+                raise ContradictionError(contrary.hex())
+            decided_at = await decisions.insert(connection, workspace, own, proposal, by)
+            if decided_at is None:
+                raise OvertakenError
+            sides = (sorted(set(proposal.keys)), sorted(set(proposal.others)))
+            made = Decision(own, proposal.kind, *sides, by.actor, by.reason, by.request_id, decided_at)
+            return made._replace(id=b"", decided_at=None) if by.preview else made
+
+        return await self._regroup(connection, workspace, known, own, insert)
+
+    async def _take_back(self, connection: Driver, workspace: str, own: bytes, by: Deciding) -> Outcome:
+        decision = await decisions.find(connection, workspace, own)
+        if decision is None:
+            raise NotFoundError("decision", own.hex())
+        if decision.withdrawn_at is not None:
+            return Outcome(decision, (), pending=False)
+        known = await graph.read_identifiers(connection, workspace, {*decision.keys, *decision.others})
+
+        async def lift() -> Decision:
+            withdrawn_at = await decisions.withdraw(connection, workspace, own, by)
+            taken_back = decision._replace(
+                withdrawn_at=withdrawn_at, withdrawn_by=by.actor, withdrawal_reason=by.reason
+            )
+            return decision if by.preview else taken_back
+
+        return await self._regroup(connection, workspace, known, own, lift)
+
+    async def _regroup(
+        self,
+        connection: Driver,
+        workspace: str,
+        known: Sequence[Stored],
+        own: bytes,
+        change: Callable[[], Awaitable[Decision]],
+    ) -> Outcome:
+        """Lock the neighbourhoods of identifiers, change what a decision says about them, and group them anew."""
+        seeds = {row.key for row in known if not (row.hub or row.blocked)}
+        neighbourhoods = Neighbourhoods(seeds, self._grouping.limit)
+        situation, newer = await self._grouping.lock(connection, workspace, known, neighbourhoods, seeds)
+        if newer or any(situation.stored[row.key] != row for row in known):
+            raise OvertakenError
+        decision = await change()
+        edges = set(await graph.read_edges(connection, workspace, situation.members)) if situation.members else set()
+        left_out = seeds - situation.members
+        edges -= leading_out(edges, situation.members)
+        plan = await self._grouping.plan(workspace, Batch(), replace(situation, edges=tuple(edges)))
+        await write(connection, workspace, plan, own)
+        if left_out:
+            await graph.add_pending(connection, workspace, left_out, own)
+        return Outcome(decision, [row for row in plan.changed if row.state_changed], pending=bool(left_out))
+
+    async def _known(self, connection: Driver, workspace: str, keys: Collection[bytes]) -> list[Stored]:
+        known = await graph.read_identifiers(connection, workspace, set(keys))
+        if len(known) < len(set(keys)):
+            raise NotFoundError("identifier", "one that Sima has seen")
+        return known
+
+    async def _from_strongest(
+        self, connection: Driver, workspace: str, proposal: Proposal, known: Sequence[Stored]
+    ) -> Proposal:
+        """A split from the strongest identifier of the profile that is not named."""
+        profiles = {row.profile_id for row in known}
+        profile = profiles.pop()
+        if profiles or profile is None:
+            raise _refused("identifiers", "expected identifiers of one profile")
+        members = dict(await decisions.members(connection, workspace, profile))
+        rest = self._grouping.by_strength({key: kind for key, kind in members.items() if key not in proposal.keys})
+        if not rest:
+            raise _refused("identifiers", "expected not all identifiers of the profile")
+        return proposal._replace(others=rest[:1])
+
+
+def _check(proposal: Proposal, known: Sequence[Stored]) -> None:
+    """Refuse what no decision can be about."""
+    if set(proposal.keys) & set(proposal.others):
+        raise _refused("others", "expected other identifiers than those of the first side")
+    always = proposal.kind is DecisionKind.ALWAYS_LINK
+    if any(row.blocked for row in known):
+        raise _refused("identifiers", "expected identifiers that name somebody: one is blocked")
+    if always and any(row.hub for row in known):
+        raise _refused("identifiers", "expected identifiers that can belong to somebody: one is seen with too many")
+
+
+def _refused(field: str, expected: str) -> InvalidFieldsError:
+    return InvalidFieldsError([Violation(field, expected)])
+
+
+def _the_same(made: Decision, proposal: Proposal) -> Decision:
+    """The decision that a request made before, if this is what it asked for."""
+    others = sorted(proposal.others) or list(made.others)
+    if (made.kind, list(made.keys), list(made.others)) != (proposal.kind, sorted(proposal.keys), others):
+        raise AlreadyExistsError("decision", made.id.hex())
+    return made

@@ -1,0 +1,90 @@
+"""What the domain answers, as messages of the contract."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from sima.identity.v1 import identity_service_pb2 as pb
+from sima.type.v1.identifier_pb2 import Identifier
+from sima_runtime.wire import datetime_to_timestamp
+
+from sima_identity.decisions import Decision, DecisionKind
+from sima_identity.records import ChangedIdentifier
+from sima_identity.resolving import Answer
+from sima_identity.store import log, lookups
+
+_KINDS = {
+    DecisionKind.SPLIT: pb.DECISION_KIND_SPLIT,
+    DecisionKind.NEVER_LINK: pb.DECISION_KIND_NEVER_LINK,
+    DecisionKind.ALWAYS_LINK: pb.DECISION_KIND_ALWAYS_LINK,
+}
+_CAUSES = {log.EVIDENCE: pb.CHANGE_CAUSE_EVIDENCE, log.DECISION: pb.CHANGE_CAUSE_DECISION}
+
+
+def resolved_to_proto(answer: Answer) -> pb.ResolvedSet:
+    """Return whom a set belongs to."""
+    keys, owner_key, profile_id, pending = answer
+    return pb.ResolvedSet(keys=keys, owner_key=owner_key or b"", profile_id=id_to_proto(profile_id), pending=pending)
+
+
+def known_to_proto(member: lookups.Member) -> pb.KnownIdentifier:
+    """Return an identifier of a profile."""
+    return pb.KnownIdentifier(
+        identifier=Identifier(kind=member.kind, value=member.value or "", key=member.key),
+        shared=member.shared,
+        blocked=member.blocked,
+        first_seen_at=datetime_to_timestamp(member.first_seen_at),
+    )
+
+
+def change_to_proto(change: log.Change) -> pb.ProfileChange:
+    """Return a change as the log has it."""
+    return pb.ProfileChange(
+        identifier=Identifier(kind=change.kind, value=change.value or "", key=change.key),
+        previous_profile_id=id_to_proto(change.previous_profile_id),
+        profile_id=id_to_proto(change.profile_id),
+        shared=change.shared,
+        blocked=change.blocked,
+        changed_at=datetime_to_timestamp(change.changed_at),
+        cause=_CAUSES[change.cause],
+        decision_id=id_to_proto(change.decision_id),
+    )
+
+
+def id_to_proto(own: bytes | None) -> str:
+    """Return an id of 16 bytes as text; empty for none."""
+    return "" if own is None else own.hex()
+
+
+def decision_to_proto(decision: Decision, names: Mapping[bytes, Identifier]) -> pb.Decision:
+    """Return a decision; `names` has all identifiers that it is about."""
+    return pb.Decision(
+        id=decision.id.hex(),
+        kind=_KINDS[decision.kind],
+        identifiers=[names[key] for key in decision.keys],
+        others=[names[key] for key in decision.others],
+        actor=decision.actor,
+        reason=decision.reason,
+        request_id=decision.request_id,
+        decided_at=_timestamp(decision.decided_at),
+        withdrawn_at=_timestamp(decision.withdrawn_at),
+        withdrawn_by=decision.withdrawn_by or "",
+        withdrawal_reason=decision.withdrawal_reason or "",
+    )
+
+
+def moved_to_proto(row: ChangedIdentifier, names: Mapping[bytes, Identifier], by: Decision) -> pb.ProfileChange:
+    """Return what a decision changes about an identifier."""
+    return pb.ProfileChange(
+        identifier=names[row.key],
+        previous_profile_id=id_to_proto(row.previous_profile_id),
+        profile_id=id_to_proto(row.profile_id),
+        shared=row.shared,
+        blocked=row.blocked,
+        cause=pb.CHANGE_CAUSE_DECISION,
+        decision_id=by.id.hex(),
+    )
+
+
+def _timestamp(instant: datetime | None) -> Timestamp | None:
+    return None if instant is None else datetime_to_timestamp(instant)
