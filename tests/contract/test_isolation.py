@@ -114,6 +114,11 @@ ASKING: dict[str, Callable[[Known], list[Message]]] = {
         identity_pb.ListDecisionsRequest(identifier=EMAIL),
         identity_pb.ListDecisionsRequest(profile_id=known.profile_id),
     ],
+    "Identity.ExplainLink": lambda _: [identity_pb.ExplainLinkRequest(identifier=EMAIL, other=PHONE)],
+    "Identity.GetProfileGraph": lambda known: [
+        identity_pb.GetProfileGraphRequest(identifier=EMAIL),
+        identity_pb.GetProfileGraphRequest(profile_id=known.profile_id),
+    ],
     "Identity.WatchProfileChanges": lambda known: [
         identity_pb.WatchProfileChangesRequest(until_now=True),
         identity_pb.WatchProfileChangesRequest(until_now=True, cursor=known.cursors["Identity"]),

@@ -125,6 +125,17 @@ class Replica:
         request = pb.ListDecisionsRequest(**by, page_size=page_size, page_token=page_token)
         return await self.client.call(self.stub.ListDecisions, request, workspace=workspace)
 
+    async def explain(self, workspace: str, one: Named, other: Named) -> pb.ExplainLinkResponse:
+        """Ask why two are one person, or are not."""
+        request = pb.ExplainLinkRequest(identifier=identifier(one), other=identifier(other))
+        return await self.client.call(self.stub.ExplainLink, request, workspace=workspace)
+
+    async def graph(self, workspace: str, subject: Named | str) -> pb.GetProfileGraphResponse:
+        """Ask for all that is known around a profile."""
+        by = {"profile_id": subject} if isinstance(subject, str) else {"identifier": identifier(subject)}
+        request = pb.GetProfileGraphRequest(**by)
+        return await self.client.call(self.stub.GetProfileGraph, request, workspace=workspace)
+
     async def states(self, workspace: str, named: Sequence[Named]) -> dict[Named, State]:
         """What lookups say about identifiers; unknown ones are absent."""
         found = await self.lookup(workspace, named)

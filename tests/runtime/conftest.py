@@ -79,7 +79,7 @@ class Told(IdentityServiceServicer):
         """No test asks for this, nor for the others."""
         raise NotImplementedError
 
-    NeverLink = AlwaysLink = WithdrawDecision = ListDecisions = Split
+    NeverLink = AlwaysLink = WithdrawDecision = ListDecisions = ExplainLink = GetProfileGraph = Split
 
 
 @dataclass

@@ -9,6 +9,8 @@ from sima.type.v1.identifier_pb2 import Identifier
 from sima_runtime.wire import datetime_to_timestamp
 
 from sima_identity.decisions import Decision, DecisionKind
+from sima_identity.evidence import Refusal
+from sima_identity.explaining import Evidence, Link, remedy
 from sima_identity.records import ChangedIdentifier
 from sima_identity.resolving import Answer
 from sima_identity.store import log, lookups
@@ -17,6 +19,15 @@ _KINDS = {
     DecisionKind.SPLIT: pb.DECISION_KIND_SPLIT,
     DecisionKind.NEVER_LINK: pb.DECISION_KIND_NEVER_LINK,
     DecisionKind.ALWAYS_LINK: pb.DECISION_KIND_ALWAYS_LINK,
+}
+_REFUSALS = {
+    Refusal.BLOCKED: pb.LINK_REFUSAL_BLOCKED,
+    Refusal.HUB: pb.LINK_REFUSAL_HUB,
+    Refusal.NEVER_LINK: pb.LINK_REFUSAL_NEVER_LINK,
+    Refusal.SEVERAL_PEOPLE: pb.LINK_REFUSAL_SEVERAL_PEOPLE,
+    Refusal.KIND_LIMIT: pb.LINK_REFUSAL_KIND_LIMIT,
+    Refusal.SIZE_LIMIT: pb.LINK_REFUSAL_SIZE_LIMIT,
+    Refusal.PENDING: pb.LINK_REFUSAL_PENDING,
 }
 _CAUSES = {log.EVIDENCE: pb.CHANGE_CAUSE_EVIDENCE, log.DECISION: pb.CHANGE_CAUSE_DECISION}
 
@@ -84,6 +95,24 @@ def moved_to_proto(row: ChangedIdentifier, names: Mapping[bytes, Identifier], by
         cause=pb.CHANGE_CAUSE_DECISION,
         decision_id=by.id.hex(),
     )
+
+
+def link_to_proto(link: Link, names: Mapping[bytes, Identifier]) -> pb.Link:
+    """Return what lies between two identifiers."""
+    low, high = link.pair
+    return pb.Link(
+        identifier=names[low],
+        other=names[high],
+        evidence=map(_evidence, link.evidence),
+        decision_ids=[decision.hex() for decision in link.decisions],
+        refusal=_REFUSALS[link.refusal] if link.refusal else pb.LINK_REFUSAL_UNSPECIFIED,
+        remedy=remedy(link.refusal) if link.refusal else "",
+    )
+
+
+def _evidence(evidence: Evidence) -> pb.Evidence:
+    source, message_id, first_at = evidence
+    return pb.Evidence(source=source, message_id=message_id or "", first_seen_at=datetime_to_timestamp(first_at))
 
 
 def _timestamp(instant: datetime | None) -> Timestamp | None:

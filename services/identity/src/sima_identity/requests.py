@@ -30,6 +30,8 @@ _YEAR_1, _YEAR_10000, _NEVER = -62_135_596_800_000_000, 253_402_300_800_000_000,
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _ID = re.compile("[0-9a-f]{32}")
 
+_Subject = pb.ListProfileChangesRequest | pb.ListDecisionsRequest | pb.GetProfileGraphRequest
+
 
 class RequestReader:
     """Reads the requests of one workspace. Every method raises InvalidFieldsError with all fields that are wrong."""
@@ -68,10 +70,10 @@ class RequestReader:
         bad.check()
         return wanted
 
-    def subject(self, request: pb.ListProfileChangesRequest | pb.ListDecisionsRequest) -> Wanted:
-        """Read whose changes or decisions are to be listed."""
+    def subject(self, request: _Subject) -> Wanted:
+        """Read whose changes, decisions or graph are asked for."""
         bad = Violations()
-        region = request.default_region if isinstance(request, pb.ListDecisionsRequest) else ""
+        region = "" if isinstance(request, pb.ListProfileChangesRequest) else request.default_region
         wanted = self._wanted(request, region, "", bad)
         bad.check()
         return wanted
@@ -97,13 +99,17 @@ class RequestReader:
     ) -> tuple[Proposal, Deciding]:
         """Read which two are one person, or are not."""
         bad = Violations()
-        region = _region(request.default_region, "", bad)
-        one = self._identifier(request.identifier, region, "identifier", bad)
-        other = self._identifier(request.other, region, "other", bad)
+        one, other = self._two(request, bad)
         deciding = _deciding(request.deciding, bad)
-        bad.require(one is None or one != other, "other", "expected another identifier than the first")
         bad.check()
-        return Proposal(kind, [one or b""], [other or b""]), deciding
+        return Proposal(kind, [one], [other]), deciding
+
+    def two(self, request: pb.ExplainLinkRequest) -> tuple[bytes, bytes]:
+        """Read which two are to be explained."""
+        bad = Violations()
+        one, other = self._two(request, bad)
+        bad.check()
+        return one, other
 
     def withdrawal(self, request: pb.WithdrawDecisionRequest) -> tuple[bytes, Deciding]:
         """Read which decision is to be taken back."""
@@ -113,6 +119,15 @@ class RequestReader:
         deciding = _deciding(request.deciding, bad)
         bad.check()
         return bytes.fromhex(request.decision_id), deciding
+
+    def _two(
+        self, request: pb.NeverLinkRequest | pb.AlwaysLinkRequest | pb.ExplainLinkRequest, bad: Violations
+    ) -> tuple[bytes, bytes]:
+        region = _region(request.default_region, "", bad)
+        one = self._identifier(request.identifier, region, "identifier", bad)
+        other = self._identifier(request.other, region, "other", bad)
+        bad.require(one is None or one != other, "other", "expected another identifier than the first")
+        return one or b"", other or b""
 
     def _side(self, given: Sequence[Identifier], region: str | None, path: str, bad: Violations) -> list[bytes]:
         keys = (self._identifier(item, region, f"{path}[{number}]", bad) for number, item in enumerate(given))
@@ -163,7 +178,7 @@ class RequestReader:
 
     def _wanted(
         self,
-        item: pb.LookupKey | pb.ListProfileChangesRequest | pb.ListDecisionsRequest,
+        item: pb.LookupKey | _Subject,
         default_region: str,
         path: str,
         bad: Violations,

@@ -20,6 +20,7 @@ from sima_sdk.identifiers import IdentifierKinds
 from sima_sdk.plugins import identifier_kinds, loaded, plugin_manager
 
 from sima_identity.deciding import Decider
+from sima_identity.explainer import Explainer
 from sima_identity.grouping import Grouping
 from sima_identity.policy import Policy
 from sima_identity.resolving import Resolver
@@ -80,9 +81,9 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
     resolver = Resolver(database, grouping)
     feeds = {name: Feed(name, database, wakeups, settings) for name in FEEDS}
     decider = Decider(database, grouping, secrets)
-    servicer = IdentityServicer(
-        resolver, decider, database, feeds, kinds=IdentifierKinds(policy.kinds), secrets=secrets
-    )
+    explainer = Explainer(database, settings.neighbourhood_limit)
+    kinds = IdentifierKinds(policy.kinds)
+    servicer = IdentityServicer(resolver, decider, explainer, database, feeds=feeds, kinds=kinds, secrets=secrets)
     name = pb.DESCRIPTOR.services_by_name["IdentityService"].full_name
     try:
         yield Service(

@@ -22,11 +22,13 @@ from sima_sdk.identifiers import IdentifierKinds
 
 from sima_identity.deciding import Decider
 from sima_identity.decisions import DecisionKind, Outcome
+from sima_identity.explainer import Explainer
 from sima_identity.messages import (
     change_to_proto,
     decision_to_proto,
     id_to_proto,
     known_to_proto,
+    link_to_proto,
     moved_to_proto,
     resolved_to_proto,
 )
@@ -49,9 +51,10 @@ class IdentityServicer(IdentityServiceServicer):
         self,
         resolver: Resolver,
         decider: Decider,
+        explainer: Explainer,
         database: Database,
-        feeds: Mapping[str, Feed],
         *,
+        feeds: Mapping[str, Feed],
         kinds: IdentifierKinds,
         secrets: Callable[[str], bytes],
     ) -> None:
@@ -60,12 +63,14 @@ class IdentityServicer(IdentityServiceServicer):
         Args:
             resolver: Records and groups.
             decider: Makes decisions and takes them back.
+            explainer: Says why the grouping is as it is.
             database: The schema `identity`.
             feeds: The feed of changes, and that of standings only, by name.
             kinds: The known kinds of identifiers.
             secrets: Gives the secret of a workspace.
         """
-        self._resolver, self._decider, self._database, self._feeds = resolver, decider, database, feeds
+        self._resolver, self._decider, self._explainer = resolver, decider, explainer
+        self._database, self._feeds = database, feeds
         self._strength = {name: -kind.priority for name, kind in kinds.items()}
         self._reader = lru_cache(_WORKSPACES)(lambda workspace: RequestReader(kinds, secrets(workspace)))
 
@@ -160,6 +165,31 @@ class IdentityServicer(IdentityServiceServicer):
             response.next_page_token = next_page_token(position, request)
         return response
 
+    async def ExplainLink(self, request: pb.ExplainLinkRequest, _: _Context) -> pb.ExplainLinkResponse:  # noqa: N802
+        """Say why two identifiers are one person, or what keeps them apart."""
+        workspace = context.current().workspace
+        one, other = self._reader(workspace).two(request)
+        linked, chain, partial = await self._explainer.explain(workspace, one, other)
+        names = await self._names(workspace, {key for link in chain for key in link.pair})
+        shown = [link_to_proto(link, names) for link in chain]
+        return pb.ExplainLinkResponse(linked=linked, chain=shown, partial=partial)
+
+    async def GetProfileGraph(  # noqa: N802
+        self, request: pb.GetProfileGraphRequest, _: _Context
+    ) -> pb.GetProfileGraphResponse:
+        """Answer the identifiers of a profile with all that lies between them and around them."""
+        workspace = context.current().workspace
+        graph = await self._explainer.graph(workspace, self._reader(workspace).subject(request))
+        decided = {key for decision in graph.decisions for key in (*decision.keys, *decision.others)}
+        names = await self._names(workspace, decided | {key for link in graph.links for key in link.pair})
+        return pb.GetProfileGraphResponse(
+            profile_id=id_to_proto(graph.profile_id),
+            identifiers=map(known_to_proto, self._by_strength(graph.members)),
+            links=[link_to_proto(link, names) for link in graph.links],
+            decisions=[decision_to_proto(decision, names) for decision in graph.decisions],
+            partial=graph.partial,
+        )
+
     async def _outcome(self, workspace: str, outcome: Outcome) -> pb.Outcome:
         decision, changes, pending = outcome
         keys = [*decision.keys, *decision.others, *(row.key for row in changes)]
@@ -182,8 +212,11 @@ class IdentityServicer(IdentityServiceServicer):
     def _profile(self, found: lookups.Found | None) -> pb.LookupResult:
         if found is None:
             return pb.LookupResult()
-        members = sorted(found.members, key=lambda member: (self._strength.get(member.kind, 0), member.key))
-        return pb.LookupResult(profile_id=id_to_proto(found.profile_id), identifiers=map(known_to_proto, members))
+        members = map(known_to_proto, self._by_strength(found.members))
+        return pb.LookupResult(profile_id=id_to_proto(found.profile_id), identifiers=members)
+
+    def _by_strength(self, members: Iterable[lookups.Member]) -> list[lookups.Member]:
+        return sorted(members, key=lambda member: (self._strength.get(member.kind, 0), member.key))
 
 
 def _place_before(request: pb.ListProfileChangesRequest) -> Cursor | None:

@@ -73,6 +73,50 @@ DECISION_KIND_ALWAYS_LINK: DecisionKind.ValueType  # 3
 """Two identifiers are one person."""
 Global___DecisionKind: _TypeAlias = DecisionKind  # noqa: Y015
 
+class _LinkRefusal:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LinkRefusalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LinkRefusal.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LINK_REFUSAL_UNSPECIFIED: _LinkRefusal.ValueType  # 0
+    """It binds."""
+    LINK_REFUSAL_BLOCKED: _LinkRefusal.ValueType  # 1
+    """One of the two is a value that names nobody."""
+    LINK_REFUSAL_HUB: _LinkRefusal.ValueType  # 2
+    """One of the two was seen with more identifiers than its kind allows."""
+    LINK_REFUSAL_NEVER_LINK: _LinkRefusal.ValueType  # 3
+    """Somebody decided that what it would join is not one person."""
+    LINK_REFUSAL_SEVERAL_PEOPLE: _LinkRefusal.ValueType  # 4
+    """One of the two is weak and leads to several people."""
+    LINK_REFUSAL_KIND_LIMIT: _LinkRefusal.ValueType  # 5
+    """The profile would have more identifiers of one kind than the kind allows."""
+    LINK_REFUSAL_SIZE_LIMIT: _LinkRefusal.ValueType  # 6
+    """The profile would have too many identifiers."""
+    LINK_REFUSAL_PENDING: _LinkRefusal.ValueType  # 7
+    """The neighbourhood is large and has not been looked at yet."""
+
+class LinkRefusal(_LinkRefusal, metaclass=_LinkRefusalEnumTypeWrapper):
+    """Why a link binds nobody."""
+
+LINK_REFUSAL_UNSPECIFIED: LinkRefusal.ValueType  # 0
+"""It binds."""
+LINK_REFUSAL_BLOCKED: LinkRefusal.ValueType  # 1
+"""One of the two is a value that names nobody."""
+LINK_REFUSAL_HUB: LinkRefusal.ValueType  # 2
+"""One of the two was seen with more identifiers than its kind allows."""
+LINK_REFUSAL_NEVER_LINK: LinkRefusal.ValueType  # 3
+"""Somebody decided that what it would join is not one person."""
+LINK_REFUSAL_SEVERAL_PEOPLE: LinkRefusal.ValueType  # 4
+"""One of the two is weak and leads to several people."""
+LINK_REFUSAL_KIND_LIMIT: LinkRefusal.ValueType  # 5
+"""The profile would have more identifiers of one kind than the kind allows."""
+LINK_REFUSAL_SIZE_LIMIT: LinkRefusal.ValueType  # 6
+"""The profile would have too many identifiers."""
+LINK_REFUSAL_PENDING: LinkRefusal.ValueType  # 7
+"""The neighbourhood is large and has not been looked at yet."""
+Global___LinkRefusal: _TypeAlias = LinkRefusal  # noqa: Y015
+
 @_typing.final
 class IdentifierSet(_message.Message):
     """Identifiers that one message showed together."""
@@ -996,3 +1040,231 @@ class ListDecisionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDecisionsResponse: _TypeAlias = ListDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class Evidence(_message.Message):
+    """That a source showed two identifiers together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    FIRST_SEEN_AT_FIELD_NUMBER: _builtins.int
+    source: _builtins.str
+    """The source."""
+    message_id: _builtins.str
+    """The source's id of a message that showed it first. Absent: it has none."""
+    @_builtins.property
+    def first_seen_at(self) -> _timestamp_pb2.Timestamp:
+        """Earliest time of a message that showed it."""
+
+    def __init__(
+        self,
+        *,
+        source: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        first_seen_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_seen_at", b"first_seen_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_seen_at", b"first_seen_at", "message_id", b"message_id", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
+
+@_typing.final
+class Link(_message.Message):
+    """Everything between two identifiers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    DECISION_IDS_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    REMEDY_FIELD_NUMBER: _builtins.int
+    refusal: Global___LinkRefusal.ValueType
+    """Why it binds nobody. Absent: it binds."""
+    remedy: _builtins.str
+    """What would have to change for it to bind, in English. Absent: it binds."""
+    @_builtins.property
+    def identifier(self) -> _identifier_pb2.Identifier:
+        """One of them."""
+
+    @_builtins.property
+    def other(self) -> _identifier_pb2.Identifier:
+        """The other."""
+
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]:
+        """What showed them together, by source, at most 20. Empty: nothing, it is decided."""
+
+    @_builtins.property
+    def decision_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the decisions about the two that hold."""
+
+    def __init__(
+        self,
+        *,
+        identifier: _identifier_pb2.Identifier | None = ...,
+        other: _identifier_pb2.Identifier | None = ...,
+        evidence: _abc.Iterable[Global___Evidence] | None = ...,
+        decision_ids: _abc.Iterable[_builtins.str] | None = ...,
+        refusal: Global___LinkRefusal.ValueType = ...,
+        remedy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identifier", b"identifier", "other", b"other"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_ids", b"decision_ids", "evidence", b"evidence", "identifier", b"identifier", "other", b"other", "refusal", b"refusal", "remedy", b"remedy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Link: _TypeAlias = Link  # noqa: Y015
+
+@_typing.final
+class ExplainLinkRequest(_message.Message):
+    """Which two to explain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    OTHER_FIELD_NUMBER: _builtins.int
+    DEFAULT_REGION_FIELD_NUMBER: _builtins.int
+    default_region: _builtins.str
+    """Region for phone numbers without country code. Absent: such numbers are refused."""
+    @_builtins.property
+    def identifier(self) -> _identifier_pb2.Identifier:
+        """One of them. Required; Sima must have seen it."""
+
+    @_builtins.property
+    def other(self) -> _identifier_pb2.Identifier:
+        """The other. Required; Sima must have seen it."""
+
+    def __init__(
+        self,
+        *,
+        identifier: _identifier_pb2.Identifier | None = ...,
+        other: _identifier_pb2.Identifier | None = ...,
+        default_region: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identifier", b"identifier", "other", b"other"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_region", b"default_region", "identifier", b"identifier", "other", b"other"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainLinkRequest: _TypeAlias = ExplainLinkRequest  # noqa: Y015
+
+@_typing.final
+class ExplainLinkResponse(_message.Message):
+    """Why two are one person, or are not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINKED_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
+    PARTIAL_FIELD_NUMBER: _builtins.int
+    linked: _builtins.bool
+    """Whether they are one person now."""
+    partial: _builtins.bool
+    """The neighbourhood is so large that only a part of it was searched."""
+    @_builtins.property
+    def chain(self) -> _containers.RepeatedCompositeFieldContainer[Global___Link]:
+        """The way from one to the other with the fewest links that do not bind, and of these the shortest; links that do not
+        bind say why. Empty: nothing that Sima has seen leads from one to the other, or `partial`.
+        """
+
+    def __init__(
+        self,
+        *,
+        linked: _builtins.bool = ...,
+        chain: _abc.Iterable[Global___Link] | None = ...,
+        partial: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "linked", b"linked", "partial", b"partial"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainLinkResponse: _TypeAlias = ExplainLinkResponse  # noqa: Y015
+
+@_typing.final
+class GetProfileGraphRequest(_message.Message):
+    """Whose graph to answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    PROFILE_ID_FIELD_NUMBER: _builtins.int
+    DEFAULT_REGION_FIELD_NUMBER: _builtins.int
+    profile_id: _builtins.str
+    """By profile id, current or former."""
+    default_region: _builtins.str
+    """Region for a phone number without country code. Absent: such numbers are refused."""
+    @_builtins.property
+    def identifier(self) -> _identifier_pb2.Identifier:
+        """By any identifier of the profile."""
+
+    def __init__(
+        self,
+        *,
+        identifier: _identifier_pb2.Identifier | None = ...,
+        profile_id: _builtins.str = ...,
+        default_region: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "identifier", b"identifier", "profile_id", b"profile_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "default_region", b"default_region", "identifier", b"identifier", "profile_id", b"profile_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_by: _TypeAlias = _typing.Literal["identifier", "profile_id"]  # noqa: Y015
+    _WhichOneofArgType_by: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_by) -> _WhichOneofReturnType_by | None: ...
+
+Global___GetProfileGraphRequest: _TypeAlias = GetProfileGraphRequest  # noqa: Y015
+
+@_typing.final
+class GetProfileGraphResponse(_message.Message):
+    """The graph of a profile."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILE_ID_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    LINKS_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    PARTIAL_FIELD_NUMBER: _builtins.int
+    profile_id: _builtins.str
+    """The profile now. Absent: the identifier is blocked, and therefore nobody's."""
+    partial: _builtins.bool
+    """There are more links or decisions than that."""
+    @_builtins.property
+    def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownIdentifier]:
+        """All its identifiers, strongest first."""
+
+    @_builtins.property
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___Link]:
+        """Everything between two of them, or between one and somebody else, at most 2,000, by keys."""
+
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
+        """Decisions about any of them, newest first, at most 1,000; also those that were taken back."""
+
+    def __init__(
+        self,
+        *,
+        profile_id: _builtins.str = ...,
+        identifiers: _abc.Iterable[Global___KnownIdentifier] | None = ...,
+        links: _abc.Iterable[Global___Link] | None = ...,
+        decisions: _abc.Iterable[Global___Decision] | None = ...,
+        partial: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "identifiers", b"identifiers", "links", b"links", "partial", b"partial", "profile_id", b"profile_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProfileGraphResponse: _TypeAlias = GetProfileGraphResponse  # noqa: Y015

@@ -80,6 +80,16 @@ class IdentityServiceStub:
                 request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListDecisionsRequest.SerializeToString,
                 response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListDecisionsResponse.FromString,
                 _registered_method=True)
+        self.ExplainLink = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/ExplainLink',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ExplainLinkRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ExplainLinkResponse.FromString,
+                _registered_method=True)
+        self.GetProfileGraph = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/GetProfileGraph',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -154,6 +164,20 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainLink(self, request, context):
+        """Says why two identifiers are one person, or what keeps them apart.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProfileGraph(self, request, context):
+        """Answers the identifiers of a profile with all evidence and decisions about them, binding and refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -201,6 +225,16 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.ListDecisions,
                     request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListDecisionsRequest.FromString,
                     response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListDecisionsResponse.SerializeToString,
+            ),
+            'ExplainLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainLink,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ExplainLinkRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ExplainLinkResponse.SerializeToString,
+            ),
+            'GetProfileGraph': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProfileGraph,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -447,6 +481,60 @@ class IdentityService:
             '/sima.identity.v1.IdentityService/ListDecisions',
             sima_dot_identity_dot_v1_dot_identity__service__pb2.ListDecisionsRequest.SerializeToString,
             sima_dot_identity_dot_v1_dot_identity__service__pb2.ListDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/ExplainLink',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ExplainLinkRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ExplainLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProfileGraph(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/GetProfileGraph',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,10 @@ class IdentityServiceStub:
     """Takes a decision back: the grouping is then as if it had never been made."""
     ListDecisions: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListDecisionsRequest, _identity_service_pb2.ListDecisionsResponse]
     """Lists the decisions about an identifier, or about any identifier of a profile, newest first."""
+    ExplainLink: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ExplainLinkRequest, _identity_service_pb2.ExplainLinkResponse]
+    """Says why two identifiers are one person, or what keeps them apart."""
+    GetProfileGraph: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetProfileGraphRequest, _identity_service_pb2.GetProfileGraphResponse]
+    """Answers the identifiers of a profile with all evidence and decisions about them, binding and refused."""
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -93,6 +97,10 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Takes a decision back: the grouping is then as if it had never been made."""
     ListDecisions: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListDecisionsRequest, _identity_service_pb2.ListDecisionsResponse]  # type: ignore[assignment]
     """Lists the decisions about an identifier, or about any identifier of a profile, newest first."""
+    ExplainLink: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ExplainLinkRequest, _identity_service_pb2.ExplainLinkResponse]  # type: ignore[assignment]
+    """Says why two identifiers are one person, or what keeps them apart."""
+    GetProfileGraph: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetProfileGraphRequest, _identity_service_pb2.GetProfileGraphResponse]  # type: ignore[assignment]
+    """Answers the identifiers of a profile with all evidence and decisions about them, binding and refused."""
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """Which identifiers are one person. The workspace comes from the caller's credential."""
@@ -177,5 +185,21 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.ListDecisionsResponse, _abc.Awaitable[_identity_service_pb2.ListDecisionsResponse]]:
         """Lists the decisions about an identifier, or about any identifier of a profile, newest first."""
+
+    @_abc_1.abstractmethod
+    def ExplainLink(
+        self,
+        request: _identity_service_pb2.ExplainLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ExplainLinkResponse, _abc.Awaitable[_identity_service_pb2.ExplainLinkResponse]]:
+        """Says why two identifiers are one person, or what keeps them apart."""
+
+    @_abc_1.abstractmethod
+    def GetProfileGraph(
+        self,
+        request: _identity_service_pb2.GetProfileGraphRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.GetProfileGraphResponse, _abc.Awaitable[_identity_service_pb2.GetProfileGraphResponse]]:
+        """Answers the identifiers of a profile with all evidence and decisions about them, binding and refused."""
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

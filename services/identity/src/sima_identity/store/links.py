@@ -1,0 +1,62 @@
+"""Queries of all that lies between identifiers, as it is told to people."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+
+from sima_runtime.database import Driver, fetch
+from sima_runtime.keys import Keys
+
+from sima_identity.evidence import Pair, Refusal, Verdict
+from sima_identity.explaining import Evidence, Link
+
+#: Sources of one link that are told of.
+MOST_EVIDENCE = 20
+
+# Of each pair: evidence by source, then what was decided about it and holds.
+_BETWEEN = f"""SELECT wanted.low, wanted.high, source, message_id, first_at, refusal, NULL::uuid, NULL
+    FROM unnest(%(low)s::uuid[], %(high)s::uuid[]) AS wanted(low, high) CROSS JOIN LATERAL (
+        SELECT source, message_id, first_at, refusal FROM edges
+        WHERE workspace = %(workspace)s AND low = wanted.low AND high = wanted.high
+        ORDER BY source LIMIT {MOST_EVIDENCE}) AS found
+UNION ALL
+SELECT wanted.low, wanted.high, NULL, NULL, NULL, refusal, decision_id, verdict
+    FROM unnest(%(low)s::uuid[], %(high)s::uuid[]) AS wanted(low, high) CROSS JOIN LATERAL (
+        SELECT refusal, decision_id, verdict FROM decided_pairs
+        WHERE workspace = %(workspace)s AND low = wanted.low AND high = wanted.high AND holds
+        ORDER BY decision_id) AS found"""
+_PAIRS_OF = """SELECT low, high FROM (
+        SELECT low, high FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)
+        UNION SELECT low, high FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)
+        UNION SELECT low, high FROM decided_pairs WHERE workspace = %(workspace)s AND low = ANY(%(keys)s) AND holds
+        UNION SELECT low, high FROM decided_pairs WHERE workspace = %(workspace)s AND high = ANY(%(keys)s) AND holds
+    ) AS pairs ORDER BY low, high LIMIT %(limit)s"""
+
+
+async def between(connection: Driver, workspace: str, pairs: Sequence[Pair]) -> list[Link]:
+    """Return all that lies between pairs of identifiers, in their order."""
+    parameters = {
+        "workspace": workspace,
+        "low": Keys([low for low, _ in pairs]),
+        "high": Keys([high for _, high in pairs]),
+    }
+    evidence: defaultdict[Pair, list[Evidence]] = defaultdict(list)
+    decided: defaultdict[Pair, list[bytes]] = defaultdict(list)
+    refusals: dict[Pair, Refusal | None] = {}
+    for low, high, source, message_id, first_at, refusal, decision, verdict in await fetch(
+        connection, _BETWEEN, parameters
+    ):
+        if decision is None:
+            evidence[low, high].append(Evidence(source, message_id, first_at))
+        else:
+            decided[low, high].append(decision)
+        if verdict == Verdict.NEVER:
+            refusals.setdefault((low, high), Refusal.NEVER_LINK)
+        else:
+            refusals[low, high] = refusal and Refusal(refusal)
+    return [Link(ends, evidence[ends], decided[ends], refusals.get(ends)) for ends in pairs]
+
+
+async def pairs_of(connection: Driver, workspace: str, keys: Collection[bytes], limit: int) -> list[Pair]:
+    """Return pairs of identifiers with an end among some, by keys, at most so many."""
+    parameters = {"workspace": workspace, "keys": Keys(keys), "limit": limit}
+    return [(low, high) for low, high in await fetch(connection, _PAIRS_OF, parameters)]

@@ -1,0 +1,148 @@
+"""Why two identifiers are one person, or what keeps them apart."""
+
+import pytest
+from hypothesis import given, settings
+from sima.identity.v1 import identity_service_pb2 as pb
+from sima_identity.clustering import cluster_identifiers
+from sima_identity.evidence import Decisions, Edge, Refusal, Verdict
+from sima_identity.explaining import chain, remedy
+from sima_identity.records import StoredEdge
+from sima_runtime.errors import InvalidFieldsError, NotFoundError
+
+from .conftest import Named, Replica, Sighted, StartReplica, cookie, device, mail, policy, together, user
+from .graphs import EDGES, TIGHT, UNIVERSE, connected, key, nodes
+from .test_decided_clustering import DECISIONS
+
+ADA, EVE = mail("ada"), mail("eve")
+
+
+def way(response: pb.ExplainLinkResponse) -> list[set[str]]:
+    """The values of each link of a chain."""
+    return [{link.identifier.value, link.other.value} for link in response.chain]
+
+
+async def test_the_shortest_way_shows_source_message_and_time(identity: Replica, workspace: str) -> None:
+    """Whoever asks can look the messages up."""
+    card = Named("loyalty_card", "4711")
+    sets = [
+        Sighted([ADA, card], 3, "till", "receipt-9"),
+        Sighted([ADA, card], 2, "shop", "order-1"),
+        Sighted([card, user("a")], 5, "crm", "contact-3"),
+        Sighted([ADA, cookie("c")]),
+        Sighted([cookie("c"), cookie("d")]),
+    ]
+    await identity.resolve(workspace, sets)
+    response = await identity.explain(workspace, ADA, user("a"))
+    assert (response.linked, response.partial) == (True, False)
+    assert way(response) == [{ADA.value, "4711"}, {"4711", "a"}]
+    first, second = response.chain
+    assert [(one.source, one.message_id) for one in first.evidence] == [("shop", "order-1"), ("till", "receipt-9")]
+    assert [one.message_id for one in second.evidence] == ["contact-3"]
+    assert first.evidence[0].first_seen_at.seconds - first.evidence[1].first_seen_at.seconds == -60
+    assert {link.refusal for link in response.chain} == {pb.LINK_REFUSAL_UNSPECIFIED}
+    assert {link.remedy for link in response.chain} == {""}
+
+
+async def test_what_keeps_two_apart_is_named_with_what_would_have_to_change(
+    start_replica: StartReplica, workspace: str
+) -> None:
+    """Each guard by its reason: a family's tablet, a limit, junk, a hub, a decision."""
+    identity = await start_replica(policy(national_id={"most_per_profile": 1}, phone={"shared_above": 2}))
+    junk, number = Named("email", "test@test.com"), Named("phone", "+966551000001")
+    passes = [Named("national_id", str(number)) for number in (1001, 1002)]
+    await identity.resolve(workspace, [together(ADA, device("t")), together(EVE, device("t"))])
+    await identity.resolve(workspace, [together(passes[0], user("p")), together(user("p"), passes[1], minute=1)])
+    await identity.resolve(workspace, [together(user("j"), junk), together(user("k"), junk)])
+    await identity.resolve(workspace, [together(number, user(f"h{each}")) for each in range(3)])
+    await identity.resolve(workspace, [together(user("n"), user("m"))])
+    decided = await identity.never(workspace, user("n"), user("m"))
+    for one, other, refusal in (
+        (ADA, EVE, pb.LINK_REFUSAL_SEVERAL_PEOPLE),
+        (passes[0], passes[1], pb.LINK_REFUSAL_KIND_LIMIT),
+        (user("j"), user("k"), pb.LINK_REFUSAL_BLOCKED),
+        (user("h0"), user("h2"), pb.LINK_REFUSAL_HUB),
+        (user("n"), user("m"), pb.LINK_REFUSAL_NEVER_LINK),
+    ):
+        response = await identity.explain(workspace, one, other)
+        refused = [link for link in response.chain if link.refusal]
+        assert not response.linked
+        assert {link.refusal for link in refused} == {refusal}
+        assert all(link.remedy for link in refused)
+    assert list(refused[0].decision_ids) == [decided.decision.id]
+
+
+async def test_nothing_leads_from_one_to_the_other(identity: Replica, workspace: str) -> None:
+    """Then there is no chain, and nothing stands in the way."""
+    await identity.resolve(workspace, [together(ADA), together(EVE)])
+    response = await identity.explain(workspace, ADA, EVE)
+    assert (response.linked, list(response.chain), response.partial) == (False, [], False)
+
+
+async def test_only_a_part_of_a_huge_neighbourhood_is_searched(start_replica: StartReplica, workspace: str) -> None:
+    """The answer says so."""
+    identity = await start_replica(neighbourhood_limit=3)
+    await identity.resolve(workspace, [together(cookie(f"c{n}"), cookie(f"c{n + 1}")) for n in range(20)])
+    assert (await identity.explain(workspace, cookie("c0"), cookie("c20"))).partial
+
+
+async def test_a_graph_has_all_that_lies_within_and_around_a_profile(identity: Replica, workspace: str) -> None:
+    """Identifiers, strongest first, links that bind and those that do not, and decisions."""
+    await identity.resolve(workspace, [together(ADA, user("a"), cookie("c")), together(EVE, device("t"))])
+    await identity.resolve(workspace, [together(ADA, device("t")), together(Named("phone", "+966551000001"))])
+    decided = await identity.always(workspace, ADA, Named("phone", "+966551000001"))
+    [looked_up] = await identity.lookup(workspace, [ADA])
+    graph = await identity.graph(workspace, cookie("c"))
+    assert graph == await identity.graph(workspace, looked_up.profile_id)
+    assert (graph.profile_id, list(graph.identifiers)) == (looked_up.profile_id, list(looked_up.identifiers))
+    links = {
+        frozenset((link.identifier.kind, link.other.kind)): (link.refusal, len(link.evidence), len(link.decision_ids))
+        for link in graph.links
+    }
+    assert links == {
+        frozenset(("email", "user_id")): (pb.LINK_REFUSAL_UNSPECIFIED, 1, 0),
+        frozenset(("email", "anonymous_id")): (pb.LINK_REFUSAL_UNSPECIFIED, 1, 0),
+        frozenset(("user_id", "anonymous_id")): (pb.LINK_REFUSAL_UNSPECIFIED, 1, 0),
+        frozenset(("email", "device_id")): (pb.LINK_REFUSAL_SEVERAL_PEOPLE, 1, 0),
+        frozenset(("email", "phone")): (pb.LINK_REFUSAL_UNSPECIFIED, 0, 1),
+    }
+    assert [decision.id for decision in graph.decisions] == [decided.decision.id]
+    assert not graph.partial
+
+
+async def test_who_was_never_seen_cannot_be_explained(identity: Replica, workspace: str) -> None:
+    """The error says what is unknown, and which field is wrong."""
+    await identity.resolve(workspace, [together(ADA)])
+    with pytest.raises(NotFoundError):
+        await identity.explain(workspace, ADA, EVE)
+    with pytest.raises(NotFoundError):
+        await identity.graph(workspace, EVE)
+    with pytest.raises(InvalidFieldsError, match="other: expected another"):
+        await identity.explain(workspace, ADA, ADA)
+
+
+@settings(max_examples=300)
+@given(EDGES, DECISIONS)
+def test_a_way_is_whole_exactly_between_those_who_are_one(edges: list[Edge], decisions: Decisions) -> None:
+    """Between two of one person all binds; between others something on every way is refused, or there is none."""
+    result = cluster_identifiers(nodes(), edges, TIGHT, decisions)
+    stored = [StoredEdge(*edge, result.refused.get(edge[:2])) for edge in edges]
+    stored += [
+        StoredEdge(*ends, 0, result.refused.get(ends), Verdict.ALWAYS) for ends in decisions.always - decisions.never
+    ]
+    stored += [StoredEdge(*ends, 0, None, Verdict.NEVER) for ends in decisions.never]
+    refused = result.refused.keys()
+    home = {member: number for number, members in enumerate(result.clusters) for member in members}
+    reachable = connected(map(key, UNIVERSE), {edge.pair for edge in stored if edge.verdict is not Verdict.NEVER})
+    for one in UNIVERSE[::3]:
+        for other in UNIVERSE[1::4]:
+            found = chain(stored, key(one), key(other))
+            if key(one) in home and home.get(key(one)) == home.get(key(other)):
+                assert not refused & set(found)
+            else:
+                is_way = any({key(one), key(other)} <= component for component in reachable)
+                assert bool(found) == bool(refused & set(found)) == is_way
+
+
+def test_every_reason_has_a_remedy() -> None:
+    """Nobody is told why not without being told what would help."""
+    assert all(remedy(refusal) for refusal in Refusal)
