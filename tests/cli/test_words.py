@@ -19,6 +19,7 @@ from sima_cli.keys import KEY_HELP, memberships_request, profile_key
 from sima_cli.output import age, console, profile_card, rule_problems, table
 from sima_runtime.errors import (
     AlreadyExistsError,
+    ContradictionError,
     DeadlineExceededError,
     DependencyUnavailableError,
     InUseError,
@@ -147,6 +148,8 @@ def test_lines_stay_whole_where_nobody_watches(capsys: pytest.CaptureFixture[str
         (NotFoundError("profile", "0f" * 16), 3, [f"no profile '{'0f' * 16}'"]),
         (AlreadyExistsError("segment", "vip"), 3, ["'vip' already", "sima segment update vip"]),
         (InUseError("segment", "vip", "loyal"), 3, ["still used by loyal"]),
+        (NotFoundError("identifier", "unseen"), 3, ["never seen one of these"]),
+        (ContradictionError("0a1b"), 3, ["decision 0a1b", "sima identity withdraw 0a1b"]),
         (DependencyUnavailableError("profile"), 4, ["profile does not answer", "again"]),
         (DeadlineExceededError(), 4, ["may be done all the same"]),
         (RemoteError("profile", "UNAUTHENTICATED"), 3, ["--token-file"]),

@@ -304,3 +304,44 @@ def test_every_command_has_help_with_an_example(command: list[str]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0
     assert "Example" in result.stdout or "Exit codes" in result.stdout
+
+
+MERGED = """\
+Record ID,First Name,Email,Phone Number
+11,Ines,ines@example.com,+49 151 27046318
+12,Omar,omar@example.com,+49 151 27046318
+"""
+
+
+def test_a_wrong_merge_is_explained_taken_back_and_decided_otherwise(stack: Stack, tmp_path: Path) -> None:
+    """A telephone that two contacts have in common made one person of them; everything through the commands alone."""
+    file = tmp_path / "merged.csv"
+    file.write_text(MERGED)
+    assert stack.sima("cli", "import", "cli", str(file)).exit_code == 0
+    ines, omar, phone = "email:ines@example.com", "email:omar@example.com", "phone:+4915127046318"
+    why = stack.json("cli", "identity", "explain", ines, omar)
+    assert why["linked"]
+    assert [link["evidence"][0]["source"] for link in why["chain"]] == ["cli", "cli"]
+    assert "They are one person" in stack.sima("cli", "identity", "explain", ines, omar).stdout
+    others = ("--from", ines, "--from", phone, "--from", "user_id:hubspot:11")
+    wrong = ("identity", "split", omar, "user_id:hubspot:12", *others, "--reason", "one telephone, two people")
+    shown = stack.json("cli", *wrong, "--preview")
+    assert shown["decision"]["id"] is None
+    assert "Who moves" in stack.sima("cli", *wrong, "--preview").stdout
+    made = stack.json("cli", *wrong, "--actor", "support")
+    assert made["changes"] == shown["changes"] != []
+    assert stack.json("cli", "profile", "get", omar)["traits"]["first_name"]["values"][0]["value"] == "Omar"
+    assert stack.json("cli", "profile", "get", ines)["traits"]["first_name"]["values"][0]["value"] == "Ines"
+    apart = stack.json("cli", "identity", "explain", ines, omar)
+    assert (apart["linked"], {link["refusal"] for link in apart["chain"]}) == (False, {None, "never_link"})
+    assert "never_link" in stack.sima("cli", "identity", "graph", omar).stdout
+    [listed] = stack.json("cli", "identity", "decisions", omar)
+    assert (listed["actor"], listed["reason"]) == ("support", "one telephone, two people")
+    contrary = stack.sima("cli", "identity", "always", ines, omar, "--reason", "or are they")
+    assert contrary.exit_code == 3
+    assert listed["id"] in contrary.stderr
+    assert stack.sima("cli", "identity", "withdraw", listed["id"], "--reason", "married").exit_code == 0
+    assert stack.json("cli", "identity", "explain", ines, omar)["linked"]
+    unseen = stack.sima("cli", "identity", "never", ines, "email:nobody@example.com", "--reason", "test")
+    assert (unseen.exit_code, "never seen" in unseen.stderr) == (3, True)
+    assert stack.sima("cli", "identity", "explain", ines, "nonsense").exit_code == 3

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec
 import typer
 from sima_runtime.errors import (
     AlreadyExistsError,
+    ContradictionError,
     CursorExpiredError,
     DeadlineExceededError,
     InUseError,
@@ -79,6 +80,8 @@ def _invalid_fields(error: InvalidFieldsError) -> CommandError:
 
 
 def _not_found(error: NotFoundError) -> CommandError:
+    if error.resource == "identifier":
+        return RefusedError("Sima has never seen one of these identifiers.")
     if error.resource == "profile" and not is_profile_id(error.name):  # it is the kind of identifier that was asked for
         return RefusedError(f"Nobody is known by this {error.name.replace('_', ' ')}.")
     return RefusedError(f"There is no {error.resource} {error.name!r}.")
@@ -91,6 +94,11 @@ def _already_exists(error: AlreadyExistsError) -> CommandError:
 
 def _in_use(error: InUseError) -> CommandError:
     return RefusedError(f"The {error.resource} {error.name!r} is still used by {error.used_by}.")
+
+
+def _contradiction(error: ContradictionError) -> CommandError:
+    own = error.decision_id
+    return RefusedError(f"The decision {own} says the contrary. `sima identity withdraw {own}` takes it back.")
 
 
 def _cursor_expired(error: CursorExpiredError) -> CommandError:
@@ -124,6 +132,7 @@ _EXPLANATIONS: dict[type[BaseException], Callable[[Any], CommandError]] = {
     NotFoundError: _not_found,
     AlreadyExistsError: _already_exists,
     InUseError: _in_use,
+    ContradictionError: _contradiction,
     CursorExpiredError: _cursor_expired,
     DeadlineExceededError: _deadline,
     RetryLaterError: _retry_later,

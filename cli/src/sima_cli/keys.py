@@ -29,6 +29,18 @@ def profile_key(text: str, region: str | None) -> ProfileKey:
     raise RefusedError(f"{text!r} names nobody; expected {KEY_HELP}")
 
 
+def named_identifier(text: str) -> Identifier:
+    """Return an identifier from what a person wrote.
+
+    Raises:
+        RefusedError: It is not KIND:VALUE.
+    """
+    kind, colon, value = text.partition(":")
+    if not (colon and kind and value):
+        raise RefusedError(f"{text!r} is no identifier; expected KIND:VALUE, for example email:ada@example.com")
+    return Identifier(kind=kind, value=value)
+
+
 def memberships_request(text: str, region: str | None) -> GetMembershipsRequest:
     """Return the question for the segments of a person; raises as `profile_key` does."""
     key = profile_key(text, region)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sima_cli.commands import demo, imports, plugins, profile, segment, up
+from sima_cli.commands import demo, identity, imports, plugins, profile, segment, up
 from sima_cli.connection import Connection
 from sima_cli.failures import EXIT_CODES
 from sima_cli.given import authorities, grpc_address, http_address, workspace_name
@@ -22,6 +22,7 @@ app.command("demo", epilog=demo.EXAMPLE)(demo.demo)
 app.command("import", epilog=imports.EXAMPLE)(imports.import_files)
 app.add_typer(profile.app, name="profile")
 app.add_typer(segment.app, name="segment")
+app.add_typer(identity.app, name="identity")
 app.command("plugins", epilog=plugins.EXAMPLE)(plugins.plugins)
 
 _WHERE = "Where Sima is (default: a `sima up` of this machine)"
@@ -57,7 +58,7 @@ def main(  # noqa: PLR0917 - the options of all commands
     data_dir: Annotated[
         Path, typer.Option("--data-dir", envvar="SIMA_DATA_DIR", help="Folder of `sima up` on this machine.")
     ] = Path(".sima"),
-    identity: Annotated[str | None, _address("identity", "identity.example:8443")] = None,
+    identity_address: Annotated[str | None, _address("identity", "identity.example:8443")] = None,
     profile_address: Annotated[str | None, _address("profile", "profile.example:8443")] = None,
     segment_address: Annotated[str | None, _address("segment", "segment.example:8443")] = None,
     collector: Annotated[str | None, _address("collector", "https://collector.example", http_address)] = None,
@@ -83,7 +84,7 @@ def main(  # noqa: PLR0917 - the options of all commands
     """Sima knows a customer by the face: many channels in, one person out."""
     context.obj = Connection(
         data_dir=data_dir,
-        identity=identity,
+        identity=identity_address,
         profile=profile_address,
         segment=segment_address,
         collector=collector,

@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from sima.identity.v1 import identity_service_pb2 as identity_pb
 from sima.profile.v1.profile_service_pb2 import Consent, Profile, SourcedValue, Survivorship, TimelineEvent, Trait
 from sima.segment.v1.segment_service_pb2 import (
     Member,
@@ -99,6 +100,83 @@ def membership_change(message: MembershipChange) -> Shape:
         "profile_id": message.profile_id,
         "change": MembershipChangeKind.Name(message.kind).removeprefix("MEMBERSHIP_CHANGE_KIND_").lower(),
         "changed_at": _time(message, "changed_at"),
+    }
+
+
+def explanation(message: identity_pb.ExplainLinkResponse) -> Shape:
+    """Return why two identifiers are one person, or are not."""
+    return {"linked": message.linked, "chain": [link(one) for one in message.chain], "partial": message.partial}
+
+
+def graph(message: identity_pb.GetProfileGraphResponse) -> Shape:
+    """Return all evidence and decisions around a profile."""
+    return {
+        "profile_id": message.profile_id,
+        "identifiers": [
+            {"identifier": identifier(one.identifier), "shared": one.shared, "blocked": one.blocked}
+            for one in message.identifiers
+        ],
+        "links": [link(one) for one in message.links],
+        "decisions": [decision(one) for one in message.decisions],
+        "partial": message.partial,
+    }
+
+
+def link(message: identity_pb.Link) -> Shape:
+    """Return what lies between two identifiers."""
+    return {
+        "identifiers": [identifier(message.identifier), identifier(message.other)],
+        "evidence": [
+            {"source": one.source, "message_id": one.message_id or None, "first_seen_at": _time(one, "first_seen_at")}
+            for one in message.evidence
+        ],
+        "decisions": list(message.decision_ids),
+        "refusal": refusal(message),
+        "remedy": message.remedy or None,
+    }
+
+
+def refusal(message: identity_pb.Link) -> str | None:
+    """Return why a link does not bind; None if it does."""
+    name = identity_pb.LinkRefusal.Name(message.refusal).removeprefix("LINK_REFUSAL_").lower()
+    return name if message.refusal else None
+
+
+def decision(message: identity_pb.Decision) -> Shape:
+    """Return what somebody decided."""
+    return {
+        "id": message.id or None,
+        "kind": decision_kind(message),
+        "identifiers": [identifier(one) for one in message.identifiers],
+        "others": [identifier(one) for one in message.others],
+        "actor": message.actor,
+        "reason": message.reason,
+        "request_id": message.request_id,
+        "decided_at": _time(message, "decided_at"),
+        "withdrawn_at": _time(message, "withdrawn_at"),
+        "withdrawn_by": message.withdrawn_by or None,
+        "withdrawal_reason": message.withdrawal_reason or None,
+    }
+
+
+def decision_kind(message: identity_pb.Decision) -> str:
+    """Return what kind of decision it is."""
+    return identity_pb.DecisionKind.Name(message.kind).removeprefix("DECISION_KIND_").lower()
+
+
+def outcome(message: identity_pb.Outcome) -> Shape:
+    """Return what came of a decision."""
+    return {
+        "decision": decision(message.decision),
+        "changes": [
+            {
+                "identifier": identifier(one.identifier),
+                "previous_profile_id": one.previous_profile_id or None,
+                "profile_id": one.profile_id or None,
+            }
+            for one in message.changes
+        ],
+        "pending": message.pending,
     }
 
 

@@ -143,7 +143,7 @@ class Decider:
     async def _known(self, connection: Driver, workspace: str, keys: Collection[bytes]) -> list[Stored]:
         known = await graph.read_identifiers(connection, workspace, set(keys))
         if len(known) < len(set(keys)):
-            raise NotFoundError("identifier", "one that Sima has seen")
+            raise NotFoundError("identifier", "unseen")
         return known
 
     async def _from_strongest(

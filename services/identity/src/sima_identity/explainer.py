@@ -57,7 +57,7 @@ class Explainer:
         async with self._database.statement() as connection:
             known = {row.key: row for row in await graph.read_identifiers(connection, workspace, {one, other})}
             if known.keys() != {one, other}:
-                raise NotFoundError("identifier", "one that Sima has seen")
+                raise NotFoundError("identifier", "unseen")
             seeds = {key for key, row in known.items() if not (row.hub or row.blocked)}
             edges, partial = await self._around(connection, workspace, seeds)
             found = await links.between(connection, workspace, chain(edges, one, other))
@@ -73,7 +73,7 @@ class Explainer:
         async with self._database.statement() as connection:
             found = (await lookups.lookup(connection, workspace, [wanted])).get(0)
             if found is None:
-                raise NotFoundError("profile", "of somebody whom Sima has seen")
+                raise NotFoundError("profile", wanted.profile_id.hex() if wanted.profile_id else "identifier")
             keys = [member.key for member in found.members]
             pairs = await links.pairs_of(connection, workspace, keys, MOST_LINKS + 1)
             between = await links.between(connection, workspace, pairs[:MOST_LINKS])

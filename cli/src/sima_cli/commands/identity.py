@@ -1,0 +1,246 @@
+"""`sima identity`: why identifiers are one person, and decisions where that is wrong."""
+
+import getpass
+from collections.abc import Iterable
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+from sima.identity.v1 import identity_service_pb2 as pb
+from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+
+from sima_cli import shapes
+from sima_cli.commands.options import Json, Limit, connection_of
+from sima_cli.commands.profile import telling_of_regions
+from sima_cli.failures import runs
+from sima_cli.keys import KEY_HELP, REGION_HELP, named_identifier, profile_key
+from sima_cli.output import age, out, print_json, table
+
+app = typer.Typer(no_args_is_help=True, help="Why identifiers are one person, and decisions where that is wrong.")
+
+Key = Annotated[str, typer.Argument(metavar="KEY", help=KEY_HELP)]
+One = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="One of the two.")]
+Other = Annotated[str, typer.Argument(metavar="KIND:VALUE", help="The other.")]
+Named = Annotated[list[str], typer.Argument(metavar="KIND:VALUE...", help="Those who are somebody else.")]
+From = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from", metavar="KIND:VALUE", help="From whom they are apart; may be repeated. Default: the strongest."
+    ),
+]
+Region = Annotated[str | None, typer.Option("--region", metavar="XX", help=REGION_HELP)]
+Reason = Annotated[str, typer.Option("--reason", help="Why. It is kept, so it should name no customer.")]
+Actor = Annotated[str | None, typer.Option("--actor", help="Who decides (default: your user name).")]
+RequestId = Annotated[
+    str | None, typer.Option("--request-id", help="The same id again decides nothing new (default: a new one).")
+]
+Preview = Annotated[bool, typer.Option("--preview", help="Show what would change, and decide nothing.")]
+
+
+def _by(key: str, region: str | None) -> dict[str, Any]:
+    """Return the fields of a request that say whom it is about."""
+    wanted = profile_key(key, region)
+    if wanted.HasField("identifier"):
+        return {"identifier": wanted.identifier, "default_region": wanted.default_region}
+    return {"profile_id": wanted.profile_id}
+
+
+def _deciding(reason: str, actor: str | None, request_id: str | None, preview: bool) -> pb.Deciding:
+    return pb.Deciding(
+        actor=actor or getpass.getuser(), reason=reason, request_id=request_id or uuid4().hex, preview=preview
+    )
+
+
+@app.command(epilog="Example: [cyan]sima identity explain email:ada@example.com loyalty_card:4711[/]")
+@runs
+async def explain(context: typer.Context, one: One, other: Other, region: Region = None, as_json: Json = False) -> None:
+    """Say why two identifiers are one person, or what keeps them apart and what would have to change."""
+    request = pb.ExplainLinkRequest(
+        identifier=named_identifier(one), other=named_identifier(other), default_region=region or ""
+    )
+    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+        with telling_of_regions(one, region):
+            answer = await service.call(service.stub.ExplainLink, request)
+    if as_json:
+        print_json(shapes.explanation(answer))
+        return
+    out.print("[green]They are one person.[/]" if answer.linked else "[yellow]They are not one person.[/]")
+    if answer.partial:
+        out.print("[dim]The neighbourhood is so large that only a part of it was searched.[/]")
+    if not answer.chain:
+        out.print("[dim]Nothing that Sima has seen leads from one to the other.[/]")
+    _show_links(answer.chain)
+
+
+@app.command(epilog="Example: [cyan]sima identity graph email:ada@example.com[/]")
+@runs
+async def graph(context: typer.Context, key: Key, region: Region = None, as_json: Json = False) -> None:
+    """Show all evidence and decisions within and around a profile."""
+    request = pb.GetProfileGraphRequest(**_by(key, region))
+    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+        with telling_of_regions(key, region):
+            answer = await service.call(service.stub.GetProfileGraph, request)
+    if as_json:
+        print_json(shapes.graph(answer))
+        return
+    rows = [(shapes.identifier(one.identifier), _standing(one)) for one in answer.identifiers]
+    out.print(table(f"Profile {answer.profile_id}", ("identifier", ""), rows))
+    _show_links(answer.links)
+    _show_decisions(answer.decisions)
+
+
+@app.command(epilog="Example: [cyan]sima identity decisions email:ada@example.com[/]")
+@runs
+async def decisions(
+    context: typer.Context, key: Key, region: Region = None, limit: Limit = 50, as_json: Json = False
+) -> None:
+    """List what was decided about somebody, newest first, also what was taken back."""
+    request = pb.ListDecisionsRequest(**_by(key, region))
+    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+        with telling_of_regions(key, region):
+            found = await service.pages(service.stub.ListDecisions, request, lambda page: page.decisions, limit)
+    if as_json:
+        print_json([shapes.decision(one) for one in found])
+    else:
+        _show_decisions(found)
+
+
+@app.command(
+    epilog="Example: [cyan]sima identity split email:eve@example.com --from user_id:ada --reason 'wrong card'[/]"
+)
+@runs
+async def split(  # noqa: PLR0917 - its options
+    context: typer.Context,
+    identifiers: Named,
+    reason: Reason,
+    others: From = None,
+    region: Region = None,
+    actor: Actor = None,
+    request_id: RequestId = None,
+    preview: Preview = False,
+    as_json: Json = False,
+) -> None:
+    """Decide that identifiers of a profile are somebody else; the rest goes where evidence leads it."""
+    request = pb.SplitRequest(
+        identifiers=map(named_identifier, identifiers),
+        others=map(named_identifier, others or ()),
+        default_region=region or "",
+        deciding=_deciding(reason, actor, request_id, preview),
+    )
+    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+        _show_outcome((await service.call(service.stub.Split, request)).outcome, as_json)
+
+
+@app.command(
+    epilog="Example: [cyan]sima identity never email:ada@example.com email:eve@example.com --reason 'sisters'[/]"
+)
+@runs
+async def never(  # noqa: PLR0917 - its options
+    context: typer.Context,
+    one: One,
+    other: Other,
+    reason: Reason,
+    region: Region = None,
+    actor: Actor = None,
+    request_id: RequestId = None,
+    preview: Preview = False,
+    as_json: Json = False,
+) -> None:
+    """Decide that two identifiers are not one person, whatever joins them now or later."""
+    request = pb.NeverLinkRequest(
+        identifier=named_identifier(one),
+        other=named_identifier(other),
+        default_region=region or "",
+        deciding=_deciding(reason, actor, request_id, preview),
+    )
+    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+        _show_outcome((await service.call(service.stub.NeverLink, request)).outcome, as_json)
+
+
+@app.command(epilog="Example: [cyan]sima identity always user_id:7 email:ada@example.com --reason 'she said so'[/]")
+@runs
+async def always(  # noqa: PLR0917 - its options
+    context: typer.Context,
+    one: One,
+    other: Other,
+    reason: Reason,
+    region: Region = None,
+    actor: Actor = None,
+    request_id: RequestId = None,
+    preview: Preview = False,
+    as_json: Json = False,
+) -> None:
+    """Decide that two identifiers are one person, whether anything was seen or not."""
+    request = pb.AlwaysLinkRequest(
+        identifier=named_identifier(one),
+        other=named_identifier(other),
+        default_region=region or "",
+        deciding=_deciding(reason, actor, request_id, preview),
+    )
+    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+        _show_outcome((await service.call(service.stub.AlwaysLink, request)).outcome, as_json)
+
+
+@app.command(epilog="Example: [cyan]sima identity withdraw 0b5e…(32 digits) --reason 'they are one after all'[/]")
+@runs
+async def withdraw(  # noqa: PLR0917 - its options
+    context: typer.Context,
+    decision: Annotated[str, typer.Argument(metavar="ID", help="The id of the decision.")],
+    reason: Reason,
+    actor: Actor = None,
+    request_id: RequestId = None,
+    preview: Preview = False,
+    as_json: Json = False,
+) -> None:
+    """Take a decision back: everything is as if it had never been made."""
+    deciding = _deciding(reason, actor, request_id, preview)
+    request = pb.WithdrawDecisionRequest(decision_id=decision, deciding=deciding)
+    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+        _show_outcome((await service.call(service.stub.WithdrawDecision, request)).outcome, as_json)
+
+
+def _show_outcome(outcome: pb.Outcome, as_json: bool) -> None:
+    if as_json:
+        print_json(shapes.outcome(outcome))
+        return
+    rows = [(shapes.identifier(one.identifier), one.previous_profile_id, one.profile_id) for one in outcome.changes]
+    if rows:
+        out.print(table("Who moves", ("identifier", "from profile", "to profile"), rows))
+    elif outcome.pending:
+        out.print("[dim]The neighbourhood is large; who moves is worked out in a moment.[/]")
+    else:
+        out.print("[dim]Nobody moves.[/]")
+    if outcome.decision.id:
+        out.print(f"Decision [bold]{outcome.decision.id}[/]; take it back with `sima identity withdraw`.")
+
+
+def _show_links(links: Iterable[pb.Link]) -> None:
+    rows = []
+    for link in links:
+        seen = [f"{one.source} {one.message_id}".strip() for one in link.evidence]
+        decided = [f"decision {one}" for one in link.decision_ids]
+        why = f"{shapes.refusal(link)}: {link.remedy}" if link.refusal else ""
+        ends = (shapes.identifier(end) for end in (link.identifier, link.other))
+        rows.append((*ends, ", ".join([*seen, *decided]), why))
+    if rows:
+        out.print(table("", ("identifier", "and", "because of", "does not bind"), rows))
+
+
+def _show_decisions(found: Iterable[pb.Decision]) -> None:
+    rows = [
+        (
+            one.id,
+            shapes.decision_kind(one),
+            " ".join(map(shapes.identifier, one.identifiers)),
+            " ".join(map(shapes.identifier, one.others)),
+            f"{one.actor}, {age(shapes.instant(one.decided_at))}: {one.reason}",
+            f"{one.withdrawn_by}: {one.withdrawal_reason}" if one.withdrawn_by else "",
+        )
+        for one in found
+    ]
+    if rows:
+        out.print(table("Decisions", ("id", "kind", "identifiers", "others", "by", "taken back"), rows))
+
+
+def _standing(one: pb.KnownIdentifier) -> str:
+    return "shared" if one.shared else "blocked" if one.blocked else ""
