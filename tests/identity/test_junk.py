@@ -20,6 +20,7 @@ JUNK = {
         "test@test.com", "TEST@example.com", "test@example.org", "test1@example.net", "none@none.com", "na@na.com",
         "noreply@shop.example.com", "no-reply@zalando.de", "a@a.com", "user@domain.com", "test@gmail.com",
         "noemail@noemail.com", "mailer-daemon@uni.edu", "test+1@test.com", "test@example.co.uk", "n.a@none.com",
+        "info@firma.de", "Sales@Shop.example.com", "customer-service@shop.ir", "info+berlin@uni.edu",
     ],
     "phone": ["+989123456789", "+966512345678", "+445555555555"],
 }  # fmt: skip
@@ -34,7 +35,8 @@ NO_JUNK = {
     "loyalty_card": ["1000000000", "11112222", "12345679", "777"],
     "social_handle": ["instagram:none_other", "facebook:1000000"],
     "email": [
-        "ada@example.com", "ada.test@gmail.com", "testa@test.com", "nora@none.com", "na@uni.edu", "info@firma.de",
+        "ada@example.com", "ada.test@gmail.com", "testa@test.com", "nora@none.com", "na@uni.edu", "info.ada@firma.de",
+        "infos@firma.de", "sally@sales.de",
         "bob.norman@hostmail.com", "mail@anna.de", "anonymous@berlin.de", "a@x.firma.de", "test@test.firma.de",
     ],
     "phone": ["+989121234560", "+966551234567", "+4930901820", "+12025550123"],

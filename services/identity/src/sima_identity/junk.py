@@ -26,6 +26,13 @@ _EVERYBODYS_DEVICE = frozenset({"9774d56d682e549c", "02:00:00:00:00:00", "020000
 _NO_PERSONS_MAILBOX = """
     noreply|no-reply|no_reply|donotreply|do-not-reply|mailer-daemon|postmaster|hostmaster|abuse|devnull|nobody|null
     |undefined|noemail|no-email|no_email|nomail|no-mail|none"""
+# Mailboxes of a company or an office, which many people give as theirs, at any domain.
+_ROLE_MAILBOX = """
+    info|information|contact|contactus|contact-us|kontakt|office|buero|sales|verkauf|support|help|helpdesk|service
+    |customerservice|customer-service|kundenservice|admin|administrator|administration|webmaster|root|reception|enquiries
+    |enquiry|inquiries|inquiry|hello|team|staff|all|everyone|billing|accounting|accounts|invoice|invoices|rechnung|finance
+    |hr|jobs|careers|recruiting|marketing|press|presse|media|newsletter|news|orders|order|bestellung|shop|store|booking
+    |reservations|legal|privacy|datenschutz|security|feedback"""
 # Beside these, only at domains that stand for "any domain".
 _ANY_MAILBOX = """
     test|tests|tester|testing|user|username|name|yourname|your.name|firstname.lastname|email|youremail|your.email|mail|me
@@ -92,7 +99,7 @@ def _one_of(*texts: str) -> str:
 
 _TOP = r"\.(?:(?:com?|org|net|ac)\.)?[a-z]{2,}"
 _JUNK_EMAIL = re.compile(
-    rf"(?:{_one_of(_NO_PERSONS_MAILBOX)})(?:\+[^@]*)?@.*"
+    rf"(?:{_one_of(_NO_PERSONS_MAILBOX, _ROLE_MAILBOX)})(?:\+[^@]*)?@.*"
     rf"|(?:{_one_of(_ANY_MAILBOX)})\d*(?:\+[^@]*)?@(?:{_one_of(_ANY_DOMAIN)}){_TOP}"
     rf"|(?:{_one_of(_GUESSED_MAILBOX)})@(?:{_one_of(_LARGE_PROVIDER)}){_TOP}"
 )
