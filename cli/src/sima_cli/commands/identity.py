@@ -45,6 +45,12 @@ def _by(key: str, region: str | None) -> dict[str, Any]:
     return {"profile_id": wanted.profile_id}
 
 
+def _two(one: str, other: str, region: str | None) -> dict[str, Any]:
+    """Return the fields of a request that name two identifiers."""
+    sides = {"identifier": named_identifier(one), "other": named_identifier(other)}
+    return {**sides, "default_region": region or ""}
+
+
 def _deciding(reason: str, actor: str | None, request_id: str | None, preview: bool) -> pb.Deciding:
     return pb.Deciding(
         actor=actor or getpass.getuser(), reason=reason, request_id=request_id or uuid4().hex, preview=preview
@@ -55,9 +61,7 @@ def _deciding(reason: str, actor: str | None, request_id: str | None, preview: b
 @runs
 async def explain(context: typer.Context, one: One, other: Other, region: Region = None, as_json: Json = False) -> None:
     """Say why two identifiers are one person, or what keeps them apart and what would have to change."""
-    request = pb.ExplainLinkRequest(
-        identifier=named_identifier(one), other=named_identifier(other), default_region=region or ""
-    )
+    request = pb.ExplainLinkRequest(**_two(one, other, region))
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         with telling_of_regions(one, region):
             answer = await service.call(service.stub.ExplainLink, request)
@@ -147,12 +151,7 @@ async def never(  # noqa: PLR0917 - its options
     as_json: Json = False,
 ) -> None:
     """Decide that two identifiers are not one person, whatever joins them now or later."""
-    request = pb.NeverLinkRequest(
-        identifier=named_identifier(one),
-        other=named_identifier(other),
-        default_region=region or "",
-        deciding=_deciding(reason, actor, request_id, preview),
-    )
+    request = pb.NeverLinkRequest(**_two(one, other, region), deciding=_deciding(reason, actor, request_id, preview))
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         _show_outcome((await service.call(service.stub.NeverLink, request)).outcome, as_json)
 
@@ -171,12 +170,7 @@ async def always(  # noqa: PLR0917 - its options
     as_json: Json = False,
 ) -> None:
     """Decide that two identifiers are one person, whether anything was seen or not."""
-    request = pb.AlwaysLinkRequest(
-        identifier=named_identifier(one),
-        other=named_identifier(other),
-        default_region=region or "",
-        deciding=_deciding(reason, actor, request_id, preview),
-    )
+    request = pb.AlwaysLinkRequest(**_two(one, other, region), deciding=_deciding(reason, actor, request_id, preview))
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         _show_outcome((await service.call(service.stub.AlwaysLink, request)).outcome, as_json)
 
