@@ -149,3 +149,19 @@ def test_texts_and_names_stay_texts_and_names(project: Callable[..., Any], attac
     ):
         assert projection.members(rule, NOW) == {"ada"}
     assert projection.members("true", NOW) == {"ada", "bob"}
+
+
+@pytest.mark.parametrize(
+    ("long", "short"),
+    [
+        (" && ".join(["true"] * 900), "true"),
+        (" || ".join(["false"] * 900), "false"),
+        (" && ".join(['events("a").exists()'] * 150), 'events("a").exists()'),
+        ('traits.a == "x" && true && (false || traits.a == "x")', 'traits.a == "x"'),
+        ('consent("p") || true', "true"),
+        ('!(consent("p") || true)', "false"),
+    ],
+)
+def test_what_changes_nothing_costs_nothing(long: str, short: str) -> None:
+    """Constants and repetitions are no joins over everybody."""
+    assert outcome(long) == outcome(short)

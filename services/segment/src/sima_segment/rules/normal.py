@@ -27,7 +27,22 @@ def normal(node: Node) -> Node:
 
 def _flat(kind: type[And] | type[Or], terms: tuple[Node, ...]) -> Node:
     inner = [normal(each) for each in terms]
-    return kind(tuple(chain.from_iterable(each.terms if isinstance(each, kind) else (each,) for each in inner)))
+    flat = chain.from_iterable(each.terms if isinstance(each, kind) else (each,) for each in inner)
+    return _reduced(kind, list(dict.fromkeys(flat)))
+
+
+def _reduced(kind: type[And] | type[Or], terms: list[Node]) -> Node:
+    """Join terms without those that change nothing: each would be one more join over everybody."""
+    constants = [each for each in terms if _is_flag(each)]
+    others = [each for each in terms if not _is_flag(each)]
+    deciding = [each for each in constants if isinstance(each, Constant) and each.value is (kind is Or)]
+    if deciding or not others:
+        return (deciding or constants)[0]
+    return kind(tuple(others)) if len(others) > 1 else others[0]
+
+
+def _is_flag(node: Node) -> bool:
+    return isinstance(node, Constant) and isinstance(node.value, bool)
 
 
 def _negated(node: Node) -> Node:
