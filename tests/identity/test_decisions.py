@@ -141,6 +141,17 @@ async def test_a_decision_that_is_taken_back_leaves_nothing_behind(identity: Rep
     assert not again.changes
 
 
+async def test_a_decision_is_taken_back_once(start_replica: StartReplica, workspace: str) -> None:
+    """Of several who do so at the same time, through two replicas, one is named, and all are told the same."""
+    replicas = [await start_replica(), await start_replica()]
+    await replicas[0].resolve(workspace, [together(ADA), together(EVE)])
+    made = (await replicas[0].never(workspace, ADA, EVE)).decision.id  # which moves nobody, so that no row tells of it
+    calls = (replicas[number % 2].withdraw(workspace, made, actor=f"actor {number}") for number in range(8))
+    outcomes = await asyncio.gather(*calls)
+    [listed] = (await replicas[0].decisions(workspace, EVE)).decisions
+    assert {outcome.decision.withdrawn_by for outcome in outcomes} == {listed.withdrawn_by}
+
+
 async def test_two_without_evidence_can_be_one(identity: Replica, workspace: str) -> None:
     """The older profile has both."""
     await identity.resolve(workspace, [together(ADA)])

@@ -109,6 +109,8 @@ class Decider:
 
         async def lift() -> Decision:
             withdrawn_at = await decisions.withdraw(connection, workspace, own, by)
+            if withdrawn_at is None:
+                raise OvertakenError
             taken_back = decision._replace(
                 withdrawn_at=withdrawn_at, withdrawn_by=by.actor, withdrawal_reason=by.reason
             )

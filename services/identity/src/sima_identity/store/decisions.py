@@ -28,7 +28,7 @@ _INSERT_PAIRS = """INSERT INTO decided_pairs (workspace, low, high, decision_id,
     FROM unnest(%(low)s::uuid[], %(high)s::uuid[], %(reversed)s::boolean[]) AS given(low, high, reversed)
     ORDER BY low, high"""
 _WITHDRAW = """UPDATE decisions SET withdrawn_at = now(), withdrawn_by = %s, withdrawal_reason = %s
-    WHERE id = %s AND workspace = %s RETURNING withdrawn_at"""
+    WHERE id = %s AND workspace = %s AND withdrawn_at IS NULL RETURNING withdrawn_at"""
 _LIFT = "UPDATE decided_pairs SET holds = false, refusal = NULL WHERE decision_id = %s AND workspace = %s"
 # Keys are looked up one by one, so that no plan reads the decisions of a whole workspace.
 _LIST = f"""WITH subject AS MATERIALIZED (
@@ -90,10 +90,16 @@ async def insert(
     return decided_at
 
 
-async def withdraw(connection: Driver, workspace: str, decision: bytes, by: Deciding) -> datetime:
-    """Note that a decision, whose identifiers are locked, holds no longer, and return since when."""
+async def withdraw(connection: Driver, workspace: str, decision: bytes, by: Deciding) -> datetime | None:
+    """Note that a decision, whose identifiers are locked, holds no longer.
+
+    Returns:
+        Since when; None if somebody else has taken it back.
+    """
     given = (by.actor, by.reason, Key(decision), workspace)
-    withdrawn_at: datetime = (await fetch(connection, _WITHDRAW, given))[0][0]
+    if not (withdrawn := await fetch(connection, _WITHDRAW, given)):
+        return None
+    withdrawn_at: datetime = withdrawn[0][0]
     await execute(connection, _LIFT, (Key(decision), workspace))
     return withdrawn_at
 
