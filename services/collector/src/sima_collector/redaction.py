@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from sima_collector.facts import ConfiguredSource, Refused
 
-#: Of more bytes nothing is kept if they may name a protected kind. As many are searched within some 50 milliseconds.
+#: Of more bytes nothing is kept if they may name a protected kind. To search as many took up to 60 milliseconds.
 MOST_SEARCHED = 64 << 10
 
 # Connectors whose senders name the kinds of identifiers themselves.
