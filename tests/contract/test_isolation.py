@@ -1,5 +1,6 @@
 """One workspace sees nothing of another, through any RPC of any service, whatever its caller asks for."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -44,6 +45,7 @@ EMAIL = Identifier(kind="email", value="ada@castle.example")
 PHONE = Identifier(kind="phone", value="+4915127046318")
 CARD = Identifier(kind="loyalty_card", value="4711")
 AT = Timestamp(seconds=1_790_000_000)
+RULES = identity_pb.IdentityPolicy(blocked_values=[EMAIL])
 #: What only one workspace knows.
 VALUES = [PHONE.value, "crown-jewels", "throne_ascended", "hidden-chamber", "those who rule", "rulers"]
 #: How somebody is told that there is nothing for them; any other error would only mean that the call went wrong.
@@ -96,6 +98,11 @@ ASKING: dict[str, Callable[[Known], list[Message]]] = {
             profile_id=known.profile_id, page_size=1, page_token=known.page_tokens["changes"]
         ),
     ],
+    "Identity.GetIdentityPolicy": lambda _: [identity_pb.GetIdentityPolicyRequest()],
+    "Identity.SetIdentityPolicy": lambda _: [
+        identity_pb.SetIdentityPolicyRequest(policy=RULES, deciding=deciding("p1"))
+    ],
+    "Identity.PreviewIdentityPolicy": lambda _: [identity_pb.PreviewIdentityPolicyRequest(policy=RULES)],
     "Identity.Split": lambda known: [identity_pb.SplitRequest(identifiers=[EMAIL], deciding=deciding("r1"))],
     "Identity.NeverLink": lambda _: [
         identity_pb.NeverLinkRequest(
@@ -170,6 +177,7 @@ ASKING: dict[str, Callable[[Known], list[Message]]] = {
 }
 #: What changes something would spoil what is compared if the workspace itself did it again.
 WRITING = {
+    "Identity.SetIdentityPolicy",
     "Identity.Split",
     "Identity.NeverLink",
     "Identity.AlwaysLink",
@@ -194,7 +202,7 @@ class Caller:
         service, method = rpc.split(".")
         headers = [("authorization", f"Bearer {self._token}"), *metadata.items()]
         call = getattr(self._stubs[service], method)(request, metadata=headers, timeout=60)
-        if method.startswith("Watch"):
+        if method.startswith("Watch") or method == "PreviewIdentityPolicy":
             return [page async for page in call]
         return [await call]
 
@@ -286,6 +294,13 @@ async def filled(own: Caller) -> Known:
     apart = identity_pb.NeverLinkRequest(identifier=EMAIL, other=CARD, deciding=deciding("r0"))
     apart.deciding.reason = "crown-jewels"
     [decided] = await own.call("Identity.NeverLink", apart)
+    asking = identity_pb.GetIdentityPolicyRequest()
+    ruling = identity_pb.SetIdentityPolicyRequest(policy=identity_pb.IdentityPolicy(), deciding=deciding("p0"))
+    ruling.deciding.reason = "crown-jewels"
+    await own.call("Identity.SetIdentityPolicy", ruling)
+    async with asyncio.timeout(30):  # until it is applied, its answer changes
+        while not (await own.call("Identity.GetIdentityPolicy", asking))[0].policy.HasField("applied_at"):  # noqa: ASYNC110  # no bell
+            await asyncio.sleep(0.05)
     lookup = identity_pb.LookupRequest(keys=[identity_pb.LookupKey(profile_id=profile_id)])
     [looked_up] = await own.call("Identity.Lookup", lookup)
     keys = [known.identifier.key for known in looked_up.results[0].identifiers]
@@ -334,6 +349,7 @@ async def test_nobody_can_name_a_workspace_that_is_not_theirs(installation: Inst
 async def everything(installation: Installation) -> list[Any]:
     """What the first workspace knows of its people, segments and members."""
     asked: dict[str, Message] = {
+        "Identity.GetIdentityPolicy": identity_pb.GetIdentityPolicyRequest(version=1),
         "Identity.ListDecisions": identity_pb.ListDecisionsRequest(identifier=EMAIL),
         "Profile.GetProfile": profile_pb.GetProfileRequest(key=profile_pb.ProfileKey(identifier=EMAIL)),
         "Profile.ListEvents": profile_pb.ListEventsRequest(key=profile_pb.ProfileKey(identifier=EMAIL)),

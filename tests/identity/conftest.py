@@ -136,6 +136,25 @@ class Replica:
         request = pb.GetProfileGraphRequest(**by)
         return await self.client.call(self.stub.GetProfileGraph, request, workspace=workspace)
 
+    async def set_policy(self, workspace: str, rules: pb.IdentityPolicy, **by: Any) -> pb.PolicyVersion:
+        """Set the policy."""
+        expected = by.pop("expected_version", None)
+        request = pb.SetIdentityPolicyRequest(policy=rules, expected_version=expected, deciding=deciding(**by))
+        return (await self.client.call(self.stub.SetIdentityPolicy, request, workspace=workspace)).policy
+
+    async def policy(self, workspace: str, version: int = 0) -> pb.PolicyVersion:
+        """Ask for the policy in force, or for an earlier one."""
+        request = pb.GetIdentityPolicyRequest(version=version)
+        return (await self.client.call(self.stub.GetIdentityPolicy, request, workspace=workspace)).policy
+
+    async def preview_policy(
+        self, workspace: str, rules: pb.IdentityPolicy, **how: Any
+    ) -> list[pb.PreviewIdentityPolicyResponse]:
+        """Try a policy out."""
+        request = pb.PreviewIdentityPolicyRequest(policy=rules, **how)
+        steps = self.client.stream(self.stub.PreviewIdentityPolicy, request, workspace=workspace, deadline=60)
+        return [step async for step in steps]
+
     async def states(self, workspace: str, named: Sequence[Named]) -> dict[Named, State]:
         """What lookups say about identifiers; unknown ones are absent."""
         found = await self.lookup(workspace, named)

@@ -249,4 +249,4 @@ def test_a_profile_size_that_no_answer_could_hold_is_refused(size: int) -> None:
 def test_patterns_for_values_that_are_never_seen_are_refused(kind: str) -> None:
     """A pattern for an unknown or protected kind would block nobody, in silence."""
     with pytest.raises(FixConfigurationError, match=rf"blocked: .*{kind}"):
-        Policy(blocked={kind: re.compile(".*")})
+        Policy(blocked={kind: [re.compile(".*")]})

@@ -15,9 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sima.identity.v1 import identity_service_pb2 as pb
+from sima_identity import applying
 from sima_identity.clustering import cluster_identifiers
 from sima_identity.evidence import Clustering, Decisions, Edge, Node, Pair, Refusal, Verdict, pair
 from sima_identity.policy import Policy
+from sima_identity.store.links import between
 from sima_runtime.database import Database, fetch
 from sima_runtime.errors import ContradictionError, InvalidFieldsError
 from sima_sdk.errors import SimaError
@@ -38,6 +40,7 @@ from .conftest import (
     mail,
     policy,
 )
+from .policies import in_force, policies
 
 # Small, so that everything meets everything; with junk, a protected kind, and limits that are soon reached.
 UNIVERSE = [
@@ -70,6 +73,8 @@ RANDOM = st.randoms(use_true_random=False)
 LAW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+MINUTE = 60_000_000  # in microseconds
+Blocks = Callable[[Named, bytes], bool]
 OpenDatabase = Callable[[str], Database]
 Decided = tuple[Verdict, list[Named], bool]
 
@@ -83,6 +88,7 @@ class Truth:
         secret: bytes,
         rules: Policy,
         said: Iterable[tuple[Verdict, Named, Named]] = (),
+        blocks: Blocks = lambda named, _: named.value in JUNK,
     ) -> None:
         self.secret = secret
         self.seen = list({named for sighted in sightings for named in sighted.identifiers})
@@ -91,8 +97,14 @@ class Truth:
             for sighted in sightings
             for one, other in itertools.combinations(sighted.identifiers, 2)
         ]
+        self.blocked = {named for named in self.seen if blocks(named, self.key(named))}
+        first: dict[Named, int] = {}
+        for sighted in sightings:
+            for named in sighted.identifiers:
+                first[named] = min(sighted.minute * MINUTE, first.get(named, sighted.minute * MINUTE))
         nodes = [
-            Node(self.key(named), named.kind, Refusal.BLOCKED if named.value in JUNK else None) for named in self.seen
+            Node(self.key(named), named.kind, Refusal.BLOCKED if named in self.blocked else None, first[named])
+            for named in self.seen
         ]
         pairs = [(verdict, pair(self.key(one), self.key(other))) for verdict, one, other in said]
         always, never = (frozenset(ends for each, ends in pairs if each is verdict) for verdict in Verdict)
@@ -112,7 +124,7 @@ class Truth:
 
     def owner(self, sighted: Sighted) -> bytes:
         """The owner of a fact with these identifiers; empty if there is none."""
-        good = [named for named in sighted.identifiers if named.value not in JUNK]
+        good = [named for named in sighted.identifiers if named not in self.blocked]
         own = [named for named in good if self.key(named) not in self.clustering.shared]
         ranked = sorted(own or good, key=lambda named: (-BUILT_IN_KINDS[named.kind].priority, self.key(named)))
         return self.key(ranked[0]) if ranked else b""
@@ -135,16 +147,22 @@ async def until_settled(database: Database, workspace: str) -> None:
     async with asyncio.timeout(30):
         while True:
             async with database.statement() as connection:
-                if not await fetch(connection, "SELECT 1 FROM pending WHERE workspace = %s", (workspace,)):
+                if not await fetch(connection, _UNSETTLED, {"workspace": workspace}):
                     return
             await asyncio.sleep(0.01)
 
 
+_UNSETTLED = """SELECT FROM pending WHERE workspace = %(workspace)s UNION ALL
+    SELECT FROM policies WHERE workspace = %(workspace)s AND applied_at IS NULL
+        AND version = (SELECT max(version) FROM policies WHERE workspace = %(workspace)s)"""
+
+
 async def stored_refusals(database: Database, workspace: str) -> dict[Pair, str | None]:
-    """Which edges are stored, and why they do not bind."""
+    """Which edges are stored, and why they do not bind, as it is told."""
     async with database.statement() as connection:
-        query = "SELECT low, high, refusal FROM edges WHERE workspace = %s"
-        return {(low, high): refusal for low, high, refusal in await fetch(connection, query, (workspace,))}
+        pairs = await fetch(connection, "SELECT low, high FROM edges WHERE workspace = %s", (workspace,))
+        links = await between(connection, workspace, [(low, high) for low, high in pairs])
+    return {link.pair: link.refusal for link in links}
 
 
 def replayed(changes: Sequence[pb.ProfileChange]) -> dict[tuple[str, bytes], State]:
@@ -171,7 +189,7 @@ async def assert_settled(
     states = await replica.states(workspace, truth.seen)
     profiles: defaultdict[str, set[Named]] = defaultdict(set)
     for named, state in states.items():
-        assert state.blocked == (named.value in JUNK)
+        assert state.blocked == (named in truth.blocked)
         assert state.shared == (truth.key(named) in truth.clustering.shared)
         assert (state.profile_id == "") == state.blocked
         if state.profile_id:
@@ -203,11 +221,21 @@ class Fixture:
     ) -> None:
         """Wait for the background and compare everything with the pure function."""
         await until_settled(self.database, workspace)
-        truth = Truth(sightings, self.secret(workspace), TIGHT, said)
+        stated = await self.replicas[0].policy(workspace)
+        rules, blocks = in_force(stated.policy, TIGHT, self.secret(workspace))
+        truth = Truth(sightings, self.secret(workspace), rules, said, blocks)
         await assert_settled(self.replicas[0], self.database, workspace, sightings, truth)
+        found = await self.replicas[0].lookup(workspace, truth.seen)
+        assert {result.policy_version for result in found} == {stated.version}
 
-    async def interleave(self, sightings: Sequence[Sighted], decisions: Sequence[Decided], random: Random) -> None:
-        """Have messages and decisions arrive in any order, at the same time, and compare."""
+    async def interleave(
+        self,
+        sightings: Sequence[Sighted],
+        decisions: Sequence[Decided],
+        random: Random,
+        rules: Sequence[pb.IdentityPolicy] = (),
+    ) -> None:
+        """Have messages, decisions and policies arrive in any order, at the same time, and compare."""
         workspace = f"w{uuid4().hex}"
         known = sorted({named for sighted in sightings for named in sighted.identifiers if named.value not in JUNK})
         alone = [Sighted([named], 9) for named in known]  # one can decide only about what was seen
@@ -217,6 +245,7 @@ class Fixture:
         calls: list[Callable[[], Awaitable[Said | None]]] = [
             *(partial(seen, random.choice(self.replicas), workspace, batch) for batch in batches(sightings, random)),
             *(partial(decide, random.choice(self.replicas), workspace, each) for each in possible),
+            *(partial(rule, random.choice(self.replicas), workspace, each) for each in rules),
         ]
         random.shuffle(calls)
         said = [each for each in await asyncio.gather(*(call() for call in calls)) if each and each.holds]
@@ -237,13 +266,18 @@ async def seen(replica: Replica, workspace: str, batch: Sequence[Sighted]) -> No
     await replica.resolve(workspace, batch)
 
 
+async def rule(replica: Replica, workspace: str, rules: pb.IdentityPolicy) -> None:
+    """Set a policy."""
+    await replica.set_policy(workspace, rules)
+
+
 async def decide(replica: Replica, workspace: str, decision: Decided) -> Said | None:
     """Decide something, unless there is a reason not to, and perhaps take it back at once."""
     verdict, (one, other), back = decision
     call = replica.always if verdict is Verdict.ALWAYS else replica.never
     try:
         outcome = await call(workspace, one, other)
-    except (ContradictionError, InvalidFieldsError):  # or one of the two has become a hub meanwhile
+    except (ContradictionError, InvalidFieldsError):  # or one of the two is blocked or a hub by now
         return None
     if back:
         await replica.withdraw(workspace, outcome.decision.id)
@@ -251,9 +285,13 @@ async def decide(replica: Replica, workspace: str, decision: Decided) -> Said | 
 
 
 @pytest.fixture
-async def tight(start_replica: StartReplica, open_database: OpenDatabase, secret: Secret) -> Fixture:
-    """Two replicas."""
-    return Fixture([await start_replica(TIGHT), await start_replica(TIGHT)], open_database("identity"), secret)
+async def tight(
+    start_replica: StartReplica, open_database: OpenDatabase, secret: Secret, monkeypatch: pytest.MonkeyPatch
+) -> Fixture:
+    """Two replicas that apply policies to two identifiers at a time."""
+    monkeypatch.setattr(applying, "_PORTION", 2)
+    replicas = [await start_replica(TIGHT, settle_seconds=0.01) for _ in range(2)]
+    return Fixture(replicas, open_database("identity"), secret)
 
 
 @pytest.fixture
@@ -329,6 +367,50 @@ async def test_decisions_about_large_neighbourhoods_come_out_the_same(
 ) -> None:
     """Also where what follows from them is left to the background."""
     await tiny.interleave(sightings, decisions, random)
+
+
+@LAW
+@given(sightings=SIGHTINGS, rules=st.lists(policies(UNIVERSE), min_size=1, max_size=2), random=RANDOM)
+async def test_a_policy_set_last_is_as_if_it_had_always_held(
+    tight: Fixture, sightings: list[Sighted], rules: list[pb.IdentityPolicy], random: Random
+) -> None:
+    """What was grouped under other policies ends as the pure function says under the last one, owners and feed too."""
+    workspace = f"w{uuid4().hex}"
+    for batch in batches(sightings, random):
+        await tight.replicas[0].resolve(workspace, batch)
+    for each in rules:
+        await tight.replicas[0].set_policy(workspace, each)
+        await tight.check(workspace, sightings)
+
+
+@LAW
+@given(
+    sightings=SIGHTINGS, decisions=DECISIONS, rules=st.lists(policies(UNIVERSE), min_size=1, max_size=3), random=RANDOM
+)
+async def test_policies_in_any_order_lead_to_the_same_people(
+    tight: Fixture,
+    sightings: list[Sighted],
+    decisions: list[Decided],
+    rules: list[pb.IdentityPolicy],
+    random: Random,
+) -> None:
+    """Policies set amidst messages and decisions, through two replicas at once, lead to what the function says."""
+    await tight.interleave(sightings, decisions, random, rules)
+
+
+@LAW
+@given(
+    sightings=SIGHTINGS, decisions=DECISIONS, rules=st.lists(policies(UNIVERSE), min_size=1, max_size=3), random=RANDOM
+)
+async def test_policies_about_large_neighbourhoods_come_out_the_same(
+    tiny: Fixture,
+    sightings: list[Sighted],
+    decisions: list[Decided],
+    rules: list[pb.IdentityPolicy],
+    random: Random,
+) -> None:
+    """Also where all but the smallest neighbourhoods are left to the background."""
+    await tiny.interleave(sightings, decisions, random, rules)
 
 
 async def test_a_hub_makes_its_neighbour_a_hub_in_the_background(tiny: Fixture, workspace: str) -> None:

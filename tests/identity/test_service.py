@@ -5,16 +5,15 @@ import itertools
 from collections.abc import Callable
 from datetime import UTC
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.type.v1.identifier_pb2 import Identifier
 from sima_identity.batch import Batch
-from sima_identity.grouping import Grouping
+from sima_identity.grouping import Grouping, Transaction
 from sima_identity.planning import Plan, Situation
 from sima_identity.records import Wanted
-from sima_identity.service import settle
+from sima_identity.service import keep_at
 from sima_identity.store import graph, lookups
 from sima_runtime.database import Database, Driver, execute, fetch
 from sima_runtime.errors import InvalidFieldsError, PageTokenError
@@ -398,9 +397,9 @@ async def test_what_takes_long_to_group_is_grouped_all_the_same(
     """The limits that the transactions of calls have do not hold in the background."""
     plan = Grouping.plan
 
-    async def plan_slowly(self: Grouping, workspace: str, batch: Batch, situation: Situation) -> Plan:
+    async def plan_slowly(self: Grouping, transaction: Transaction, batch: Batch, situation: Situation) -> Plan:
         await asyncio.sleep(0 if batch.identifiers else 1)
-        return await plan(self, workspace, batch, situation)
+        return await plan(self, transaction, batch, situation)
 
     monkeypatch.setattr(Grouping, "plan", plan_slowly)
     identity = await start_replica(
@@ -431,7 +430,7 @@ async def test_calls_have_their_time_between_groupings(monkeypatch: pytest.Monke
     sleep = asyncio.sleep
     monkeypatch.setattr("sima_identity.service.asyncio.sleep", rest)
     with pytest.raises(asyncio.CancelledError):
-        await settle(Mock(settle_one=work), 0.5)
+        await keep_at(work, 0.5)
     assert [seconds >= 2 * least for seconds, least in zip(rested, (0.02, 0.2, 0.05), strict=True)] == [True] * 3
 
 

@@ -80,6 +80,12 @@ class Told(IdentityServiceServicer):
         raise NotImplementedError
 
     NeverLink = AlwaysLink = WithdrawDecision = ListDecisions = ExplainLink = GetProfileGraph = Split
+    GetIdentityPolicy = SetIdentityPolicy = Split
+
+    async def PreviewIdentityPolicy(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        """No test asks for this."""
+        for never in ():
+            yield never
 
 
 @dataclass

@@ -18,6 +18,7 @@ from sima_runtime.errors import (
     RemoteError,
     RetryLaterError,
     SimaError,
+    StaleVersionError,
 )
 
 from sima_cli.errors import CommandError, RefusedError, UnreachableError
@@ -101,6 +102,10 @@ def _contradiction(error: ContradictionError) -> CommandError:
     return RefusedError(f"The decision {own} says the contrary. `sima identity withdraw {own}` takes it back.")
 
 
+def _stale_version(error: StaleVersionError) -> CommandError:
+    return RefusedError(f"Version {error.version} of the {error.resource} is in force, not the one you began with.")
+
+
 def _cursor_expired(error: CursorExpiredError) -> CommandError:
     return RefusedError(f"The cursor of {error.feed} is of a time before a restore; begin again without one.")
 
@@ -133,6 +138,7 @@ _EXPLANATIONS: dict[type[BaseException], Callable[[Any], CommandError]] = {
     AlreadyExistsError: _already_exists,
     InUseError: _in_use,
     ContradictionError: _contradiction,
+    StaleVersionError: _stale_version,
     CursorExpiredError: _cursor_expired,
     DeadlineExceededError: _deadline,
     RetryLaterError: _retry_later,

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -50,6 +51,9 @@ class IdentifierKind:
         protected: The value is never stored, only its key.
         most_per_profile: No profile gets more identifiers of this kind than this.
         shared_above: An identifier seen with more distinct strong identifiers than this belongs to nobody alone.
+        most_per_period: No profile gets more identifiers of this kind than this that were seen first within one
+            `period`, wherever it begins. None: any number.
+        period: How long a period is.
     """
 
     name: str
@@ -59,12 +63,17 @@ class IdentifierKind:
     protected: bool = False
     most_per_profile: int = 10
     shared_above: int = 20
+    most_per_period: int | None = None
+    period: timedelta = timedelta(days=1)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise FixConfigurationError("identifier kind: the name must be in snake_case, at most 63 characters")
-        if not 1 <= self.priority <= 100 or self.most_per_profile < 1 or self.shared_above < 1:
+        limits = (self.most_per_profile, self.shared_above, 1 if self.most_per_period is None else self.most_per_period)
+        if not 1 <= self.priority <= 100 or min(limits) < 1:
             raise FixConfigurationError(f"identifier kind {self.name}: priority must be 1 to 100, limits at least 1")
+        if self.period <= timedelta():
+            raise FixConfigurationError(f"identifier kind {self.name}: the period must be longer than nothing")
 
 
 class IdentifierKinds(Mapping[str, IdentifierKind]):

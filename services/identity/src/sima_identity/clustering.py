@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sima_identity.evidence import Clustering, Decisions, Edge, Node, Pair, Refusal
-from sima_identity.partition import Partition, find, unite
+from sima_identity.partition import Partition, find, times_of, unite, within_periods
 from sima_identity.policy import Policy
 
 _NumberedPair = tuple[int, int]
@@ -82,8 +82,10 @@ class _Graph:
         self.keys = list(nodes)
         kinds = {name: policy.kind(name) for name in {node.kind for node in nodes.values()}}
         self.kinds = [kinds[node.kind] for node in nodes.values()]
-        self.least_limit = min([policy.most_identifiers, *(kind.most_per_profile for kind in kinds.values())])
+        limits = [(kind.most_per_profile, kind.most_per_period) for kind in kinds.values()]
+        self.least_limit = min(filter(None, [policy.most_identifiers, *itertools.chain.from_iterable(limits)]))
         self.closed = [node.closed for node in nodes.values()]
+        self.first_at = [node.first_at for node in nodes.values()]
         numbers = {key: number for number, key in enumerate(self.keys)}
         self.decided = _numbered(decisions.always - decisions.never, numbers)
         never = _numbered(decisions.never, numbers)
@@ -103,9 +105,8 @@ class _Graph:
             all_[other] += counts[one]
             strong[one] += counts_as_strong[other]
             strong[other] += counts_as_strong[one]
-        most = self.policy.most_identifiers
         for node, kind in enumerate(self.kinds):
-            if self.closed[node] is None and (strong[node] > kind.shared_above or all_[node] > most):
+            if self.closed[node] is None and self.policy.makes_hub(kind, strong[node], all_[node]):
                 self.closed[node] = Refusal.HUB
 
     def name(self) -> None:
@@ -221,12 +222,14 @@ def _is_one_person(graph: _Graph, members: list[int]) -> bool:
 def _is_within_limits(graph: _Graph, members: list[int]) -> bool:
     counts = Counter(graph.kinds[node].name for node in members)
     within_kinds = all(counts[kind.name] <= kind.most_per_profile for kind in map(graph.policy.kind, counts))
-    return within_kinds and len(members) <= graph.policy.most_identifiers
+    if not within_kinds or len(members) > graph.policy.most_identifiers:
+        return False
+    return within_periods(times_of(members, graph.kinds, graph.first_at))
 
 
 def _divide(graph: _Graph, members: list[int], edges: list[_NumberedEdge], found: _Findings) -> None:
     """Group a component in which something stands against joining all."""
-    partition = Partition(members, graph.kinds, graph.policy.most_identifiers, graph.never)
+    partition = Partition(members, graph.kinds, graph.first_at, graph.policy.most_identifiers, graph.never)
     edges.sort(key=graph.order)
     makes_people = [graph.makes_people(one, other) for one, other, _ in edges]
     weak = [edge for edge, makes in zip(edges, makes_people, strict=True) if not makes]

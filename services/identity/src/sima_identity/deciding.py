@@ -7,6 +7,7 @@ all decisions that hold.
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 from sima_runtime.database import Database, Driver
 from sima_runtime.errors import (
@@ -20,12 +21,11 @@ from sima_runtime.errors import (
 
 from sima_identity.batch import Batch
 from sima_identity.decisions import Deciding, Decision, DecisionKind, Outcome, Proposal, decision_id
-from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, begun_anew, write
-from sima_identity.neighbourhood import Neighbourhoods, leading_out
+from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, write
 from sima_identity.records import Stored
 from sima_identity.store import decisions, graph
 
-Attempt = Callable[[Driver], Awaitable[Outcome]]
+Attempt = Callable[[Transaction], Awaitable[Outcome]]
 
 
 class Decider:
@@ -51,7 +51,7 @@ class Decider:
             AlreadyExistsError: The request decided something else before.
             OverloadedError: Too many others write about the same identifiers at the same time.
         """
-        return await self._done(workspace, by, lambda connection: self._make(connection, workspace, proposal, by))
+        return await self._done(workspace, by, partial(self._make, proposal, by))
 
     async def withdraw(self, workspace: str, decision: bytes, by: Deciding) -> Outcome:
         """Take a decision back, or show what would come of it.
@@ -60,16 +60,16 @@ class Decider:
             NotFoundError: There is none with this id.
             OverloadedError: Too many others write about the same identifiers at the same time.
         """
-        return await self._done(workspace, by, lambda connection: self._take_back(connection, workspace, decision, by))
+        return await self._done(workspace, by, partial(self._take_back, decision, by))
 
     async def _done(self, workspace: str, by: Deciding, attempt: Attempt) -> Outcome:
         for number in range(ATTEMPTS):
             try:
                 async with self._database.transaction() as connection:
-                    await graph.begin(connection)
+                    transaction = await self._grouping.begin(connection, workspace)
                     if number:  # one at a time, or they would go on overtaking each other
                         await graph.take_turn(connection, workspace)
-                    outcome = await attempt(connection)
+                    outcome = await attempt(transaction)
                     if by.preview:
                         await connection.rollback()
                     return outcome
@@ -77,7 +77,8 @@ class Decider:
                 begun_anew.add(1)
         raise OverloadedError("the identifiers")
 
-    async def _make(self, connection: Driver, workspace: str, proposal: Proposal, by: Deciding) -> Outcome:
+    async def _make(self, proposal: Proposal, by: Deciding, transaction: Transaction) -> Outcome:
+        connection, workspace, _ = transaction
         own = decision_id(self._secrets(workspace), by.request_id)
         if (made := await decisions.find(connection, workspace, own)) is not None:
             return Outcome(_the_same(made, proposal), (), pending=False)
@@ -97,9 +98,10 @@ class Decider:
             made = Decision(own, proposal.kind, *sides, by.actor, by.reason, by.request_id, decided_at)
             return made._replace(id=b"", decided_at=None) if by.preview else made
 
-        return await self._regroup(connection, workspace, known, own, insert)
+        return await self._regroup(transaction, known, own, insert)
 
-    async def _take_back(self, connection: Driver, workspace: str, own: bytes, by: Deciding) -> Outcome:
+    async def _take_back(self, own: bytes, by: Deciding, transaction: Transaction) -> Outcome:
+        connection, workspace, _ = transaction
         decision = await decisions.find(connection, workspace, own)
         if decision is None:
             raise NotFoundError("decision", own.hex())
@@ -116,30 +118,23 @@ class Decider:
             )
             return decision if by.preview else taken_back
 
-        return await self._regroup(connection, workspace, known, own, lift)
+        return await self._regroup(transaction, known, own, lift)
 
     async def _regroup(
-        self,
-        connection: Driver,
-        workspace: str,
-        known: Sequence[Stored],
-        own: bytes,
-        change: Callable[[], Awaitable[Decision]],
+        self, transaction: Transaction, known: Sequence[Stored], own: bytes, change: Callable[[], Awaitable[Decision]]
     ) -> Outcome:
         """Lock the neighbourhoods of identifiers, change what a decision says about them, and group them anew."""
-        seeds = {row.key for row in known if not (row.hub or row.blocked)}
-        neighbourhoods = Neighbourhoods(seeds, self._grouping.limit)
-        situation, newer = await self._grouping.lock(connection, workspace, known, neighbourhoods, seeds)
+        limit = self._grouping.limit
+        situation, seeds, newer, closing = await self._grouping.lock(transaction, known, limit=limit)
         if newer or any(situation.stored[row.key] != row for row in known):
             raise OvertakenError
         decision = await change()
-        edges = set(await graph.read_edges(connection, workspace, situation.members)) if situation.members else set()
+        edges, _ = await self._grouping.edges(transaction, situation.members, closing)
         left_out = seeds - situation.members
-        edges -= leading_out(edges, situation.members)
-        plan = await self._grouping.plan(workspace, Batch(), replace(situation, edges=tuple(edges)))
-        await write(connection, workspace, plan, own)
+        plan = await self._grouping.plan(transaction, Batch(), replace(situation, edges=edges))
+        await write(transaction, plan, own)
         if left_out:
-            await graph.add_pending(connection, workspace, left_out, own)
+            await graph.add_pending(*transaction[:2], left_out, own)
         return Outcome(decision, [row for row in plan.changed if row.state_changed], pending=bool(left_out))
 
     async def _known(self, connection: Driver, workspace: str, keys: Collection[bytes]) -> list[Stored]:

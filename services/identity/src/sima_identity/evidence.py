@@ -14,16 +14,21 @@ class Refusal(StrEnum):
     NEVER_LINK = "never_link"  # somebody decided that what it would join is not one person
     SEVERAL_PEOPLE = "several_people"  # an end is weak and leads to several people
     KIND_LIMIT = "kind_limit"  # the profile would have more identifiers of one kind than the kind allows
+    PERIOD_LIMIT = "period_limit"  # the profile would have more of one kind that were seen first within a period
     SIZE_LIMIT = "size_limit"  # the profile would have too many identifiers
     PENDING = "pending"  # the neighbourhood is large and has not been looked at yet
 
 
 class Node(NamedTuple):
-    """An identifier as the grouping sees it; if it is known to be closed, its edges bind nobody, for that reason."""
+    """An identifier as the grouping sees it; if it is known to be closed, its edges bind nobody, for that reason.
+
+    `first_at` is when it was seen first, in microseconds since 1970; it counts where a kind has a limit per period.
+    """
 
     key: bytes
     kind: str
     closed: Refusal | None = None
+    first_at: int = 0
 
 
 class Edge(NamedTuple):

@@ -8,7 +8,7 @@ from sima_runtime.errors import NotFoundError
 
 from sima_identity.decisions import Decision
 from sima_identity.explaining import Link, chain
-from sima_identity.neighbourhood import Neighbourhoods
+from sima_identity.neighbourhood import Neighbourhoods, StoredWays
 from sima_identity.records import StoredEdge, Wanted
 from sima_identity.store import decisions, graph, links, lookups
 from sima_identity.store.lookups import Member
@@ -93,6 +93,6 @@ class Explainer:
             edges.update(found)
             return found
 
-        neighbourhoods = Neighbourhoods(seeds, self._limit)
+        neighbourhoods = Neighbourhoods(seeds, self._limit, StoredWays())
         await neighbourhoods.load(read)
         return edges, not neighbourhoods.members() >= set(seeds)

@@ -16,6 +16,8 @@ _REMEDIES = {
     Refusal.NEVER_LINK: "a decision that the two sides are not one person; withdraw it",
     Refusal.SEVERAL_PEOPLE: "a weak identifier that leads to several people; decide whose it is with AlwaysLink",
     Refusal.KIND_LIMIT: "the profile would have too many identifiers of one kind; split those that are not theirs",
+    Refusal.PERIOD_LIMIT: "the profile would have too many identifiers of one kind that were first seen within a short "
+    "time; only another policy, or a split of those that are not theirs, could let it bind",
     Refusal.SIZE_LIMIT: "the profile would have too many identifiers; split those that are not theirs",
     Refusal.PENDING: "the neighbourhood is large and still to be looked at; ask again in a moment",
 }

@@ -1,25 +1,26 @@
 """Locks a part of the graph, groups it, and writes the difference; all who change the grouping do it through here."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from typing import NamedTuple
 
 from sima_runtime.database import Driver
 from sima_runtime.feeds import notify
 from sima_runtime.telemetry import meter
 
 from sima_identity.batch import Batch
+from sima_identity.closing import Closing
 from sima_identity.evidence import Refusal
 from sima_identity.neighbourhood import Neighbourhoods, leading_out
 from sima_identity.planning import Plan, Planner, Situation
-from sima_identity.policy import Policy
+from sima_identity.policies import InForce, Policies
 from sima_identity.records import Stored, StoredEdge
 from sima_identity.store import graph
 from sima_identity.store.log import FEED, STANDINGS
 
 # Groupings of more identifiers than this are computed beside the event loop, so that other calls go on.
 _MANY = 2_000
-_WORKSPACES = 1024
 
 #: Each beginning anew means that another transaction got through, so this many in a row are contention beyond use.
 ATTEMPTS = 50
@@ -33,73 +34,127 @@ class OvertakenError(Exception):
     """Another transaction got in between; begin anew."""
 
 
+class Transaction(NamedTuple):
+    """A transaction that groups, in which workspace, and under which policy."""
+
+    connection: Driver
+    workspace: str
+    in_force: InForce
+
+
+class Locked(NamedTuple):
+    """A part of the graph that is locked.
+
+    Attributes:
+        situation: What is there.
+        seeds: The identifiers around which it lies, as far as they are not closed.
+        newer: Edges that lead out of it, because they came before all was locked.
+        closing: Knows which edges lead on.
+    """
+
+    situation: Situation
+    seeds: set[bytes]
+    newer: Collection[StoredEdge]
+    closing: Closing
+
+
 class Grouping:
     """Keeps the stored grouping equal to that of all evidence and decisions. Every method is for a transaction."""
 
-    def __init__(self, policy: Policy, secrets: Callable[[str], bytes], neighbourhood_limit: int) -> None:
+    def __init__(self, policies: Policies, secrets: Callable[[str], bytes], neighbourhood_limit: int) -> None:
         """Set up.
 
         Args:
-            policy: The rules.
+            policies: The rules.
             secrets: Gives the secret of a workspace.
             neighbourhood_limit: Neighbourhoods with more identifiers are grouped in the background.
         """
         self.limit = neighbourhood_limit
-        self._policy = policy
-        self._planner = lru_cache(_WORKSPACES)(lambda workspace: Planner(policy, secrets(workspace)))
+        self._policies, self._secrets = policies, secrets
 
     def by_strength(self, kinds: Mapping[bytes, str]) -> list[bytes]:
         """Return the keys of identifiers, the strongest first, given the kind of each."""
-        return sorted(kinds, key=lambda key: (-self._policy.kind(kinds[key]).priority, key))
+        return sorted(kinds, key=lambda key: (-self._policies.base.kind(kinds[key]).priority, key))
+
+    async def begin(self, connection: Driver, workspace: str) -> Transaction:
+        """Begin a transaction that groups."""
+        await graph.begin(connection)
+        return Transaction(connection, workspace, await self._policies.in_force(connection, workspace))
 
     async def lock(
         self,
-        connection: Driver,
-        workspace: str,
-        known: Sequence[Stored],
-        neighbourhoods: Neighbourhoods,
-        others: Collection[bytes],
-    ) -> tuple[Situation, set[StoredEdge]]:
-        """Lock neighbourhoods, and `others`, and read what is there.
+        transaction: Transaction,
+        around: Collection[Stored],
+        *,
+        limit: int | None,
+        others: Iterable[Stored] = (),
+        earlier: Collection[bytes] = (),
+    ) -> Locked:
+        """Lock the neighbourhoods of identifiers, and read what is there.
 
-        Returns:
-            What is there, and the edges that lead out of it, because they came before all was locked.
+        Args:
+            transaction: In which to do so.
+            around: The identifiers.
+            limit: Neighbourhoods with more identifiers are left out; None: there is no such limit.
+            others: More identifiers that are known.
+            earlier: Those that are to be locked, too, because they were seen earlier than is stored.
 
         Raises:
             OvertakenError: Another transaction got in between.
         """
+        connection, workspace, in_force = transaction
+        closing = Closing(*transaction)
+        seeds = await closing.open_among(around)
+        neighbourhoods = Neighbourhoods(seeds, limit, closing)
         await neighbourhoods.load(partial(graph.read_edges, connection, workspace))
         members = neighbourhoods.members()
-        stored = {row.key: row for row in known}
-        if to_lock := members.union(others):
+        stored = {row.key: row for row in (*others, *around)}
+        if to_lock := members.union(seeds, earlier, closing.stale_ends()):
             rows, overtaken = await graph.lock_identifiers(connection, workspace, to_lock)
-            if overtaken:
+            if overtaken or len(rows) < len(to_lock) or any(row.policy_version > in_force.version for row in rows):
                 raise OvertakenError
             stored |= {row.key: row for row in rows}
-        edges = set(await graph.read_edges(connection, workspace, members)) if members else set()
-        edges -= (newer := leading_out(edges, members))
+        edges, newer = await self.edges(transaction, members, closing)
         if hubs := _hubs_around(edges, stored):
             stored |= {row.key: row for row in await graph.read_identifiers(connection, workspace, hubs)}
-        return Situation(stored, members, tuple(edges)), newer
+        closed = await closing.closed(stored.values())
+        if any(key not in closed for key in closing.stale_ends()):
+            raise OvertakenError
+        stale = {key for key in members | closing.stale_ends() if stored[key].policy_version != in_force.version}
+        situation = Situation(stored, members, edges, closed, frozenset(stale))
+        return Locked(situation, seeds, newer, closing)
 
-    async def plan(self, workspace: str, batch: Batch, situation: Situation) -> Plan:
+    async def edges(
+        self, transaction: Transaction, members: Collection[bytes], closing: Closing
+    ) -> tuple[tuple[StoredEdge, ...], set[StoredEdge]]:
+        """Return the edges of members that are locked: within and to what is closed, and those that lead out."""
+        edges = set(await graph.read_edges(*transaction[:2], members)) if members else set()
+        await closing.learn(edges)
+        newer = leading_out(edges, members, closing)
+        return tuple(edges - newer), newer
+
+    async def plan(self, transaction: Transaction, batch: Batch, situation: Situation) -> Plan:
         """Group what is there together with a batch, and say what that changes."""
-        work = partial(self._planner(workspace).plan, batch, situation)
+        planner = Planner(transaction.in_force, self._secrets(transaction.workspace))
+        work = partial(planner.plan, batch, situation)
         if len(situation.members) + len(batch.identifiers) > _MANY:
             return await asyncio.to_thread(work)
         return work()
 
 
-async def write(connection: Driver, workspace: str, plan: Plan, decision: bytes | None = None) -> None:
+async def write(transaction: Transaction, plan: Plan, decision: bytes | None = None) -> None:
     """Write a plan in the one order in which everybody writes; if a decision was the reason, the log says which.
 
     Raises:
         OvertakenError: Somebody else has just inserted the same identifier.
     """
-    if plan.new and not await graph.insert_identifiers(connection, workspace, plan.new):
+    connection, workspace, _ = transaction
+    if plan.new and not await graph.insert_identifiers(connection, workspace, plan.new, plan.policy_version):
         raise OvertakenError
     if plan.changed:
         await graph.update_identifiers(connection, workspace, plan.changed, decision)
+    if plan.confirmed:
+        await graph.group_under(connection, workspace, plan.confirmed, plan.policy_version)
     if plan.edges:
         await graph.write_edges(connection, workspace, plan.edges)
     if plan.refusals:
@@ -112,6 +167,6 @@ async def write(connection: Driver, workspace: str, plan: Plan, decision: bytes 
         await notify(connection, STANDINGS, workspace)
 
 
-def _hubs_around(edges: Collection[StoredEdge], stored: Mapping[bytes, Stored]) -> set[bytes]:
-    ends = {end for edge in edges if edge.refusal is Refusal.HUB for end in (edge.low, edge.high)}
+def _hubs_around(edges: Iterable[StoredEdge], stored: Mapping[bytes, Stored]) -> set[bytes]:
+    ends = {end for edge in edges if edge.refusal is Refusal.HUB for end in edge.pair}
     return ends - stored.keys()

@@ -26,16 +26,27 @@ _REFUSALS = {
     Refusal.NEVER_LINK: pb.LINK_REFUSAL_NEVER_LINK,
     Refusal.SEVERAL_PEOPLE: pb.LINK_REFUSAL_SEVERAL_PEOPLE,
     Refusal.KIND_LIMIT: pb.LINK_REFUSAL_KIND_LIMIT,
+    Refusal.PERIOD_LIMIT: pb.LINK_REFUSAL_PERIOD_LIMIT,
     Refusal.SIZE_LIMIT: pb.LINK_REFUSAL_SIZE_LIMIT,
     Refusal.PENDING: pb.LINK_REFUSAL_PENDING,
 }
-_CAUSES = {log.EVIDENCE: pb.CHANGE_CAUSE_EVIDENCE, log.DECISION: pb.CHANGE_CAUSE_DECISION}
+_CAUSES = {
+    log.EVIDENCE: pb.CHANGE_CAUSE_EVIDENCE,
+    log.DECISION: pb.CHANGE_CAUSE_DECISION,
+    log.POLICY: pb.CHANGE_CAUSE_POLICY,
+}
 
 
 def resolved_to_proto(answer: Answer) -> pb.ResolvedSet:
     """Return whom a set belongs to."""
-    keys, owner_key, profile_id, pending = answer
-    return pb.ResolvedSet(keys=keys, owner_key=owner_key or b"", profile_id=id_to_proto(profile_id), pending=pending)
+    keys, owner_key, profile_id, pending, policy_version = answer
+    return pb.ResolvedSet(
+        keys=keys,
+        owner_key=owner_key or b"",
+        profile_id=id_to_proto(profile_id),
+        pending=pending,
+        policy_version=policy_version,
+    )
 
 
 def known_to_proto(member: lookups.Member) -> pb.KnownIdentifier:
@@ -59,6 +70,7 @@ def change_to_proto(change: log.Change) -> pb.ProfileChange:
         changed_at=datetime_to_timestamp(change.changed_at),
         cause=_CAUSES[change.cause],
         decision_id=id_to_proto(change.decision_id),
+        policy_version=change.policy_version or 0,
     )
 
 
@@ -92,8 +104,9 @@ def moved_to_proto(row: ChangedIdentifier, names: Mapping[bytes, Identifier], by
         profile_id=id_to_proto(row.profile_id),
         shared=row.shared,
         blocked=row.blocked,
-        cause=pb.CHANGE_CAUSE_DECISION,
-        decision_id=by.id.hex(),
+        cause=pb.CHANGE_CAUSE_POLICY if row.repoliced else pb.CHANGE_CAUSE_DECISION,
+        decision_id="" if row.repoliced else by.id.hex(),
+        policy_version=row.policy_version if row.repoliced else 0,
     )
 
 

@@ -40,6 +40,7 @@ class Identifier(Base, table=True):
         first_seen_at: Earliest time of a message that showed it.
         changed_epoch: Where in the feed its last change is ...
         changed_xid: ... which nobody who began earlier may precede.
+        policy_version: The version of the policy under which it was grouped last.
     """
 
     __tablename__ = "identifiers"
@@ -61,6 +62,7 @@ class Identifier(Base, table=True):
     first_seen_at: datetime = Field(sa_type=_TIME)
     changed_epoch: int
     changed_xid: int = Field(sa_type=Xid8)
+    policy_version: int = Field(sa_column_kwargs={"server_default": text("0")})
 
 
 class Edge(Base, table=True):
@@ -199,3 +201,37 @@ class ProfileChange(Base, table=True):
     standing_changed: bool
     cause: str = Field(sa_type=_BYTEWISE)
     decision_id: UUID | None
+    policy_version: int | None
+
+
+class StatedPolicy(Base, table=True):
+    """What a workspace says about its policy; the highest version is in force.
+
+    Attributes:
+        workspace: Whose it is.
+        version: Counts up. 0: nothing is said.
+        rules: What is said, as JSON.
+        actor: Who said so ...
+        reason: ... why ...
+        request_id: ... in which call ...
+        set_at: ... and when.
+        applied_at: Since when everything stored is grouped under this version; null: not yet.
+        place: How far that is; null: at the beginning.
+        barrier: All transactions that knew only an earlier version are older than this one; null: not looked yet.
+    """
+
+    __tablename__ = "policies"
+    __table_args__: ClassVar[tuple[Any, ...]] = (
+        Index("policies_to_apply", "workspace", postgresql_where=text("applied_at IS NULL")),
+    )
+
+    workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    version: int = Field(primary_key=True)
+    rules: str = Field(sa_type=_BYTEWISE)
+    actor: str = Field(sa_type=_BYTEWISE)
+    reason: str = Field(sa_type=_BYTEWISE)
+    request_id: str = Field(sa_type=_BYTEWISE)
+    set_at: datetime = Field(sa_type=_TIME)
+    applied_at: datetime | None = Field(sa_type=_TIME)
+    place: UUID | None
+    barrier: int | None = Field(sa_type=Xid8)

@@ -1,6 +1,8 @@
 """Union-find over small integers: plain, and with the limits of profiles."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
 from sima_sdk.identifiers import IdentifierKind
 
@@ -21,17 +23,45 @@ def unite(parents: list[int], one: int, other: int) -> None:
         parents[under] = root
 
 
+Times = Mapping[IdentifierKind, list[int]]
+
+
+def times_of(members: Iterable[int], kinds: Sequence[IdentifierKind], first_at: Sequence[int]) -> Times:
+    """Return when nodes of each kind that has a limit per period were seen first, given kind and time of every node."""
+    times: defaultdict[IdentifierKind, list[int]] = defaultdict(list)
+    for node in members:
+        if kinds[node].most_per_period is not None:
+            times[kinds[node]].append(first_at[node])
+    return times
+
+
+def within_periods(times: Times) -> bool:
+    """Whether no period of any kind has more than the kind allows."""
+    return all(_within_period(kind, sorted(firsts)) for kind, firsts in times.items())
+
+
+def _within_period(kind: IdentifierKind, firsts: list[int]) -> bool:
+    most, period = kind.most_per_period or 0, kind.period // timedelta(microseconds=1)
+    return all(later - first >= period for first, later in zip(firsts, firsts[most:], strict=False))
+
+
 class Partition:
     """Groups of nodes that grow, unless a profile may not be so."""
 
     def __init__(
-        self, members: Iterable[int], kinds: Sequence[IdentifierKind], most: int, never: Mapping[int, Iterable[int]]
+        self,
+        members: Iterable[int],
+        kinds: Sequence[IdentifierKind],
+        first_at: Sequence[int],
+        most: int,
+        never: Mapping[int, Iterable[int]],
     ) -> None:
         """Begin with every member alone.
 
         Args:
             members: The nodes.
             kinds: The kind of every node, by node.
+            first_at: When every node was seen first, by node.
             most: Largest group.
             never: By node, those with which it must not be in one group; both ways, others than members among them.
         """
@@ -41,6 +71,8 @@ class Partition:
         self._groups = {node: [node] for node in self._parents}
         self._counts = {node: {kinds[node].name: 1} for node in self._parents}
         self._limits: Mapping[str, int] = {kinds[node].name: kinds[node].most_per_profile for node in self._parents}
+        limited = [node for node in self._parents if kinds[node].most_per_period is not None]
+        self._times = {node: times_of([node], kinds, first_at) for node in limited}
         self._most = most
 
     def group(self, node: int) -> int:
@@ -73,15 +105,24 @@ class Partition:
         counts = self._counts[root]
         if any(counts.get(kind, 0) + more > self._limits[kind] for kind, more in self._counts[under].items()):
             return Refusal.KIND_LIMIT
+        if root in self._times and under in self._times and not within_periods(self._times_together(root, under)):
+            return Refusal.PERIOD_LIMIT
         if self._apart and self.keeps_apart(root, under):  # last, so that it is a reason only if it is the reason
             return Refusal.NEVER_LINK
         return None
+
+    def _times_together(self, root: int, under: int) -> Times:
+        one, other = self._times.get(root, {}), self._times.get(under, {})
+        return {kind: [*one.get(kind, ()), *other.get(kind, ())] for kind in one.keys() | other.keys()}
 
     def _merge(self, root: int, under: int) -> None:
         self._parents[under] = root
         self._groups[root] += self._groups.pop(under)
         if under in self._apart:
             self._apart.setdefault(root, []).extend(self._apart.pop(under))
+        if under in self._times:
+            self._times[root] = self._times_together(root, under)
+            del self._times[under]
         counts = self._counts[root]
         for kind, more in self._counts.pop(under).items():
             counts[kind] = counts.get(kind, 0) + more

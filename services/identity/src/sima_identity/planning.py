@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from sima_identity.batch import Batch
 from sima_identity.clustering import cluster_identifiers
 from sima_identity.evidence import Clustering, Decisions, Edge, Node, Pair, Refusal, Verdict
-from sima_identity.policy import Policy
+from sima_identity.policies import InForce
 from sima_identity.profile_ids import founded_id, founder
 from sima_identity.records import (
     ChangedIdentifier,
@@ -28,11 +28,15 @@ class Situation:
         members: Those whose whole neighbourhood is in `edges`; the others keep their profile: they are closed, or
             their neighbourhood is too large to be looked at now.
         edges: All edges of the members, and what was decided about them.
+        closed: Stored identifiers that bind nobody under the policy in force, and why.
+        stale: Those that were grouped under another policy, and are to be grouped under this one now.
     """
 
     stored: Mapping[bytes, Stored] = field(default_factory=dict)
     members: frozenset[bytes] = frozenset()
     edges: tuple[StoredEdge, ...] = ()
+    closed: Mapping[bytes, Refusal] = field(default_factory=dict)
+    stale: frozenset[bytes] = frozenset()
 
 
 @dataclass(slots=True)
@@ -42,14 +46,18 @@ class Plan:
     Attributes:
         new: Identifiers to insert, by key.
         changed: Identifiers to rewrite.
+        confirmed: Identifiers that are as they were, but grouped under another version of the policy.
         edges: Edges to insert or to make earlier, in order of their keys.
         refusals: Stored edges that bind no longer, bind now, or are refused for another reason.
         pending: Identifiers whose neighbourhood has to be looked at in the background.
         states: Of all identifiers that were looked at.
+        policy_version: The version of the policy under which all this is.
     """
 
+    policy_version: int
     new: list[NewIdentifier] = field(default_factory=list)
     changed: list[ChangedIdentifier] = field(default_factory=list)
+    confirmed: list[bytes] = field(default_factory=list)
     edges: list[WrittenEdge] = field(default_factory=list)
     refusals: list[RefusedPair] = field(default_factory=list)
     pending: set[bytes] = field(default_factory=set)
@@ -71,19 +79,16 @@ class Plan:
 class Planner:
     """Plans for one workspace."""
 
-    def __init__(self, policy: Policy, secret: bytes) -> None:
-        self._policy = policy
+    def __init__(self, in_force: InForce, secret: bytes) -> None:
+        self._policy, self._blocking, self._version = in_force.policy, in_force.blocking, in_force.version
         self._secret = secret
-        self._blocked_keys = policy.blocked_keys(secret)
 
     def plan(self, batch: Batch, situation: Situation) -> Plan:
         """Group what is stored around a batch together with the batch, and say what that changes."""
-        closed = dict(self._closed(batch, situation))
+        closed = {**situation.closed, **dict(self._closed(batch, situation))}
         nodes, edges = _nodes(batch, situation, closed), _edges(batch, situation)
         clustering = cluster_identifiers(nodes, edges, self._policy, _decisions(situation))
-        plan = Plan(
-            states={key: State(row.profile_id, row.shared, row.blocked) for key, row in situation.stored.items()}
-        )
+        plan = Plan(self._version, states={key: row.state for key, row in situation.stored.items()})
         self._plan_blocked(batch, situation, closed, plan)
         self._plan_clusters(batch, situation, clustering, plan)
         _plan_first_seen(batch, situation, plan)
@@ -92,32 +97,25 @@ class Planner:
         return plan
 
     def _closed(self, batch: Batch, situation: Situation) -> Iterator[tuple[bytes, Refusal]]:
-        """What is known to bind nobody before anything is grouped."""
-        for key, row in situation.stored.items():
-            if row.blocked:
-                yield key, Refusal.BLOCKED
-            elif row.hub:
-                yield key, Refusal.HUB
-            elif key not in situation.members:
+        """What else is known to bind nobody before anything is grouped."""
+        for key in situation.stored:
+            if key not in situation.members and key not in situation.closed:
                 yield key, Refusal.PENDING
-        for key, identifier in batch.identifiers.items():
-            if key not in situation.stored and self._blocks(key, identifier.kind, identifier.value):
+        for key, (kind, value, _) in batch.identifiers.items():
+            if key not in situation.stored and self._blocking.blocks(key, kind, value):
                 yield key, Refusal.BLOCKED
-
-    def _blocks(self, key: bytes, kind: str, value: str | None) -> bool:
-        return key in self._blocked_keys if value is None else self._policy.blocks(kind, value)
 
     def _plan_blocked(self, batch: Batch, situation: Situation, closed: Mapping[bytes, Refusal], plan: Plan) -> None:
-        state = State(None, shared=False, blocked=True)
+        state = State(None, shared=False, blocked=True, policy_version=self._version)
         for key, reason in closed.items():
-            if reason is Refusal.BLOCKED and key not in situation.stored:
-                plan.states[key] = state
-                plan.new.append(_new(batch, key, state, founds=False, hub=False))
+            if reason is Refusal.BLOCKED and (key not in situation.stored or key in situation.stale):
+                self._plan_identifier(batch, situation, key, state, plan)
 
     def _plan_clusters(self, batch: Batch, situation: Situation, clustering: Clustering, plan: Plan) -> None:
         for members in clustering.clusters:
             stored = situation.stored.get(members[0])
-            if stored is None or not stored.hub:  # a hub keeps its profile for good
+            # A hub keeps its profile as long as the policy is the same.
+            if stored is None or not stored.hub or stored.key in situation.stale:
                 self._plan_cluster(batch, situation, clustering, members, plan)
 
     def _plan_cluster(
@@ -125,28 +123,40 @@ class Planner:
     ) -> None:
         founding, founds = founder(members, situation.stored)
         reason = clustering.shared.get(members[0])
-        state = State(founded_id(self._secret, founding), shared=reason is not None, blocked=False)
+        profile = founded_id(self._secret, founding)
+        state = State(profile, shared=reason is not None, blocked=False, policy_version=self._version)
         hub = reason is Refusal.HUB
         for key in members:
-            plan.states[key] = state
-            row = situation.stored.get(key)
-            founds_now = founds and key == founding
-            if row is None:
-                plan.new.append(_new(batch, key, state, founds=founds_now, hub=hub))
-            elif (row.profile_id, row.shared, row.hub) != (state.profile_id, state.shared, hub):
-                plan.changed.append(_changed(row, state, founds=founds_now, hub=hub))
+            self._plan_identifier(batch, situation, key, state, plan, founds=founds and key == founding, hub=hub)
 
-
-def _state(row: Stored) -> State:
-    return State(row.profile_id, row.shared, row.blocked)
+    def _plan_identifier(
+        self,
+        batch: Batch,
+        situation: Situation,
+        key: bytes,
+        state: State,
+        plan: Plan,
+        *,
+        founds: bool = False,
+        hub: bool = False,
+    ) -> None:
+        plan.states[key] = state
+        row = situation.stored.get(key)
+        if row is None:
+            plan.new.append(_new(batch, key, state, founds=founds, hub=hub))
+        elif (row.state[:3], row.hub) != (state[:3], hub):
+            plan.changed.append(_changed(row, state, founds=founds, hub=hub))
+        elif row.policy_version != state.policy_version:
+            plan.confirmed.append(key)
 
 
 def _nodes(batch: Batch, situation: Situation, closed: Mapping[bytes, Refusal]) -> Iterator[Node]:
     for key, row in situation.stored.items():
-        yield Node(key, row.kind, closed.get(key))
+        first_at = min(row.first_seen_at, batch.first_seen.get(key, row.first_seen_at))
+        yield Node(key, row.kind, closed.get(key), first_at)
     for key, identifier in batch.identifiers.items():
         if key not in situation.stored:
-            yield Node(key, identifier.kind, closed.get(key))
+            yield Node(key, identifier.kind, closed.get(key), batch.first_seen[key])
     for edge in situation.edges:  # what is blocked ends the neighbourhood and was not loaded
         if edge.refusal is Refusal.BLOCKED:
             yield from (Node(end, "", Refusal.BLOCKED) for end in edge[:2] if end not in situation.stored)
@@ -180,8 +190,10 @@ def _changed(row: Stored, state: State, *, founds: bool, hub: bool) -> ChangedId
         hub,
         state.blocked,
         row.first_seen_at,
-        state_changed=(row.profile_id, row.shared) != (state.profile_id, state.shared),
-        standing_changed=row.shared != state.shared,
+        state.policy_version,
+        state_changed=row.state[:3] != state[:3],
+        standing_changed=(row.shared, row.blocked) != (state.shared, state.blocked),
+        repoliced=row.policy_version != state.policy_version,
     )
 
 
@@ -195,7 +207,7 @@ def _plan_first_seen(batch: Batch, situation: Situation, plan: Plan) -> None:
     plan.changed = [row._replace(first_seen_at=earlier.pop(row.key, row.first_seen_at)) for row in plan.changed]
     for key, first_at in earlier.items():
         row = situation.stored[key]
-        plan.changed.append(_changed(row, _state(row), founds=False, hub=row.hub)._replace(first_seen_at=first_at))
+        plan.changed.append(_changed(row, row.state, founds=False, hub=row.hub)._replace(first_seen_at=first_at))
 
 
 def _plan_edges(batch: Batch, situation: Situation, clustering: Clustering, plan: Plan) -> None:

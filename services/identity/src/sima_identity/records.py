@@ -9,7 +9,8 @@ class Stored(NamedTuple):
     """An identifier as it is stored.
 
     `profile_id` is None if it is blocked. `founded_seq` is the age of the profile id that was made from its key; None
-    if none was. `hub` says that it is shared for good, whatever becomes of its neighbours.
+    if none was. `hub` says that it is shared because of its own edges, whatever becomes of its neighbours.
+    `policy_version` is that of the policy under which it was grouped.
     """
 
     key: bytes
@@ -20,6 +21,17 @@ class Stored(NamedTuple):
     hub: bool
     blocked: bool
     first_seen_at: int
+    policy_version: int
+
+    @property
+    def closed(self) -> bool:
+        """Whether it binds nobody under the policy under which it was grouped."""
+        return self.blocked or self.hub
+
+    @property
+    def state(self) -> "State":
+        """Whom it belongs to."""
+        return State(self.profile_id, self.shared, self.blocked, self.policy_version)
 
 
 class StoredEdge(NamedTuple):
@@ -38,11 +50,23 @@ class StoredEdge(NamedTuple):
 
 
 class State(NamedTuple):
-    """Whom an identifier belongs to; nobody if it is blocked."""
+    """Whom an identifier belongs to; nobody if it is blocked. It was grouped so under a version of the policy."""
 
     profile_id: bytes | None
     shared: bool
     blocked: bool
+    policy_version: int
+
+
+class Neighbour(NamedTuple):
+    """What an identifier was seen with, as it is stored: whether it is blocked was said under that policy's version."""
+
+    of: bytes
+    key: bytes
+    kind: str
+    value: str | None
+    blocked: bool
+    policy_version: int
 
 
 class NewIdentifier(NamedTuple):
@@ -60,7 +84,10 @@ class NewIdentifier(NamedTuple):
 
 
 class ChangedIdentifier(NamedTuple):
-    """A row to be rewritten, and what goes into the log if its state changed: its standing, or only its profile."""
+    """A row to be rewritten, and what goes into the log if its state changed: its standing, or only its profile.
+
+    `repoliced` says that it was grouped under another version of the policy before.
+    """
 
     key: bytes
     kind: str
@@ -71,8 +98,10 @@ class ChangedIdentifier(NamedTuple):
     hub: bool
     blocked: bool
     first_seen_at: int
+    policy_version: int
     state_changed: bool
     standing_changed: bool
+    repoliced: bool
 
 
 class WrittenEdge(NamedTuple):

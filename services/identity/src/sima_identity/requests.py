@@ -13,7 +13,10 @@ from sima_sdk.identifiers import REGION_EXPECTED, IdentifierKinds, identifier_ke
 
 from sima_identity.batch import Sighting
 from sima_identity.decisions import Deciding, DecisionKind, Proposal
+from sima_identity.policy import Policy
+from sima_identity.policy_messages import rules_from_proto
 from sima_identity.records import Wanted
+from sima_identity.rules import Rules
 
 MOST_SETS = 10_000
 MOST_IDENTIFIERS = 50
@@ -25,6 +28,9 @@ MOST_SOURCE = 200
 MOST_NAMED = 1_000
 MOST_PAIRS = 10_000
 MOST_REASON = 2_000
+#: Examples of a preview, if nothing is said and at most; and how small its part of all neighbourhoods may be.
+EXAMPLES, MOST_EXAMPLES = 10, 100
+MOST_ONE_IN = 1_000_000
 
 _YEAR_1, _YEAR_10000, _NEVER = -62_135_596_800_000_000, 253_402_300_800_000_000, 1 << 63
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
@@ -120,6 +126,31 @@ class RequestReader:
         bad.check()
         return bytes.fromhex(request.decision_id), deciding
 
+    def policy(
+        self, request: pb.SetIdentityPolicyRequest | pb.PreviewIdentityPolicyRequest, base: Policy, bad: Violations
+    ) -> Rules:
+        """Read rules; notes what is wrong with them in `bad`."""
+        region = _region(request.default_region, "", bad)
+        bad.require(request.HasField("policy"), "policy", "expected a policy")
+        return rules_from_proto(request.policy, base, lambda item, path: self._read(item, region, path, bad), bad)
+
+    def preview(self, request: pb.PreviewIdentityPolicyRequest, base: Policy) -> tuple[Rules, int, int]:
+        """Read which policy to try out, on every how many-th neighbourhood, and how many examples are wanted."""
+        bad = Violations()
+        rules = self.policy(request, base, bad)
+        bad.require(0 <= request.one_in <= MOST_ONE_IN, "one_in", f"expected 1 to {MOST_ONE_IN}, or nothing")
+        bad.require(request.examples >= 0, "examples", "expected no negative number")
+        bad.check()
+        return rules, request.one_in or 1, min(request.examples or EXAMPLES, MOST_EXAMPLES)
+
+    def new_policy(self, request: pb.SetIdentityPolicyRequest, base: Policy) -> tuple[Rules, Deciding, int | None]:
+        """Read which policy is to be set, by whom, and in place of which version."""
+        bad = Violations()
+        rules, deciding = self.policy(request, base, bad), _deciding(request.deciding, bad)
+        bad.require(not deciding.preview, "deciding.preview", "expected none; PreviewIdentityPolicy shows what changes")
+        bad.check()
+        return rules, deciding, request.expected_version if request.HasField("expected_version") else None
+
     def _two(
         self, request: pb.NeverLinkRequest | pb.AlwaysLinkRequest | pb.ExplainLinkRequest, bad: Violations
     ) -> tuple[bytes, bytes]:
@@ -167,9 +198,14 @@ class RequestReader:
         return keyed_identifier(item, region or "", self._kinds, self._secret)
 
     def _identifier(self, item: Identifier, region: str | None, path: str, bad: Violations) -> bytes | None:
-        """The identifier's key; None after noting what is wrong with it. Without its region, a value is not judged."""
+        """The identifier's key; None after noting what is wrong with it."""
+        found = self._read(item, region, path, bad)
+        return None if found is None else found.key
+
+    def _read(self, item: Identifier, region: str | None, path: str, bad: Violations) -> KeyedIdentifier | None:
+        """The identifier; None after noting what is wrong with it. Without its region, a value is not judged."""
         try:
-            return self._keyed(item, region).key
+            return self._keyed(item, region)
         except InvalidIdentifierError as error:
             field = "kind" if item.kind not in self._kinds else "key" if item.key else "value"
             if field != "value" or region is not None:

@@ -15,8 +15,7 @@ from sima_runtime.errors import OverloadedError
 
 from sima_identity.batch import Batch, Sighting, gather, portions
 from sima_identity.evidence import Pair, pair
-from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, begun_anew, recorded, write
-from sima_identity.neighbourhood import Neighbourhoods
+from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, recorded, write
 from sima_identity.owners import owner
 from sima_identity.planning import Plan
 from sima_identity.records import State
@@ -24,12 +23,16 @@ from sima_identity.store import graph
 
 
 class Answer(NamedTuple):
-    """Whom a sighting belongs to: its keys, strongest first, its owner and the owner's profile, if there are any."""
+    """Whom a sighting belongs to: its keys, strongest first, its owner and the owner's profile, if there are any.
+
+    `policy_version` is that under which the owner, or else the strongest, was grouped.
+    """
 
     keys: list[bytes]
     owner_key: bytes | None
     profile_id: bytes | None
     pending: bool
+    policy_version: int
 
 
 class Resolver:
@@ -81,27 +84,33 @@ class Resolver:
         for attempt in range(ATTEMPTS):
             try:
                 async with self._database.transaction() as connection:
-                    await graph.begin(connection)
+                    transaction = await self._grouping.begin(connection, workspace)
                     if attempt:  # one at a time, or they would go on overtaking each other
                         await graph.take_turn(connection, workspace)
-                    return await self._attempt(connection, workspace, batch, stored)
+                    return await self._attempt(transaction, batch, stored)
             except OvertakenError:
                 begun_anew.add(1)
                 stored = list(batch.identifiers)
         raise OverloadedError("the identifiers")
 
-    async def _attempt(self, connection: Driver, workspace: str, batch: Batch, stored: Sequence[bytes]) -> Plan:
+    async def _attempt(self, transaction: Transaction, batch: Batch, stored: Sequence[bytes]) -> Plan:
         """Record a batch of which at least the identifiers `stored` are stored."""
+        connection, workspace, in_force = transaction
         known = await graph.read_identifiers(connection, workspace, stored) if stored else []
         ends = {end for edge in batch.edges for end in (edge.low, edge.high)}
-        seeds = {row.key for row in known if row.key in ends and not (row.hub or row.blocked)}
         earlier = {row.key for row in known if batch.first_seen[row.key] < row.first_seen_at}
-        neighbourhoods = Neighbourhoods(seeds, self._grouping.limit)
-        situation, newer = await self._grouping.lock(connection, workspace, known, neighbourhoods, earlier.union(seeds))
-        if newer:
+        ends |= {row.key for row in known if row.key in earlier and in_force.policy.kind(row.kind).most_per_period}
+        locked = await self._grouping.lock(
+            transaction,
+            [row for row in known if row.key in ends],
+            limit=self._grouping.limit,
+            others=known,
+            earlier=earlier,
+        )
+        if locked.newer:
             raise OvertakenError
-        plan = await self._grouping.plan(workspace, batch, situation)
-        await write(connection, workspace, plan)
+        plan = await self._grouping.plan(transaction, batch, locked.situation)
+        await write(transaction, plan)
         recorded.add(1)
         return plan
 
@@ -109,7 +118,6 @@ class Resolver:
         """Group one neighbourhood that was too large for a call; False if there is none."""
         try:
             async with self._database.transaction() as connection:
-                await graph.begin(connection)
                 await graph.take_time(connection)
                 task = await graph.next_pending(connection)
                 if task is not None:
@@ -120,14 +128,14 @@ class Resolver:
             return True
 
     async def _settle(self, connection: Driver, workspace: str, key: bytes) -> None:
+        transaction = await self._grouping.begin(connection, workspace)
         known = await graph.read_identifiers(connection, workspace, [key])
-        seeds = {row.key for row in known if not row.hub}
-        neighbourhoods = Neighbourhoods(seeds, limit=None)
-        situation, newer = await self._grouping.lock(connection, workspace, known, neighbourhoods, seeds)
-        decision = await graph.remove_pending(connection, workspace, situation.members | {key})
-        await write(connection, workspace, await self._grouping.plan(workspace, Batch(), situation), decision)
+        locked = await self._grouping.lock(transaction, known, limit=None)
+        members = locked.situation.members
+        decision = await graph.remove_pending(connection, workspace, members | {key})
+        await write(transaction, await self._grouping.plan(transaction, Batch(), locked.situation), decision)
         # What grows faster than it is read would never be grouped if it had to be whole.
-        if ends := situation.members.intersection(end for edge in newer for end in (edge.low, edge.high)):
+        if ends := members.intersection(end for edge in locked.newer for end in edge.pair):
             await graph.add_pending(connection, workspace, ends, decision)
 
 
@@ -144,4 +152,4 @@ def _answer(sighting: Sighting, states: Mapping[bytes, State], pending: Collecti
     owner_key = owner(keys, states)
     profile_id = None if owner_key is None else states[owner_key].profile_id
     is_pending = bool(pending) and any(pair(one, other) in pending for one in keys for other in keys)
-    return Answer(keys, owner_key, profile_id, is_pending)
+    return Answer(keys, owner_key, profile_id, is_pending, states[owner_key or keys[0]].policy_version)

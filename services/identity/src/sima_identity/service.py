@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,10 +19,13 @@ from sima_runtime.wakeups import Wakeups
 from sima_sdk.identifiers import IdentifierKinds
 from sima_sdk.plugins import identifier_kinds, loaded, plugin_manager
 
+from sima_identity.applying import Applier
 from sima_identity.deciding import Decider
 from sima_identity.explainer import Explainer
 from sima_identity.grouping import Grouping
-from sima_identity.policy import Policy
+from sima_identity.policies import Policies
+from sima_identity.policy import Policy, configured_patterns
+from sima_identity.previewer import Previewer
 from sima_identity.resolving import Resolver
 from sima_identity.servicer import IdentityServicer
 from sima_identity.settings import IdentitySettings
@@ -59,7 +62,7 @@ def configured_policy(settings: IdentitySettings) -> Policy:
     manager = plugin_manager(settings.plugins)
     for plugin in loaded(manager):
         _log.info("plugin_loaded", plugin=plugin.name, distribution=plugin.distribution, version=plugin.version)
-    return Policy(identifier_kinds(manager), settings.blocked, settings.most_identifiers)
+    return Policy(identifier_kinds(manager), configured_patterns(settings.blocked), settings.most_identifiers)
 
 
 @asynccontextmanager
@@ -77,28 +80,41 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
     secrets = partial(workspace_secret, settings.master_key())
     database = Database(settings, "identity")
     wakeups = Wakeups(database, FEEDS)
-    grouping = Grouping(policy, secrets, settings.neighbourhood_limit)
+    policies = Policies(database, policy, secrets)
+    grouping = Grouping(policies, secrets, settings.neighbourhood_limit)
     resolver = Resolver(database, grouping)
+    previewer = Previewer(database, policies, secrets)
     feeds = {name: Feed(name, database, wakeups, settings) for name in FEEDS}
     decider = Decider(database, grouping, secrets)
     explainer = Explainer(database, settings.neighbourhood_limit)
     kinds = IdentifierKinds(policy.kinds)
-    servicer = IdentityServicer(resolver, decider, explainer, database, feeds=feeds, kinds=kinds, secrets=secrets)
+    servicer = IdentityServicer(
+        resolver,
+        decider,
+        explainer,
+        database,
+        policies=policies,
+        previewer=previewer,
+        feeds=feeds,
+        kinds=kinds,
+        secrets=secrets,
+    )
+    beside = (resolver.settle_one, Applier(database, grouping).apply_some)
     name = pb.DESCRIPTOR.services_by_name["IdentityService"].full_name
     try:
         yield Service(
             Servicer(name, add_IdentityServiceServicer_to_server, servicer),
-            (wakeups.run, partial(settle, resolver, settings.settle_seconds)),
+            (wakeups.run, *(partial(keep_at, work, settings.settle_seconds) for work in beside)),
             wakeups,
         )
     finally:
         await database.close()
 
 
-async def settle(resolver: Resolver, pause_seconds: float) -> None:
-    """Group what was too large for a call, for ever, with a rest behind each."""
+async def keep_at(work: Callable[[], Awaitable[bool]], pause_seconds: float) -> None:
+    """Do what is too large for a call, a portion at a time, for ever, with a rest behind each."""
     while True:
         began = time.monotonic()
-        found = await resolver.settle_one()
+        found = await work()
         rest = _REST * (time.monotonic() - began)
         await asyncio.sleep(rest if found else max(rest, pause_seconds))

@@ -14,7 +14,7 @@ from sima.type.v1.identifier_pb2 import Identifier
 from sima_runtime import context
 from sima_runtime.cursors import Cursor, Horizon
 from sima_runtime.database import Database
-from sima_runtime.errors import InvalidFieldsError, PageTokenError, Violation
+from sima_runtime.errors import InvalidFieldsError, NotFoundError, PageTokenError, Violation
 from sima_runtime.feeds import Feed, Rows
 from sima_runtime.paging import next_page_token, page_position, page_size
 from sima_runtime.wire import datetime_to_micros, optional_timestamp
@@ -32,6 +32,9 @@ from sima_identity.messages import (
     moved_to_proto,
     resolved_to_proto,
 )
+from sima_identity.policies import Policies
+from sima_identity.policy_messages import policy_to_proto, progress_to_proto
+from sima_identity.previewer import Previewer
 from sima_identity.requests import RequestReader
 from sima_identity.resolving import Resolver
 from sima_identity.store import decisions, log, lookups
@@ -54,6 +57,8 @@ class IdentityServicer(IdentityServiceServicer):
         explainer: Explainer,
         database: Database,
         *,
+        policies: Policies,
+        previewer: Previewer,
         feeds: Mapping[str, Feed],
         kinds: IdentifierKinds,
         secrets: Callable[[str], bytes],
@@ -64,12 +69,15 @@ class IdentityServicer(IdentityServiceServicer):
             resolver: Records and groups.
             decider: Makes decisions and takes them back.
             explainer: Says why the grouping is as it is.
+            policies: Knows the rules of the grouping.
+            previewer: Tries rules out.
             database: The schema `identity`.
             feeds: The feed of changes, and that of standings only, by name.
             kinds: The known kinds of identifiers.
             secrets: Gives the secret of a workspace.
         """
         self._resolver, self._decider, self._explainer = resolver, decider, explainer
+        self._policies, self._previewer = policies, previewer
         self._database, self._feeds = database, feeds
         self._strength = {name: -kind.priority for name, kind in kinds.items()}
         self._reader = lru_cache(_WORKSPACES)(lambda workspace: RequestReader(kinds, secrets(workspace)))
@@ -188,7 +196,37 @@ class IdentityServicer(IdentityServiceServicer):
             links=[link_to_proto(link, names) for link in graph.links],
             decisions=[decision_to_proto(decision, names) for decision in graph.decisions],
             partial=graph.partial,
+            policy_version=max((member.policy_version for member in graph.members), default=0),
         )
+
+    async def GetIdentityPolicy(  # noqa: N802
+        self, request: pb.GetIdentityPolicyRequest, _: _Context
+    ) -> pb.GetIdentityPolicyResponse:
+        """Answer the policy in force, or an earlier one."""
+        stated = await self._policies.stated(context.current().workspace, request.version or None)
+        if stated is None and request.version:
+            raise NotFoundError("policy", str(request.version))
+        return pb.GetIdentityPolicyResponse(policy=policy_to_proto(stated, self._policies))
+
+    async def SetIdentityPolicy(  # noqa: N802
+        self, request: pb.SetIdentityPolicyRequest, _: _Context
+    ) -> pb.SetIdentityPolicyResponse:
+        """Set the policy."""
+        workspace = context.current().workspace
+        rules, by, expected = self._reader(workspace).new_policy(request, self._policies.base)
+        stated = await self._policies.set(workspace, rules, by, expected)
+        return pb.SetIdentityPolicyResponse(policy=policy_to_proto(stated, self._policies))
+
+    async def PreviewIdentityPolicy(  # noqa: N802
+        self, request: pb.PreviewIdentityPolicyRequest, _: _Context
+    ) -> AsyncIterator[pb.PreviewIdentityPolicyResponse]:
+        """Stream how far trying out a policy has got, and what it would change."""
+        workspace = context.current().workspace
+        rules, one_in, examples = self._reader(workspace).preview(request, self._policies.base)
+        async with aclosing(self._previewer.preview(workspace, rules, one_in, examples)) as steps:
+            async for progress in steps:
+                found = () if progress.effect is None else progress.effect.keys()
+                yield progress_to_proto(progress, await self._names(workspace, found))
 
     async def _outcome(self, workspace: str, outcome: Outcome) -> pb.Outcome:
         decision, changes, pending = outcome
@@ -213,7 +251,9 @@ class IdentityServicer(IdentityServiceServicer):
         if found is None:
             return pb.LookupResult()
         members = map(known_to_proto, self._by_strength(found.members))
-        return pb.LookupResult(profile_id=id_to_proto(found.profile_id), identifiers=members)
+        return pb.LookupResult(
+            profile_id=id_to_proto(found.profile_id), identifiers=members, policy_version=found.policy_version
+        )
 
     def _by_strength(self, members: Iterable[lookups.Member]) -> list[lookups.Member]:
         return sorted(members, key=lambda member: (self._strength.get(member.kind, 0), member.key))

@@ -22,6 +22,7 @@ __all__ = [
     "RemoteError",
     "RetryLaterError",
     "SimaError",
+    "StaleVersionError",
     "UnauthenticatedError",
     "Violation",
     "Violations",
@@ -115,6 +116,14 @@ class ContradictionError(RefuseRequestError):
     def __init__(self, decision_id: str) -> None:
         self.decision_id = decision_id
         super().__init__("a decision that holds says the contrary; withdraw it first")
+
+
+class StaleVersionError(RefuseRequestError):
+    """What was to be replaced is not what is there now."""
+
+    def __init__(self, resource: str, version: str) -> None:
+        self.resource, self.version = resource, version
+        super().__init__(f"another version of the {resource} is in force; read it again")
 
 
 class CursorExpiredError(RefuseRequestError):

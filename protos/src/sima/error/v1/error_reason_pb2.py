@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n sima/error/v1/error_reason.proto\x12\rsima.error.v1*\xfc\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45RROR_REASON_INVALID_FIELDS\x10\x01\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x02\x12#\n\x1f\x45RROR_REASON_METHOD_NOT_ALLOWED\x10\x03\x12&\n\"ERROR_REASON_WORKSPACE_NOT_ALLOWED\x10\x04\x12\x1a\n\x16\x45RROR_REASON_NOT_FOUND\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_ALREADY_EXISTS\x10\x06\x12\x1f\n\x1b\x45RROR_REASON_CURSOR_EXPIRED\x10\x07\x12#\n\x1f\x45RROR_REASON_PAGE_TOKEN_INVALID\x10\x08\x12\'\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\t\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\n\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0b\x12\x17\n\x13\x45RROR_REASON_IN_USE\x10\x0c\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\r\x12\x1e\n\x1a\x45RROR_REASON_CONTRADICTION\x10\x0e\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n sima/error/v1/error_reason.proto\x12\rsima.error.v1*\x9c\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45RROR_REASON_INVALID_FIELDS\x10\x01\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\x02\x12#\n\x1f\x45RROR_REASON_METHOD_NOT_ALLOWED\x10\x03\x12&\n\"ERROR_REASON_WORKSPACE_NOT_ALLOWED\x10\x04\x12\x1a\n\x16\x45RROR_REASON_NOT_FOUND\x10\x05\x12\x1f\n\x1b\x45RROR_REASON_ALREADY_EXISTS\x10\x06\x12\x1f\n\x1b\x45RROR_REASON_CURSOR_EXPIRED\x10\x07\x12#\n\x1f\x45RROR_REASON_PAGE_TOKEN_INVALID\x10\x08\x12\'\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\t\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\n\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0b\x12\x17\n\x13\x45RROR_REASON_IN_USE\x10\x0c\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\r\x12\x1e\n\x1a\x45RROR_REASON_CONTRADICTION\x10\x0e\x12\x1e\n\x1a\x45RROR_REASON_STALE_VERSION\x10\x0f\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sima.error.v1.error_reason_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=52
-  _globals['_ERRORREASON']._serialized_end=560
+  _globals['_ERRORREASON']._serialized_end=592
 # @@protoc_insertion_point(module_scope)

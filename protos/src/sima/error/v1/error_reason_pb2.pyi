@@ -54,6 +54,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The caller's deadline passed before the answer was ready. No metadata."""
     ERROR_REASON_CONTRADICTION: _ErrorReason.ValueType  # 14
     """A decision that holds says the contrary; it must be withdrawn first. Metadata: `decision_id`."""
+    ERROR_REASON_STALE_VERSION: _ErrorReason.ValueType  # 15
+    """What was to be replaced is not what is there now; read it again. Metadata: `resource`, `version` (the one in force)."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every machine-readable reason. It travels as `reason` (without the prefix) of a `google.rpc.ErrorInfo` with domain
@@ -92,4 +94,6 @@ ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 13
 """The caller's deadline passed before the answer was ready. No metadata."""
 ERROR_REASON_CONTRADICTION: ErrorReason.ValueType  # 14
 """A decision that holds says the contrary; it must be withdrawn first. Metadata: `decision_id`."""
+ERROR_REASON_STALE_VERSION: ErrorReason.ValueType  # 15
+"""What was to be replaced is not what is there now; read it again. Metadata: `resource`, `version` (the one in force)."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

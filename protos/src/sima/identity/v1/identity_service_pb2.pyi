@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -33,6 +34,8 @@ class _ChangeCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeCau
     """New evidence from a channel."""
     CHANGE_CAUSE_DECISION: _ChangeCause.ValueType  # 2
     """Somebody decided it, or took a decision back; `decision_id` says which."""
+    CHANGE_CAUSE_POLICY: _ChangeCause.ValueType  # 3
+    """The policy changed; `policy_version` says to which."""
 
 class ChangeCause(_ChangeCause, metaclass=_ChangeCauseEnumTypeWrapper):
     """Why the grouping changed."""
@@ -43,6 +46,8 @@ CHANGE_CAUSE_EVIDENCE: ChangeCause.ValueType  # 1
 """New evidence from a channel."""
 CHANGE_CAUSE_DECISION: ChangeCause.ValueType  # 2
 """Somebody decided it, or took a decision back; `decision_id` says which."""
+CHANGE_CAUSE_POLICY: ChangeCause.ValueType  # 3
+"""The policy changed; `policy_version` says to which."""
 Global___ChangeCause: _TypeAlias = ChangeCause  # noqa: Y015
 
 class _DecisionKind:
@@ -95,6 +100,8 @@ class _LinkRefusalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LinkRefus
     """The profile would have too many identifiers."""
     LINK_REFUSAL_PENDING: _LinkRefusal.ValueType  # 7
     """The neighbourhood is large and has not been looked at yet."""
+    LINK_REFUSAL_PERIOD_LIMIT: _LinkRefusal.ValueType  # 8
+    """The profile would have too many identifiers of one kind that were seen first within one period."""
 
 class LinkRefusal(_LinkRefusal, metaclass=_LinkRefusalEnumTypeWrapper):
     """Why a link binds nobody."""
@@ -115,6 +122,8 @@ LINK_REFUSAL_SIZE_LIMIT: LinkRefusal.ValueType  # 6
 """The profile would have too many identifiers."""
 LINK_REFUSAL_PENDING: LinkRefusal.ValueType  # 7
 """The neighbourhood is large and has not been looked at yet."""
+LINK_REFUSAL_PERIOD_LIMIT: LinkRefusal.ValueType  # 8
+"""The profile would have too many identifiers of one kind that were seen first within one period."""
 Global___LinkRefusal: _TypeAlias = LinkRefusal  # noqa: Y015
 
 @_typing.final
@@ -217,6 +226,7 @@ class ResolvedSet(_message.Message):
     OWNER_KEY_FIELD_NUMBER: _builtins.int
     PROFILE_ID_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
     owner_key: _builtins.bytes
     """The key that owns a fact with this set: the strongest that is neither blocked nor shared; if there is none, the
     strongest shared one. Absent when all are blocked: such a fact is kept but belongs to nobody.
@@ -225,6 +235,8 @@ class ResolvedSet(_message.Message):
     """The owner's profile at the moment. Absent when there is no owner."""
     pending: _builtins.bool
     """The neighbourhood is too large to be clustered in the call; the profile may change in a moment."""
+    policy_version: _builtins.int
+    """The version of the policy under which the owner, or else the strongest identifier, was grouped last."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Keys of the set's identifiers, the strongest first (kind priority, then key)."""
@@ -236,10 +248,11 @@ class ResolvedSet(_message.Message):
         owner_key: _builtins.bytes = ...,
         profile_id: _builtins.str = ...,
         pending: _builtins.bool = ...,
+        policy_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "owner_key", b"owner_key", "pending", b"pending", "profile_id", b"profile_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "owner_key", b"owner_key", "pending", b"pending", "policy_version", b"policy_version", "profile_id", b"profile_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -335,8 +348,11 @@ class LookupResult(_message.Message):
 
     PROFILE_ID_FIELD_NUMBER: _builtins.int
     IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
     profile_id: _builtins.str
     """The profile that the key belongs to now. Absent: unknown, or blocked and therefore nobody's."""
+    policy_version: _builtins.int
+    """The version of the policy under which they were grouped last. Absent: version 0, or nobody is known so."""
     @_builtins.property
     def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownIdentifier]:
         """All identifiers of that profile, strongest first, at most 10,000. Of a blocked identifier: itself. Empty: unknown."""
@@ -346,10 +362,11 @@ class LookupResult(_message.Message):
         *,
         profile_id: _builtins.str = ...,
         identifiers: _abc.Iterable[Global___KnownIdentifier] | None = ...,
+        policy_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["identifiers", b"identifiers", "profile_id", b"profile_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identifiers", b"identifiers", "policy_version", b"policy_version", "profile_id", b"profile_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -407,6 +424,7 @@ class ProfileChange(_message.Message):
     CHANGED_AT_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     DECISION_ID_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
     previous_profile_id: _builtins.str
     """Its profile before. Absent: it was new, or belonged to nobody because it was blocked."""
     profile_id: _builtins.str
@@ -421,6 +439,8 @@ class ProfileChange(_message.Message):
     """The decision that was the cause. Absent if there was none, and where the neighbourhood was so large that the change
     was made beside the call.
     """
+    policy_version: _builtins.int
+    """The version of the policy that was the cause. Absent: there was another cause."""
     @_builtins.property
     def identifier(self) -> _identifier_pb2.Identifier:
         """The identifier."""
@@ -440,10 +460,11 @@ class ProfileChange(_message.Message):
         changed_at: _timestamp_pb2.Timestamp | None = ...,
         cause: Global___ChangeCause.ValueType = ...,
         decision_id: _builtins.str = ...,
+        policy_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "identifier", b"identifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "cause", b"cause", "changed_at", b"changed_at", "decision_id", b"decision_id", "identifier", b"identifier", "previous_profile_id", b"previous_profile_id", "profile_id", b"profile_id", "shared", b"shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "cause", b"cause", "changed_at", b"changed_at", "decision_id", b"decision_id", "identifier", b"identifier", "policy_version", b"policy_version", "previous_profile_id", b"previous_profile_id", "profile_id", b"profile_id", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1236,10 +1257,13 @@ class GetProfileGraphResponse(_message.Message):
     LINKS_FIELD_NUMBER: _builtins.int
     DECISIONS_FIELD_NUMBER: _builtins.int
     PARTIAL_FIELD_NUMBER: _builtins.int
+    POLICY_VERSION_FIELD_NUMBER: _builtins.int
     profile_id: _builtins.str
     """The profile now. Absent: the identifier is blocked, and therefore nobody's."""
     partial: _builtins.bool
     """There are more links or decisions than that."""
+    policy_version: _builtins.int
+    """The version of the policy under which they were grouped last."""
     @_builtins.property
     def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownIdentifier]:
         """All its identifiers, strongest first."""
@@ -1260,11 +1284,538 @@ class GetProfileGraphResponse(_message.Message):
         links: _abc.Iterable[Global___Link] | None = ...,
         decisions: _abc.Iterable[Global___Decision] | None = ...,
         partial: _builtins.bool = ...,
+        policy_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "identifiers", b"identifiers", "links", b"links", "partial", b"partial", "profile_id", b"profile_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "identifiers", b"identifiers", "links", b"links", "partial", b"partial", "policy_version", b"policy_version", "profile_id", b"profile_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetProfileGraphResponse: _TypeAlias = GetProfileGraphResponse  # noqa: Y015
+
+@_typing.final
+class KindRules(_message.Message):
+    """What a policy says about a kind of identifiers. The kinds, with their normal forms, are the installation's: built in,
+    or brought by plugins.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    STRONG_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    MOST_PER_PROFILE_FIELD_NUMBER: _builtins.int
+    MOST_PER_PERIOD_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    SHARED_ABOVE_FIELD_NUMBER: _builtins.int
+    PROTECTED_FIELD_NUMBER: _builtins.int
+    NORMALISER_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """The kind. Required."""
+    strong: _builtins.bool
+    """Such an identifier names one person; one that is not strong may lead to several. Absent: as the kind itself says."""
+    priority: _builtins.int
+    """From 1 to 100: where not all evidence can bind, that between the kinds of higher priority comes first. Who owns a fact
+    does not depend on it. Absent: as the kind itself says.
+    """
+    most_per_profile: _builtins.int
+    """No profile gets more identifiers of this kind. At least 1. Absent: as the kind itself says."""
+    most_per_period: _builtins.int
+    """No profile gets more identifiers of this kind that were seen first within one `period`, wherever it begins. 0: any
+    number. Absent: as the kind itself says.
+    """
+    shared_above: _builtins.int
+    """An identifier seen with more distinct strong identifiers belongs to nobody alone. At least 1. Absent: as the kind
+    itself says.
+    """
+    protected: _builtins.bool
+    """Only in answers: whether values of this kind are never stored, only their keys."""
+    normaliser: _builtins.str
+    """Only in answers: the name of the function that gives values their normal form."""
+    @_builtins.property
+    def period(self) -> _duration_pb2.Duration:
+        """How long a period is, in whole seconds; at least 1 second, at most 10 years. Absent: as the kind itself says, mostly a
+        day.
+        """
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        strong: _builtins.bool | None = ...,
+        priority: _builtins.int | None = ...,
+        most_per_profile: _builtins.int | None = ...,
+        most_per_period: _builtins.int | None = ...,
+        period: _duration_pb2.Duration | None = ...,
+        shared_above: _builtins.int | None = ...,
+        protected: _builtins.bool = ...,
+        normaliser: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_most_per_period", b"_most_per_period", "_most_per_profile", b"_most_per_profile", "_priority", b"_priority", "_shared_above", b"_shared_above", "_strong", b"_strong", "most_per_period", b"most_per_period", "most_per_profile", b"most_per_profile", "period", b"period", "priority", b"priority", "shared_above", b"shared_above", "strong", b"strong"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_most_per_period", b"_most_per_period", "_most_per_profile", b"_most_per_profile", "_priority", b"_priority", "_shared_above", b"_shared_above", "_strong", b"_strong", "kind", b"kind", "most_per_period", b"most_per_period", "most_per_profile", b"most_per_profile", "normaliser", b"normaliser", "period", b"period", "priority", b"priority", "protected", b"protected", "shared_above", b"shared_above", "strong", b"strong"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__most_per_period: _TypeAlias = _typing.Literal["most_per_period"]  # noqa: Y015
+    _WhichOneofArgType__most_per_period: _TypeAlias = _typing.Literal["_most_per_period", b"_most_per_period"]  # noqa: Y015
+    _WhichOneofReturnType__most_per_profile: _TypeAlias = _typing.Literal["most_per_profile"]  # noqa: Y015
+    _WhichOneofArgType__most_per_profile: _TypeAlias = _typing.Literal["_most_per_profile", b"_most_per_profile"]  # noqa: Y015
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    _WhichOneofReturnType__shared_above: _TypeAlias = _typing.Literal["shared_above"]  # noqa: Y015
+    _WhichOneofArgType__shared_above: _TypeAlias = _typing.Literal["_shared_above", b"_shared_above"]  # noqa: Y015
+    _WhichOneofReturnType__strong: _TypeAlias = _typing.Literal["strong"]  # noqa: Y015
+    _WhichOneofArgType__strong: _TypeAlias = _typing.Literal["_strong", b"_strong"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_per_period) -> _WhichOneofReturnType__most_per_period | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_per_profile) -> _WhichOneofReturnType__most_per_profile | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shared_above) -> _WhichOneofReturnType__shared_above | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__strong) -> _WhichOneofReturnType__strong | None: ...
+
+Global___KindRules: _TypeAlias = KindRules  # noqa: Y015
+
+@_typing.final
+class BlockedPattern(_message.Message):
+    """Values of a kind that name nobody."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """The kind; one whose values are stored. Required."""
+    pattern: _builtins.str
+    """A regular expression in RE2's syntax for whole normalised values. Required, at most 1,000 characters."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        pattern: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "pattern", b"pattern"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockedPattern: _TypeAlias = BlockedPattern  # noqa: Y015
+
+@_typing.final
+class IdentityPolicy(_message.Message):
+    """The rules by which identifiers are grouped in a workspace, as far as they differ from the installation's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KINDS_FIELD_NUMBER: _builtins.int
+    BLOCKED_PATTERNS_FIELD_NUMBER: _builtins.int
+    BLOCKED_VALUES_FIELD_NUMBER: _builtins.int
+    KNOWN_JUNK_FIELD_NUMBER: _builtins.int
+    MOST_IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    known_junk: _builtins.bool
+    """Whether the built-in list of junk (`n/a`, `test@test.com`, `info@…`, 0000000 …, in English, Arabic and Persian) names
+    nobody. Absent: it does.
+    """
+    most_identifiers: _builtins.int
+    """No profile gets more identifiers than this, 1 to 10,000. Absent: as the installation says."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___KindRules]:
+        """About kinds; each at most once. In answers: about all kinds, complete."""
+
+    @_builtins.property
+    def blocked_patterns(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlockedPattern]:
+        """Patterns of values that name nobody, at most 1,000."""
+
+    @_builtins.property
+    def blocked_values(self) -> _containers.RepeatedCompositeFieldContainer[_identifier_pb2.Identifier]:
+        """Identifiers that name nobody, at most 10,000. In answers without value where the kind is protected."""
+
+    def __init__(
+        self,
+        *,
+        kinds: _abc.Iterable[Global___KindRules] | None = ...,
+        blocked_patterns: _abc.Iterable[Global___BlockedPattern] | None = ...,
+        blocked_values: _abc.Iterable[_identifier_pb2.Identifier] | None = ...,
+        known_junk: _builtins.bool | None = ...,
+        most_identifiers: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_known_junk", b"_known_junk", "_most_identifiers", b"_most_identifiers", "known_junk", b"known_junk", "most_identifiers", b"most_identifiers"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_known_junk", b"_known_junk", "_most_identifiers", b"_most_identifiers", "blocked_patterns", b"blocked_patterns", "blocked_values", b"blocked_values", "kinds", b"kinds", "known_junk", b"known_junk", "most_identifiers", b"most_identifiers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__known_junk: _TypeAlias = _typing.Literal["known_junk"]  # noqa: Y015
+    _WhichOneofArgType__known_junk: _TypeAlias = _typing.Literal["_known_junk", b"_known_junk"]  # noqa: Y015
+    _WhichOneofReturnType__most_identifiers: _TypeAlias = _typing.Literal["most_identifiers"]  # noqa: Y015
+    _WhichOneofArgType__most_identifiers: _TypeAlias = _typing.Literal["_most_identifiers", b"_most_identifiers"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__known_junk) -> _WhichOneofReturnType__known_junk | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__most_identifiers) -> _WhichOneofReturnType__most_identifiers | None: ...
+
+Global___IdentityPolicy: _TypeAlias = IdentityPolicy  # noqa: Y015
+
+@_typing.final
+class PolicyVersion(_message.Message):
+    """A policy that was set, by whom and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SET_AT_FIELD_NUMBER: _builtins.int
+    APPLIED_AT_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Counts up in a workspace. 0: nothing was ever set, the installation's policy is in force."""
+    actor: _builtins.str
+    """Who set it. Absent in version 0, like all below."""
+    reason: _builtins.str
+    """Why."""
+    request_id: _builtins.str
+    """The call that set it."""
+    @_builtins.property
+    def policy(self) -> Global___IdentityPolicy:
+        """The rules, complete."""
+
+    @_builtins.property
+    def set_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def applied_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when all that is stored is grouped under it. Absent: that still goes on, or a later version came first."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        policy: Global___IdentityPolicy | None = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        set_at: _timestamp_pb2.Timestamp | None = ...,
+        applied_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied_at", b"applied_at", "policy", b"policy", "set_at", b"set_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "applied_at", b"applied_at", "policy", b"policy", "reason", b"reason", "request_id", b"request_id", "set_at", b"set_at", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyVersion: _TypeAlias = PolicyVersion  # noqa: Y015
+
+@_typing.final
+class GetIdentityPolicyRequest(_message.Message):
+    """Which policy to answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Absent: the one in force."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetIdentityPolicyRequest: _TypeAlias = GetIdentityPolicyRequest  # noqa: Y015
+
+@_typing.final
+class GetIdentityPolicyResponse(_message.Message):
+    """The policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___PolicyVersion:
+        """The policy."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___PolicyVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetIdentityPolicyResponse: _TypeAlias = GetIdentityPolicyResponse  # noqa: Y015
+
+@_typing.final
+class SetIdentityPolicyRequest(_message.Message):
+    """What policy to set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    DEFAULT_REGION_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    DECIDING_FIELD_NUMBER: _builtins.int
+    default_region: _builtins.str
+    """Region for phone numbers without country code among the blocked values. Absent: such numbers are refused."""
+    expected_version: _builtins.int
+    """The version that is to be replaced; the call fails with STALE_VERSION if another one is in force. Absent: whichever is."""
+    @_builtins.property
+    def policy(self) -> Global___IdentityPolicy:
+        """The rules; they replace all that was set before. Required."""
+
+    @_builtins.property
+    def deciding(self) -> Global___Deciding:
+        """Who sets it, and why. Required; `preview` is refused: that is PreviewIdentityPolicy."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___IdentityPolicy | None = ...,
+        default_region: _builtins.str = ...,
+        expected_version: _builtins.int | None = ...,
+        deciding: Global___Deciding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "deciding", b"deciding", "expected_version", b"expected_version", "policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "deciding", b"deciding", "default_region", b"default_region", "expected_version", b"expected_version", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___SetIdentityPolicyRequest: _TypeAlias = SetIdentityPolicyRequest  # noqa: Y015
+
+@_typing.final
+class SetIdentityPolicyResponse(_message.Message):
+    """What was set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___PolicyVersion:
+        """The new version."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___PolicyVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetIdentityPolicyResponse: _TypeAlias = SetIdentityPolicyResponse  # noqa: Y015
+
+@_typing.final
+class PreviewIdentityPolicyRequest(_message.Message):
+    """What policy to try out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    DEFAULT_REGION_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    ONE_IN_FIELD_NUMBER: _builtins.int
+    default_region: _builtins.str
+    """Region for phone numbers without country code among the blocked values. Absent: such numbers are refused."""
+    examples: _builtins.int
+    """How many examples of merges and of splits to answer; absent means 10, more than 100 is taken as 100."""
+    one_in: _builtins.int
+    """Look only at every so many-th neighbourhood, chosen by its identifiers' keys. Absent: at all."""
+    @_builtins.property
+    def policy(self) -> Global___IdentityPolicy:
+        """The rules. Required."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___IdentityPolicy | None = ...,
+        default_region: _builtins.str = ...,
+        examples: _builtins.int = ...,
+        one_in: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_region", b"default_region", "examples", b"examples", "one_in", b"one_in", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewIdentityPolicyRequest: _TypeAlias = PreviewIdentityPolicyRequest  # noqa: Y015
+
+@_typing.final
+class PreviewIdentityPolicyResponse(_message.Message):
+    """How far a preview has got, or in the last message what it found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    READ_FIELD_NUMBER: _builtins.int
+    GROUPED_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    read: _builtins.int
+    """Identifiers that were read."""
+    grouped: _builtins.int
+    """Identifiers that were grouped."""
+    total: _builtins.int
+    """Identifiers there are, roughly."""
+    @_builtins.property
+    def effect(self) -> Global___PolicyEffect:
+        """What the policy would change. Absent: not known yet."""
+
+    def __init__(
+        self,
+        *,
+        read: _builtins.int = ...,
+        grouped: _builtins.int = ...,
+        total: _builtins.int = ...,
+        effect: Global___PolicyEffect | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect", "grouped", b"grouped", "read", b"read", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewIdentityPolicyResponse: _TypeAlias = PreviewIdentityPolicyResponse  # noqa: Y015
+
+@_typing.final
+class PolicyEffect(_message.Message):
+    """What a policy would change. Everything is counted among the neighbourhoods that were looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILES_BEFORE_FIELD_NUMBER: _builtins.int
+    PROFILES_AFTER_FIELD_NUMBER: _builtins.int
+    MERGES_FIELD_NUMBER: _builtins.int
+    SPLITS_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_MOVED_FIELD_NUMBER: _builtins.int
+    SHARED_BEFORE_FIELD_NUMBER: _builtins.int
+    SHARED_AFTER_FIELD_NUMBER: _builtins.int
+    BLOCKED_BEFORE_FIELD_NUMBER: _builtins.int
+    BLOCKED_AFTER_FIELD_NUMBER: _builtins.int
+    MERGE_EXAMPLES_FIELD_NUMBER: _builtins.int
+    SPLIT_EXAMPLES_FIELD_NUMBER: _builtins.int
+    profiles_before: _builtins.int
+    """Profiles now."""
+    profiles_after: _builtins.int
+    """Profiles under the policy."""
+    merges: _builtins.int
+    """Profiles of the policy that bring together identifiers of several profiles of now."""
+    splits: _builtins.int
+    """Profiles of now whose identifiers the policy would have in several, or in none."""
+    identifiers_moved: _builtins.int
+    """Identifiers that would be with others than now."""
+    shared_before: _builtins.int
+    """Identifiers that are shared now ..."""
+    shared_after: _builtins.int
+    """... and would be."""
+    blocked_before: _builtins.int
+    """Identifiers that are blocked now ..."""
+    blocked_after: _builtins.int
+    """... and would be."""
+    @_builtins.property
+    def merge_examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___Regrouping]:
+        """Merges, the largest first."""
+
+    @_builtins.property
+    def split_examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___Regrouping]:
+        """Splits, the largest first."""
+
+    def __init__(
+        self,
+        *,
+        profiles_before: _builtins.int = ...,
+        profiles_after: _builtins.int = ...,
+        merges: _builtins.int = ...,
+        splits: _builtins.int = ...,
+        identifiers_moved: _builtins.int = ...,
+        shared_before: _builtins.int = ...,
+        shared_after: _builtins.int = ...,
+        blocked_before: _builtins.int = ...,
+        blocked_after: _builtins.int = ...,
+        merge_examples: _abc.Iterable[Global___Regrouping] | None = ...,
+        split_examples: _abc.Iterable[Global___Regrouping] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked_after", b"blocked_after", "blocked_before", b"blocked_before", "identifiers_moved", b"identifiers_moved", "merge_examples", b"merge_examples", "merges", b"merges", "profiles_after", b"profiles_after", "profiles_before", b"profiles_before", "shared_after", b"shared_after", "shared_before", b"shared_before", "split_examples", b"split_examples", "splits", b"splits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyEffect: _TypeAlias = PolicyEffect  # noqa: Y015
+
+@_typing.final
+class Regrouping(_message.Message):
+    """An example of what a policy would change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def before(self) -> _containers.RepeatedCompositeFieldContainer[Global___PersonGroup]:
+        """Who is one person now."""
+
+    @_builtins.property
+    def after(self) -> _containers.RepeatedCompositeFieldContainer[Global___PersonGroup]:
+        """Who would be."""
+
+    def __init__(
+        self,
+        *,
+        before: _abc.Iterable[Global___PersonGroup] | None = ...,
+        after: _abc.Iterable[Global___PersonGroup] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Regrouping: _TypeAlias = Regrouping  # noqa: Y015
+
+@_typing.final
+class PersonGroup(_message.Message):
+    """Identifiers that are one person."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILE_ID_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    profile_id: _builtins.str
+    """The profile. Absent: it would be a new one, or these would be nobody's."""
+    size: _builtins.int
+    """How many there are."""
+    @_builtins.property
+    def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_identifier_pb2.Identifier]:
+        """Its identifiers, at most 20."""
+
+    def __init__(
+        self,
+        *,
+        profile_id: _builtins.str = ...,
+        identifiers: _abc.Iterable[_identifier_pb2.Identifier] | None = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identifiers", b"identifiers", "profile_id", b"profile_id", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PersonGroup: _TypeAlias = PersonGroup  # noqa: Y015

@@ -90,6 +90,21 @@ class IdentityServiceStub:
                 request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphRequest.SerializeToString,
                 response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphResponse.FromString,
                 _registered_method=True)
+        self.GetIdentityPolicy = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/GetIdentityPolicy',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetIdentityPolicyRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetIdentityPolicyResponse.FromString,
+                _registered_method=True)
+        self.SetIdentityPolicy = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/SetIdentityPolicy',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.SetIdentityPolicyRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.SetIdentityPolicyResponse.FromString,
+                _registered_method=True)
+        self.PreviewIdentityPolicy = channel.unary_stream(
+                '/sima.identity.v1.IdentityService/PreviewIdentityPolicy',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.PreviewIdentityPolicyRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.PreviewIdentityPolicyResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -178,6 +193,29 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetIdentityPolicy(self, request, context):
+        """Answers the policy by which identifiers are grouped: the one in force, or an earlier one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetIdentityPolicy(self, request, context):
+        """Sets the policy. It is in force at once for all that comes; what is stored is grouped under it beside all calls, one
+        neighbourhood after the other, until all is as if it had always been in force. Idempotent by `request_id`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewIdentityPolicy(self, request, context):
+        """Answers what a policy would change about the people that are known now, and changes nothing: how far it has got,
+        several times, and in the last message what would merge and split.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -235,6 +273,21 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.GetProfileGraph,
                     request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphRequest.FromString,
                     response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphResponse.SerializeToString,
+            ),
+            'GetIdentityPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetIdentityPolicy,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetIdentityPolicyRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetIdentityPolicyResponse.SerializeToString,
+            ),
+            'SetIdentityPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetIdentityPolicy,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.SetIdentityPolicyRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.SetIdentityPolicyResponse.SerializeToString,
+            ),
+            'PreviewIdentityPolicy': grpc.unary_stream_rpc_method_handler(
+                    servicer.PreviewIdentityPolicy,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.PreviewIdentityPolicyRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.PreviewIdentityPolicyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -535,6 +588,87 @@ class IdentityService:
             '/sima.identity.v1.IdentityService/GetProfileGraph',
             sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphRequest.SerializeToString,
             sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetIdentityPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/GetIdentityPolicy',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.GetIdentityPolicyRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.GetIdentityPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetIdentityPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/SetIdentityPolicy',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.SetIdentityPolicyRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.SetIdentityPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewIdentityPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/PreviewIdentityPolicy',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.PreviewIdentityPolicyRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.PreviewIdentityPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

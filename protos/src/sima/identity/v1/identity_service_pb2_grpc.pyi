@@ -64,6 +64,16 @@ class IdentityServiceStub:
     """Says why two identifiers are one person, or what keeps them apart."""
     GetProfileGraph: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetProfileGraphRequest, _identity_service_pb2.GetProfileGraphResponse]
     """Answers the identifiers of a profile with all evidence and decisions about them, binding and refused."""
+    GetIdentityPolicy: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetIdentityPolicyRequest, _identity_service_pb2.GetIdentityPolicyResponse]
+    """Answers the policy by which identifiers are grouped: the one in force, or an earlier one."""
+    SetIdentityPolicy: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.SetIdentityPolicyRequest, _identity_service_pb2.SetIdentityPolicyResponse]
+    """Sets the policy. It is in force at once for all that comes; what is stored is grouped under it beside all calls, one
+    neighbourhood after the other, until all is as if it had always been in force. Idempotent by `request_id`.
+    """
+    PreviewIdentityPolicy: _grpc.UnaryStreamMultiCallable[_identity_service_pb2.PreviewIdentityPolicyRequest, _identity_service_pb2.PreviewIdentityPolicyResponse]
+    """Answers what a policy would change about the people that are known now, and changes nothing: how far it has got,
+    several times, and in the last message what would merge and split.
+    """
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -101,6 +111,16 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Says why two identifiers are one person, or what keeps them apart."""
     GetProfileGraph: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetProfileGraphRequest, _identity_service_pb2.GetProfileGraphResponse]  # type: ignore[assignment]
     """Answers the identifiers of a profile with all evidence and decisions about them, binding and refused."""
+    GetIdentityPolicy: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetIdentityPolicyRequest, _identity_service_pb2.GetIdentityPolicyResponse]  # type: ignore[assignment]
+    """Answers the policy by which identifiers are grouped: the one in force, or an earlier one."""
+    SetIdentityPolicy: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.SetIdentityPolicyRequest, _identity_service_pb2.SetIdentityPolicyResponse]  # type: ignore[assignment]
+    """Sets the policy. It is in force at once for all that comes; what is stored is grouped under it beside all calls, one
+    neighbourhood after the other, until all is as if it had always been in force. Idempotent by `request_id`.
+    """
+    PreviewIdentityPolicy: _aio.UnaryStreamMultiCallable[_identity_service_pb2.PreviewIdentityPolicyRequest, _identity_service_pb2.PreviewIdentityPolicyResponse]  # type: ignore[assignment]
+    """Answers what a policy would change about the people that are known now, and changes nothing: how far it has got,
+    several times, and in the last message what would merge and split.
+    """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """Which identifiers are one person. The workspace comes from the caller's credential."""
@@ -201,5 +221,33 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.GetProfileGraphResponse, _abc.Awaitable[_identity_service_pb2.GetProfileGraphResponse]]:
         """Answers the identifiers of a profile with all evidence and decisions about them, binding and refused."""
+
+    @_abc_1.abstractmethod
+    def GetIdentityPolicy(
+        self,
+        request: _identity_service_pb2.GetIdentityPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.GetIdentityPolicyResponse, _abc.Awaitable[_identity_service_pb2.GetIdentityPolicyResponse]]:
+        """Answers the policy by which identifiers are grouped: the one in force, or an earlier one."""
+
+    @_abc_1.abstractmethod
+    def SetIdentityPolicy(
+        self,
+        request: _identity_service_pb2.SetIdentityPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.SetIdentityPolicyResponse, _abc.Awaitable[_identity_service_pb2.SetIdentityPolicyResponse]]:
+        """Sets the policy. It is in force at once for all that comes; what is stored is grouped under it beside all calls, one
+        neighbourhood after the other, until all is as if it had always been in force. Idempotent by `request_id`.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewIdentityPolicy(
+        self,
+        request: _identity_service_pb2.PreviewIdentityPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_identity_service_pb2.PreviewIdentityPolicyResponse], _abc.AsyncIterator[_identity_service_pb2.PreviewIdentityPolicyResponse]]:
+        """Answers what a policy would change about the people that are known now, and changes nothing: how far it has got,
+        several times, and in the last message what would merge and split.
+        """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -17,6 +17,7 @@ from sima_identity.batch import Batch, EdgeId
 from sima_identity.evidence import Pair, Refusal, Verdict
 from sima_identity.records import (
     ChangedIdentifier,
+    Neighbour,
     NewIdentifier,
     RefusedPair,
     State,
@@ -25,32 +26,32 @@ from sima_identity.records import (
     WrittenEdge,
 )
 from sima_identity.store.arrays import choices, flags, instant, microseconds, numbers
-from sima_identity.store.log import DECISION, EVIDENCE
+from sima_identity.store.log import DECISION, EVIDENCE, POLICY
 
 #: The only kind of evidence so far: one message showed both.
 SEEN_TOGETHER = "seen_together"
 
 _NOBODY = bytes(16)  # stands for null in arrays of keys
 _OR_NULL = f"'{_NOBODY.hex()}'::uuid"
-_STORED = f"key, kind, profile_id, founded_seq, shared, hub, blocked, {microseconds('first_seen_at')}"
+_STORED = f"key, kind, profile_id, founded_seq, shared, hub, blocked, {microseconds('first_seen_at')}, policy_version"
 _EDGE = f"low, high, {microseconds('first_at')}, refusal, NULL"
 _DECIDED = "low, high, 0::bigint, refusal, verdict"
 
 # Identifiers that are stored; those of them that were seen alone earlier than is stored; edges that are not stored,
 # were seen earlier than is stored (both: false) or have not been looked at (true).
 # OFFSET 0 keeps each part a look-up by index for every key, whatever the planner thinks of the table's size.
-_READ = f"""SELECT 0::bigint, key, profile_id, shared, blocked
+_READ = f"""SELECT 0::bigint, key, profile_id, shared, blocked, policy_version
     FROM unnest(%(keys)s::uuid[]) AS wanted(wanted_key), LATERAL (
-        SELECT key, profile_id, shared, blocked FROM identifiers
+        SELECT key, profile_id, shared, blocked, policy_version FROM identifiers
         WHERE workspace = %(workspace)s AND key = wanted_key OFFSET 0) AS found
 UNION ALL
-SELECT -1, key, NULL, NULL, NULL
+SELECT -1, key, NULL, NULL, NULL, NULL
     FROM unnest(%(alone)s::uuid[], %(alone_at)s::bigint[]) AS wanted(wanted_key, seen_at), LATERAL (
         SELECT key, first_seen_at FROM identifiers
         WHERE workspace = %(workspace)s AND key = wanted_key OFFSET 0) AS found
     WHERE first_seen_at > {instant("seen_at")}
 UNION ALL
-SELECT wanted.number, NULL, NULL, first_at <= {instant("seen_at")}, NULL
+SELECT wanted.number, NULL, NULL, first_at <= {instant("seen_at")}, NULL, NULL
     FROM unnest(%(low)s::uuid[], %(high)s::uuid[], %(source)s::integer[], %(seen_at)s::bigint[])
         WITH ORDINALITY AS wanted(low, high, source, seen_at, number)
     LEFT JOIN LATERAL (
@@ -62,7 +63,8 @@ SELECT wanted.number, NULL, NULL, first_at <= {instant("seen_at")}, NULL
 
 # Statements of a transaction that records look up keys, and nothing else.
 _BEGIN = """SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-    set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true)"""
+    set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true),
+    pg_current_xact_id()"""
 # Not for ever: a process that is gone without a word must not hold up the feed for good.
 _TAKE_TIME = """SELECT set_config('statement_timeout', '1h', true),
     set_config('idle_in_transaction_session_timeout', '1h', true)"""
@@ -81,10 +83,10 @@ _READ_EDGES = f"""SELECT {_EDGE} FROM edges WHERE workspace = %(workspace)s AND 
 
 _INSERT = f"""WITH inserted AS (
     INSERT INTO identifiers (workspace, key, kind, value, profile_id, founded_id, founded_seq, shared, hub, blocked,
-        first_seen_at, changed_epoch, changed_xid)
+        first_seen_at, changed_epoch, changed_xid, policy_version)
     SELECT %(workspace)s, key, (%(kinds)s::text[])[kind], value, nullif(profile_id, {_OR_NULL}),
         CASE WHEN founds THEN profile_id END, CASE WHEN founds THEN nextval('founded_seq') END, shared, hub, blocked,
-        {instant("seen_at")}, {CURRENT_EPOCH}, pg_current_xact_id()
+        {instant("seen_at")}, {CURRENT_EPOCH}, pg_current_xact_id(), %(policy_version)s
     FROM unnest(%(key)s::uuid[], %(kind)s::integer[], %(value)s::text[], %(profile_id)s::uuid[], %(founds)s::boolean[],
         %(shared)s::boolean[], %(hub)s::boolean[], %(blocked)s::boolean[], %(seen_at)s::bigint[])
         AS given(key, kind, value, profile_id, founds, shared, hub, blocked, seen_at)
@@ -100,14 +102,17 @@ FROM inserted"""
 _UPDATE = f"""WITH given AS (
     SELECT * FROM unnest(%(key)s::uuid[], %(kind)s::text[], %(previous)s::uuid[], %(profile_id)s::uuid[],
         %(founds)s::boolean[], %(shared)s::boolean[], %(hub)s::boolean[], %(blocked)s::boolean[],
-        %(seen_at)s::bigint[], %(state_changed)s::boolean[], %(standing_changed)s::boolean[])
-        AS given(key, kind, previous, profile_id, founds, shared, hub, blocked, seen_at, state_changed,
-            standing_changed)
+        %(seen_at)s::bigint[], %(policy_version)s::integer[], %(state_changed)s::boolean[],
+        %(standing_changed)s::boolean[], %(repoliced)s::boolean[])
+        AS given(key, kind, previous, profile_id, founds, shared, hub, blocked, seen_at, policy_version, state_changed,
+            standing_changed, repoliced)
 ), written AS (
     UPDATE identifiers SET
         profile_id = nullif(given.profile_id, {_OR_NULL}),
         shared = given.shared,
         hub = given.hub,
+        blocked = given.blocked,
+        policy_version = given.policy_version,
         founded_id = CASE WHEN given.founds THEN given.profile_id ELSE founded_id END,
         founded_seq = CASE WHEN given.founds THEN nextval('founded_seq') ELSE founded_seq END,
         first_seen_at = {instant("given.seen_at")},
@@ -117,9 +122,11 @@ _UPDATE = f"""WITH given AS (
 )
 INSERT INTO profile_changes
     (workspace, key, kind, previous_profile_id, profile_id, shared, blocked, standing_changed, cause, decision_id,
-        epoch)
+        policy_version, epoch)
 SELECT %(workspace)s, key, kind, nullif(previous, {_OR_NULL}), nullif(profile_id, {_OR_NULL}), shared, blocked,
-    standing_changed, %(cause)s, %(decision_id)s, {CURRENT_EPOCH}
+    standing_changed, CASE WHEN repoliced THEN '{POLICY}' ELSE %(cause)s END,
+    CASE WHEN NOT repoliced THEN %(decision_id)s::uuid END, CASE WHEN repoliced THEN policy_version END,
+    {CURRENT_EPOCH}
 FROM given WHERE state_changed"""
 
 _WRITE_EDGES = f"""INSERT INTO edges (workspace, low, high, evidence, source, message_id, first_at, refusal)
@@ -142,6 +149,15 @@ _WRITE_REFUSALS = """WITH given AS (
             AND pair.verdict = 'always' AND pair.holds)
     UPDATE edges SET refusal = given.refusal FROM given
     WHERE (edges.workspace, edges.low, edges.high) = (%(workspace)s, given.low, given.high)"""
+
+_GROUP_UNDER = "UPDATE identifiers SET policy_version = %s WHERE workspace = %s AND key = ANY(%s)"
+# Of each identifier, all that it was seen with: the edges of several sources between two count once.
+_READ_NEIGHBOURS = """SELECT wanted.key, neighbour.key, neighbour.kind, neighbour.value, neighbour.blocked,
+        neighbour.policy_version
+    FROM unnest(%(keys)s::uuid[]) AS wanted(key) CROSS JOIN LATERAL (
+        SELECT high AS key FROM edges WHERE workspace = %(workspace)s AND low = wanted.key
+        UNION SELECT low FROM edges WHERE workspace = %(workspace)s AND high = wanted.key) AS seen(key)
+    JOIN identifiers AS neighbour ON (neighbour.key, neighbour.workspace) = (seen.key, %(workspace)s)"""
 
 _NEXT_PENDING = """SELECT workspace, key FROM pending
     WHERE pg_try_advisory_xact_lock(hashtextextended('sima turn ' || workspace, 0)) LIMIT 1"""
@@ -182,9 +198,9 @@ async def read(connection: Driver, workspace: str, batch: Batch) -> Reading:
     }
     reading = Reading()
     earlier: set[bytes] = set()
-    for number, key, profile_id, flag, blocked in await fetch(connection, _READ, parameters):
+    for number, key, profile_id, flag, blocked, policy_version in await fetch(connection, _READ, parameters):
         if number == 0:
-            reading.states[key] = State(profile_id, flag, blocked)
+            reading.states[key] = State(profile_id, flag, blocked, policy_version)
         elif number < 0:
             earlier.add(key)
         elif flag:
@@ -196,7 +212,7 @@ async def read(connection: Driver, workspace: str, batch: Batch) -> Reading:
 
 
 async def begin(connection: Driver) -> None:
-    """Begin a transaction that records."""
+    """Begin a transaction that records; from now on it has its number, whatever it reads."""
     await execute(connection, _BEGIN)
 
 
@@ -236,7 +252,21 @@ async def read_edges(connection: Driver, workspace: str, keys: Collection[bytes]
     ]
 
 
-async def insert_identifiers(connection: Driver, workspace: str, rows: Sequence[NewIdentifier]) -> bool:
+async def read_values(connection: Driver, workspace: str, keys: Collection[bytes]) -> dict[bytes, str | None]:
+    """Return the values of identifiers by their keys; None for protected ones."""
+    query = "SELECT key, value FROM identifiers WHERE workspace = %s AND key = ANY(%s)"
+    return dict(await fetch(connection, query, (workspace, Keys(keys))))
+
+
+async def read_neighbours(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[Neighbour]:
+    """Return all that some identifiers were seen with, each once for each of them."""
+    parameters = {"workspace": workspace, "keys": Keys(keys)}
+    return [Neighbour(*row) for row in await fetch(connection, _READ_NEIGHBOURS, parameters)]
+
+
+async def insert_identifiers(
+    connection: Driver, workspace: str, rows: Sequence[NewIdentifier], policy_version: int
+) -> bool:
     """Insert identifiers, given in the order of their keys, and log them.
 
     Returns:
@@ -256,6 +286,7 @@ async def insert_identifiers(connection: Driver, workspace: str, rows: Sequence[
         "hub": flags(hub),
         "blocked": flags(blocked),
         "seen_at": numbers(first_seen_at),
+        "policy_version": policy_version,
         "cause": EVIDENCE,
     }
     return await execute(connection, _INSERT, parameters) == len(rows)
@@ -265,7 +296,7 @@ async def update_identifiers(
     connection: Driver, workspace: str, rows: Sequence[ChangedIdentifier], decision: bytes | None = None
 ) -> None:
     """Rewrite identifiers that are locked, and log those whose state changed, because of a decision if there is one."""
-    key, kind, previous, profile_id, founds, shared, hub, blocked, first_seen_at, *changed = _columns(rows)
+    key, kind, previous, profile_id, founds, shared, hub, blocked, first_seen_at, version, *changed = _columns(rows)
     parameters = {
         "workspace": workspace,
         "key": Keys(key),
@@ -277,12 +308,19 @@ async def update_identifiers(
         "hub": flags(hub),
         "blocked": flags(blocked),
         "seen_at": numbers(first_seen_at),
+        "policy_version": numbers(version),
         "state_changed": flags(changed[0]),
         "standing_changed": flags(changed[1]),
+        "repoliced": flags(changed[2]),
         "cause": EVIDENCE if decision is None else DECISION,
         "decision_id": decision and Key(decision),
     }
     await execute(connection, _UPDATE, parameters)
+
+
+async def group_under(connection: Driver, workspace: str, keys: Iterable[bytes], policy_version: int) -> None:
+    """Note that identifiers, which are locked, are grouped under a version of the policy, which moved none of them."""
+    await execute(connection, _GROUP_UNDER, (policy_version, workspace, Keys(sorted(keys))))
 
 
 async def write_edges(connection: Driver, workspace: str, rows: Sequence[WrittenEdge]) -> None:

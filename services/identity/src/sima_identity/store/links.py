@@ -13,14 +13,22 @@ from sima_identity.explaining import Evidence, Link
 MOST_EVIDENCE = 20
 
 # Of each pair: evidence by source, then what was decided about it and holds.
-_BETWEEN = f"""SELECT wanted.low, wanted.high, source, message_id, first_at, refusal, NULL::uuid, NULL
-    FROM unnest(%(low)s::uuid[], %(high)s::uuid[]) AS wanted(low, high) CROSS JOIN LATERAL (
+# Between two that are both closed, the reason that is stored is of the time when the first of them was.
+_BETWEEN = f"""WITH wanted AS MATERIALIZED (
+    SELECT low, high, CASE WHEN one.blocked OR other.blocked THEN '{Refusal.BLOCKED}'
+        WHEN one.hub OR other.hub THEN '{Refusal.HUB}' END AS closed
+    FROM unnest(%(low)s::uuid[], %(high)s::uuid[]) AS given(low, high)
+    JOIN identifiers AS one ON (one.key, one.workspace) = (low, %(workspace)s)
+    JOIN identifiers AS other ON (other.key, other.workspace) = (high, %(workspace)s)
+)
+SELECT wanted.low, wanted.high, source, message_id, first_at, coalesce(closed, refusal), NULL::uuid, NULL
+    FROM wanted CROSS JOIN LATERAL (
         SELECT source, message_id, first_at, refusal FROM edges
         WHERE workspace = %(workspace)s AND low = wanted.low AND high = wanted.high
         ORDER BY source LIMIT {MOST_EVIDENCE}) AS found
 UNION ALL
-SELECT wanted.low, wanted.high, NULL, NULL, NULL, refusal, decision_id, verdict
-    FROM unnest(%(low)s::uuid[], %(high)s::uuid[]) AS wanted(low, high) CROSS JOIN LATERAL (
+SELECT wanted.low, wanted.high, NULL, NULL, NULL, coalesce(closed, refusal), decision_id, verdict
+    FROM wanted CROSS JOIN LATERAL (
         SELECT refusal, decision_id, verdict FROM decided_pairs
         WHERE workspace = %(workspace)s AND low = wanted.low AND high = wanted.high AND holds
         ORDER BY decision_id) AS found"""

@@ -15,11 +15,11 @@ FEED = "identity_changes"
 #: The same of its part that tells how identifiers became or ceased to be shared or blocked.
 STANDINGS = "identity_standings"
 FEEDS = (FEED, STANDINGS)
-#: Causes of a change: new evidence, or that somebody decided something or took it back.
-EVIDENCE, DECISION = "evidence", "decision"
+#: Causes of a change: new evidence, that somebody decided something or took it back, or that the policy changed.
+EVIDENCE, DECISION, POLICY = "evidence", "decision", "policy"
 
 _CHANGE = """key, kind, value, previous_profile_id, changes.profile_id, changes.shared, changes.blocked, changed_at,
-    cause, decision_id"""
+    cause, decision_id, changes.policy_version"""
 # Values are kept in one place only, from which they can be erased.
 _WITH_VALUES = f"""SELECT {FEED_ORDER}, {_CHANGE}
     FROM changes LEFT JOIN LATERAL (
@@ -48,6 +48,7 @@ class Change(NamedTuple):
     changed_at: datetime
     cause: str
     decision_id: bytes | None
+    policy_version: int | None
 
 
 async def read_page(

@@ -23,12 +23,12 @@ _LOOKUP = """WITH found AS MATERIALIZED (
     FROM unnest(%(profile_ids)s::uuid[], %(profile_numbers)s::bigint[]) AS wanted(founded_id, number)
     JOIN identifiers USING (founded_id) WHERE workspace = %(workspace)s
 ), profiles AS (SELECT DISTINCT profile_id FROM found WHERE profile_id IS NOT NULL)
-SELECT number, key, profile_id, NULL, NULL, NULL, NULL, NULL FROM found
+SELECT number, key, profile_id, NULL, NULL, NULL, NULL, NULL, NULL FROM found
 UNION ALL
-(SELECT NULL, key, profile_id, kind, value, shared, blocked, first_seen_at
+(SELECT NULL, key, profile_id, kind, value, shared, blocked, first_seen_at, policy_version
 FROM identifiers JOIN profiles USING (profile_id) WHERE workspace = %(workspace)s LIMIT %(most)s)
 UNION ALL
-SELECT NULL, key, identifiers.profile_id, kind, value, shared, blocked, first_seen_at
+SELECT NULL, key, identifiers.profile_id, kind, value, shared, blocked, first_seen_at, policy_version
 FROM identifiers JOIN found USING (key) WHERE workspace = %(workspace)s AND found.profile_id IS NULL"""
 
 
@@ -41,6 +41,7 @@ class Member(NamedTuple):
     shared: bool
     blocked: bool
     first_seen_at: datetime
+    policy_version: int
 
 
 class Found(NamedTuple):
@@ -48,6 +49,11 @@ class Found(NamedTuple):
 
     profile_id: bytes | None
     members: Sequence[Member]
+
+    @property
+    def policy_version(self) -> int:
+        """The version of the policy under which they were grouped."""
+        return max((member.policy_version for member in self.members), default=0)
 
 
 async def lookup(connection: Driver, workspace: str, wanted: Sequence[Wanted]) -> dict[int, Found]:

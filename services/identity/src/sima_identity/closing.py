@@ -1,0 +1,101 @@
+"""Which stored identifiers bind nobody under the policy in force, also where another one was when they were grouped.
+
+Whether an identifier is blocked depends on its value alone, and whether it is a hub on its own edges. So of what an
+older policy closed, that can be said anew one by one. What an older policy left open leads on as it did: what was one
+neighbourhood then is grouped anew as a whole.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+
+from sima_runtime.database import Driver
+
+from sima_identity.evidence import Refusal, Verdict
+from sima_identity.neighbourhood import ENDS
+from sima_identity.policies import InForce
+from sima_identity.records import Neighbour, Stored, StoredEdge
+from sima_identity.store import graph
+
+
+class Closing:
+    """Says so within one transaction, and knows which edges lead on."""
+
+    def __init__(self, connection: Driver, workspace: str, in_force: InForce) -> None:
+        """Set up.
+
+        Args:
+            connection: The transaction.
+            workspace: Whose identifiers they are.
+            in_force: The policy.
+        """
+        self._connection, self._workspace, self._in_force = connection, workspace, in_force
+        self._leads: dict[bytes, bool] = {}
+        self._stale: set[bytes] = set()
+
+    def stale_ends(self) -> set[bytes]:
+        """Return those that lead nowhere, as they did under the older policy under which they were grouped."""
+        return self._stale
+
+    async def open_among(self, rows: Collection[Stored]) -> set[bytes]:
+        """Return those of some identifiers that lead on."""
+        await self._look_at(rows)
+        return {row.key for row in rows if self._leads[row.key]}
+
+    async def learn(self, edges: Iterable[StoredEdge]) -> None:
+        """Find out which ends of edges are closed, where what is stored may be out of date."""
+        if self._in_force.settled:
+            return
+        ends = {end for edge in edges if edge.refusal in ENDS for end in edge.pair} - self._leads.keys()
+        if ends:
+            await self._look_at(await graph.read_identifiers(self._connection, self._workspace, ends))
+
+    def leads_on(self, edge: StoredEdge) -> bool:
+        """Whether what lies behind an edge belongs to the neighbourhood."""
+        if edge.verdict is Verdict.NEVER:
+            return False
+        if edge.refusal not in ENDS:
+            return True
+        return not self._in_force.settled and all(self._leads[end] for end in edge.pair)
+
+    async def closed(self, rows: Collection[Stored]) -> dict[bytes, Refusal]:
+        """Return which identifiers bind nobody, and why; of hubs, only those that were closed before."""
+        stale = [row for row in rows if row.policy_version != self._in_force.version]
+        closed = {row.key: _stored_reason(row) for row in rows if row.closed}
+        if stale:
+            values = await graph.read_values(self._connection, self._workspace, [row.key for row in stale])
+            blocked = {row.key for row in stale if self._in_force.blocking.blocks(row.key, row.kind, values[row.key])}
+            hubs = await self._hubs([row for row in stale if row.closed and row.key not in blocked])
+            for row in stale:
+                closed.pop(row.key, None)
+            closed |= dict.fromkeys(blocked, Refusal.BLOCKED) | dict.fromkeys(hubs, Refusal.HUB)
+        return closed
+
+    async def _look_at(self, rows: Collection[Stored]) -> None:
+        closed = await self.closed(rows)
+        for row in rows:
+            was_open = row.policy_version != self._in_force.version and not row.closed
+            self._leads[row.key] = was_open or row.key not in closed
+            if not self._leads[row.key] and row.policy_version != self._in_force.version:
+                self._stale.add(row.key)
+
+    async def _hubs(self, rows: Collection[Stored]) -> set[bytes]:
+        """Those that were seen with too many others."""
+        if not rows:
+            return set()
+        strong: defaultdict[bytes, int] = defaultdict(int)
+        all_: defaultdict[bytes, int] = defaultdict(int)
+        for neighbour in await graph.read_neighbours(self._connection, self._workspace, [row.key for row in rows]):
+            if not self._blocks(neighbour):
+                all_[neighbour.of] += 1
+                strong[neighbour.of] += self._in_force.policy.kind(neighbour.kind).strong
+        policy = self._in_force.policy
+        return {row.key for row in rows if policy.makes_hub(policy.kind(row.kind), strong[row.key], all_[row.key])}
+
+    def _blocks(self, neighbour: Neighbour) -> bool:
+        if neighbour.policy_version == self._in_force.version:
+            return neighbour.blocked
+        return self._in_force.blocking.blocks(neighbour.key, neighbour.kind, neighbour.value)
+
+
+def _stored_reason(row: Stored) -> Refusal:
+    return Refusal.BLOCKED if row.blocked else Refusal.HUB

@@ -1,0 +1,87 @@
+"""Which policy is in force in a workspace, and how a workspace says so."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sima_runtime.database import Database, Driver
+from sima_runtime.errors import AlreadyExistsError, StaleVersionError
+
+from sima_identity.decisions import Deciding
+from sima_identity.policy import Blocking, Policy
+from sima_identity.rules import Rules, effective, rules_from_json
+from sima_identity.store import policies
+from sima_identity.store.policies import Stated
+
+_WORKSPACES = 1024
+
+
+class InForce(NamedTuple):
+    """A policy in force.
+
+    Attributes:
+        version: Its number in the workspace; 0: the workspace has said nothing.
+        settled: All that is stored is grouped under it.
+        policy: The rules.
+        blocking: Says which identifiers name nobody.
+    """
+
+    version: int
+    settled: bool
+    policy: Policy
+    blocking: Blocking
+
+
+class Policies:
+    """Knows the policies of all workspaces."""
+
+    def __init__(self, database: Database, base: Policy, secrets: Callable[[str], bytes]) -> None:
+        """Set up.
+
+        Args:
+            database: The schema `identity`.
+            base: The installation's policy: what holds where a workspace says nothing.
+            secrets: Gives the secret of a workspace.
+        """
+        self._database = database
+        self.base, self._secrets = base, secrets
+        self._known: dict[str, InForce] = {}
+
+    async def in_force(self, connection: Driver, workspace: str) -> InForce:
+        """Return the policy that is in force."""
+        known = self._known.get(workspace)
+        head = await policies.head(connection, workspace, known.version if known else None)
+        if known is None or head.version != known.version:
+            known = self.under(workspace, head.version, Rules() if head.rules is None else rules_from_json(head.rules))
+            if len(self._known) >= _WORKSPACES:
+                self._known.clear()
+            self._known[workspace] = known
+        return known._replace(settled=head.settled)
+
+    async def stated(self, workspace: str, version: int | None) -> Stated | None:
+        """Return what a workspace said in a version, or last; None if it said nothing then."""
+        async with self._database.statement() as connection:
+            return await policies.find(connection, workspace, version)
+
+    async def set(self, workspace: str, rules: Rules, by: Deciding, expected: int | None) -> Stated:
+        """Say something new about the policy of a workspace, or return what the same call said before.
+
+        Raises:
+            AlreadyExistsError: The same call said something else before.
+            StaleVersionError: Another version than the expected one is in force.
+        """
+        async with self._database.transaction() as connection:
+            await policies.take_turn(connection, workspace)
+            said = await policies.of_request(connection, workspace, by.request_id)
+            if said is not None:
+                if rules_from_json(said.rules) != rules:
+                    raise AlreadyExistsError("policy", str(said.version))
+                return said
+            head = await policies.head(connection, workspace, None)
+            if expected not in (None, head.version):
+                raise StaleVersionError("policy", str(head.version))
+            return await policies.insert(connection, workspace, rules.to_json(), by)
+
+    def under(self, workspace: str, version: int, rules: Rules) -> InForce:
+        """Return the policy of a workspace that would say this."""
+        policy = effective(rules, self.base)
+        return InForce(version, True, policy, Blocking(policy, self._secrets(workspace)))

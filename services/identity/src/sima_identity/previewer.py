@@ -1,0 +1,94 @@
+"""Tries a policy out on all that is stored."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from sima_runtime.database import Database
+
+from sima_identity.policies import InForce, Policies
+from sima_identity.policy import Policy
+from sima_identity.previewing import Effect, Flags, Graph, Preview, numbered
+from sima_identity.rules import Rules
+from sima_identity.store import snapshot
+
+# Identifiers that are read at once, roughly.
+_PORTION = 20_000
+_MOST_PARTS = 4_096
+
+
+class Progress(NamedTuple):
+    """How many identifiers were read and grouped, how many there are, roughly, and at the end what would change."""
+
+    read: int
+    grouped: int
+    total: int
+    effect: Effect | None = None
+
+
+class Previewer:
+    """Tries policies out, one at a time, for each holds a whole graph in memory: about 100 bytes for an identifier."""
+
+    def __init__(self, database: Database, policies: Policies, secrets: Callable[[str], bytes]) -> None:
+        """Set up.
+
+        Args:
+            database: The schema `identity`.
+            policies: Knows what is in force.
+            secrets: Gives the secret of a workspace.
+        """
+        self._database, self._policies, self._secrets = database, policies, secrets
+        self._turn = asyncio.Lock()
+
+    async def preview(self, workspace: str, rules: Rules, one_in: int, examples: int) -> AsyncGenerator[Progress]:
+        """Yield how far it has got, and last what the rules would change about every `one_in`-th neighbourhood."""
+        tried = self._policies.under(workspace, -1, rules)
+        kinds = list(tried.policy.kinds)
+        async with self._turn:
+            async for found in self._read(workspace, tried, kinds):
+                if isinstance(found, Progress):
+                    yield found
+                else:
+                    graph = found
+            preview = await asyncio.to_thread(Preview, graph, tried.policy, kinds, one_in)
+            count, portions = len(graph.identifiers), preview.portions()
+            while (grouped := await asyncio.to_thread(next, portions, None)) is not None:
+                yield Progress(count, grouped, count)
+            effect = await asyncio.to_thread(preview.effect, self._secrets(workspace), examples)
+            yield Progress(count, int(preview.looked_at.sum()), count, effect)
+
+    async def _read(self, workspace: str, tried: InForce, kinds: list[str]) -> AsyncGenerator[Progress | Graph]:
+        """Yield how far reading all of one moment has got, and at the end the graph."""
+        async with self._database.transaction() as connection:
+            await snapshot.begin(connection)
+            in_force = await self._policies.in_force(connection, workspace)
+            values = not in_force.settled or _blocking(in_force.policy) != _blocking(tried.policy)
+            parts = min(max(await snapshot.estimate(connection) // _PORTION, 1), _MOST_PARTS)
+            rows, blocked, read = [], [], 0
+            async for part in snapshot.identifiers(connection, workspace, kinds, parts, values=values):
+                rows.append(part.identifiers)
+                blocked.append(await asyncio.to_thread(_blocked, part, kinds, tried))
+                read += len(part.identifiers)
+                yield Progress(read, 0, read * parts // len(rows))
+            edges = [each async for each in snapshot.edges(connection, workspace, parts)]
+            decided = await snapshot.decided(connection, workspace)
+        arrays = np.concatenate(rows), np.concatenate(blocked), np.concatenate(edges)
+        yield await asyncio.to_thread(numbered, *arrays, decided)
+
+
+def _blocking(policy: Policy) -> tuple[object, ...]:
+    """All that decides which identifiers a policy blocks."""
+    return policy.blocked, policy.blocked_keys, policy.known_junk
+
+
+def _blocked(part: snapshot.Part, kinds: list[str], tried: InForce) -> Flags:
+    rows, values = part
+    if values is None:
+        flags: Flags = rows["blocked"] != 0
+        return flags
+    names = ["", *kinds]
+    identifiers: Iterator[tuple[bytes, int, str | None]] = zip(
+        np.ascontiguousarray(rows["key"]).view("V16").tolist(), rows["kind"].tolist(), values, strict=True
+    )
+    return np.fromiter((tried.blocking.blocks(key, names[kind], value) for key, kind, value in identifiers), bool)

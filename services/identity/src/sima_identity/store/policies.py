@@ -1,0 +1,111 @@
+"""Queries of policies, and of what is still to be grouped under the one in force."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sima_runtime.database import Driver, execute, fetch
+from sima_runtime.keys import Key
+
+from sima_identity.decisions import Deciding
+
+_HEAD = """SELECT version, applied_at IS NOT NULL, CASE WHEN version IS DISTINCT FROM %s THEN rules END
+    FROM policies WHERE workspace = %s ORDER BY version DESC LIMIT 1"""
+_STATED = "version, rules, actor, reason, request_id, set_at, applied_at"
+# One at a time in a workspace, for each has the next number.
+_TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('sima policy ' || %s, 0))"
+_INSERT = f"""INSERT INTO policies (workspace, version, rules, actor, reason, request_id)
+    SELECT %(workspace)s, coalesce(max(version), 0) + 1, %(rules)s, %(actor)s, %(reason)s, %(request_id)s
+    FROM policies WHERE workspace = %(workspace)s
+    RETURNING {_STATED}"""
+# Of each workspace the last; earlier ones need not be applied any more.
+_TO_APPLY = """SELECT workspace FROM policies WHERE applied_at IS NULL
+    AND version = (SELECT max(version) FROM policies AS all_ WHERE all_.workspace = policies.workspace)
+    AND pg_try_advisory_xact_lock(hashtextextended('sima applying ' || workspace, 0)) LIMIT 1"""
+_PLACE = """SELECT place, coalesce(pg_snapshot_xmin(pg_current_snapshot()) >= barrier, false)
+    FROM policies WHERE workspace = %s AND version = %s"""
+_STALE = """SELECT key FROM identifiers WHERE workspace = %(workspace)s AND policy_version <> %(version)s
+    AND (%(after)s::uuid IS NULL OR key > %(after)s) ORDER BY key LIMIT %(limit)s"""
+_MOVE = """UPDATE policies SET place = %s, barrier = coalesce(barrier, pg_snapshot_xmax(pg_current_snapshot()))
+    WHERE workspace = %s AND version = %s"""
+_FINISH = "UPDATE policies SET applied_at = now() WHERE workspace = %s AND version = %s"
+
+
+class Head(NamedTuple):
+    """The policy in force, as it is stored; `rules` is None where they are known already, or nothing is said."""
+
+    version: int
+    settled: bool
+    rules: str | None
+
+
+class Stated(NamedTuple):
+    """What a workspace said about its policy; `applied_at` is None as long as not all is grouped under it."""
+
+    version: int
+    rules: str
+    actor: str
+    reason: str
+    request_id: str
+    set_at: datetime
+    applied_at: datetime | None
+
+
+async def head(connection: Driver, workspace: str, known: int | None) -> Head:
+    """Return the policy in force; without its rules if that is the version that is known."""
+    rows = await fetch(connection, _HEAD, (known, workspace))
+    return Head(*rows[0]) if rows else Head(0, settled=True, rules=None)
+
+
+async def take_turn(connection: Driver, workspace: str) -> None:
+    """Wait until nobody else sets the policy of the workspace, and be the only one until the transaction ends."""
+    await execute(connection, _TAKE_TURN, (workspace,))
+
+
+async def find(connection: Driver, workspace: str, version: int | None) -> Stated | None:
+    """Return what was said in a version, or last."""
+    query = f"""SELECT {_STATED} FROM policies WHERE workspace = %(workspace)s
+        AND (%(version)s::integer IS NULL OR version = %(version)s) ORDER BY version DESC LIMIT 1"""
+    rows = await fetch(connection, query, {"workspace": workspace, "version": version})
+    return Stated(*rows[0]) if rows else None
+
+
+async def of_request(connection: Driver, workspace: str, request_id: str) -> Stated | None:
+    """Return what was said in a call."""
+    query = f"SELECT {_STATED} FROM policies WHERE workspace = %s AND request_id = %s"
+    rows = await fetch(connection, query, (workspace, request_id))
+    return Stated(*rows[0]) if rows else None
+
+
+async def insert(connection: Driver, workspace: str, rules: str, by: Deciding) -> Stated:
+    """Say something new about the policy, in the turn."""
+    said = {"actor": by.actor, "reason": by.reason, "request_id": by.request_id}
+    parameters = {"workspace": workspace, "rules": rules, **said}
+    return Stated(*(await fetch(connection, _INSERT, parameters))[0])
+
+
+async def next_to_apply(connection: Driver) -> str | None:
+    """Return a workspace with something to be grouped under its policy, at which nobody else is."""
+    rows = await fetch(connection, _TO_APPLY)
+    return rows[0][0] if rows else None
+
+
+async def place(connection: Driver, workspace: str, version: int) -> tuple[bytes | None, bool]:
+    """Return up to which key all is grouped under a version, and whether all who knew only earlier ones have ended."""
+    rows = await fetch(connection, _PLACE, (workspace, version))
+    return rows[0][0], rows[0][1]
+
+
+async def stale(connection: Driver, workspace: str, version: int, after: bytes | None, limit: int) -> list[bytes]:
+    """Return keys of identifiers that are grouped under another version, in order, behind one of them."""
+    parameters = {"workspace": workspace, "version": version, "after": after and Key(after), "limit": limit}
+    return [key for (key,) in await fetch(connection, _STALE, parameters)]
+
+
+async def move(connection: Driver, workspace: str, version: int, to: bytes | None) -> None:
+    """Note up to which key all is grouped under a version; None: begin again."""
+    await execute(connection, _MOVE, (to and Key(to), workspace, version))
+
+
+async def finish(connection: Driver, workspace: str, version: int) -> None:
+    """Note that all is grouped under a version."""
+    await execute(connection, _FINISH, (workspace, version))

@@ -1,0 +1,286 @@
+"""A workspace says by which rules its people are told apart: it reads them, tries them out, sets them, and sees why."""
+
+import asyncio
+from random import Random
+from uuid import uuid4
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sima.identity.v1 import identity_service_pb2 as pb
+from sima_identity import applying, previewing
+from sima_identity.store import snapshot
+from sima_runtime.errors import AlreadyExistsError, InvalidFieldsError, NotFoundError, StaleVersionError
+from sima_sdk.identifiers import BUILT_IN_KINDS
+
+from .conftest import Named, Replica, Sighted, StartReplica, cookie, device, identifier, mail, together, user
+from .policies import minutes, policies
+from .test_laws import DECISIONS, RANDOM, SIGHTINGS, TIGHT, UNIVERSE, Decided, decide
+
+MANY = pb.IdentityPolicy(kinds=[pb.KindRules(kind="phone", shared_above=2)])
+PHONE = Named("phone", "+966551000001")
+
+
+async def applied(identity: Replica, workspace: str) -> pb.PolicyVersion:
+    """Wait until all is grouped under the policy in force."""
+    async with asyncio.timeout(30):
+        while not (policy := await identity.policy(workspace)).HasField("applied_at"):  # noqa: ASYNC110  # no bell
+            await asyncio.sleep(0.02)
+    return policy
+
+
+@pytest.fixture
+async def quick(start_replica: StartReplica) -> Replica:
+    """A replica that applies policies at once."""
+    return await start_replica(settle_seconds=0.01)
+
+
+async def test_the_policy_of_who_says_nothing_is_the_installations(identity: Replica, workspace: str) -> None:
+    """It is version 0, and complete: every kind with its numbers, normal form and whether it is protected."""
+    policy = await identity.policy(workspace)
+    assert policy.version == 0
+    assert not policy.HasField("set_at")
+    told = {rules.kind: rules for rules in policy.policy.kinds}
+    assert told.keys() == BUILT_IN_KINDS.keys()
+    assert told["passport"].protected
+    assert (told["email"].shared_above, told["email"].most_per_profile, told["email"].strong) == (50, 20, True)
+    assert told["email"].normaliser == "sima_sdk.identifiers.normalise_email"
+    assert (policy.policy.most_identifiers, policy.policy.known_junk) == (5_000, True)
+
+
+async def test_what_is_set_is_answered_with_who_and_why(quick: Replica, workspace: str) -> None:
+    """The answer can be sent back as it is, and means the same."""
+    rules = pb.IdentityPolicy(
+        kinds=[pb.KindRules(kind="phone", shared_above=3, most_per_period=2, period=Duration(seconds=3600))],
+        blocked_patterns=[pb.BlockedPattern(kind="email", pattern="till-[0-9]+@shop[.]example")],
+        blocked_values=[identifier(mail("kiosk")), identifier(Named("passport", "X 123"))],
+        known_junk=False,
+        most_identifiers=100,
+    )
+    made = await quick.set_policy(workspace, rules, actor="ada", reason="tills", request_id="r1")
+    assert (made.version, made.actor, made.reason, made.request_id) == (1, "ada", "tills", "r1")
+    told = (await applied(quick, workspace)).policy
+    phone = next(kind for kind in told.kinds if kind.kind == "phone")
+    assert (phone.shared_above, phone.most_per_period, phone.period.seconds) == (3, 2, 3600)
+    assert [value.value for value in told.blocked_values] == ["kiosk@mail.example.com", ""]  # of a passport, the key
+    assert (await quick.set_policy(workspace, told)).policy == told
+    assert (await quick.policy(workspace, 1)).reason == "tills"
+
+
+async def test_a_call_that_comes_again_sets_nothing_new(quick: Replica, workspace: str) -> None:
+    """The same request is answered as before; one that says something else under its id is refused."""
+    one = await quick.set_policy(workspace, MANY, request_id="r1")
+    again = await quick.set_policy(workspace, MANY, request_id="r1")
+    assert (again.version, again.set_at) == (one.version, one.set_at)
+    with pytest.raises(AlreadyExistsError):
+        await quick.set_policy(workspace, pb.IdentityPolicy(), request_id="r1")
+
+
+async def test_who_began_with_another_version_is_told(quick: Replica, workspace: str) -> None:
+    """Nobody overwrites what somebody else has set meanwhile."""
+    await quick.set_policy(workspace, MANY, expected_version=0)
+    with pytest.raises(StaleVersionError) as raised:
+        await quick.set_policy(workspace, MANY, expected_version=0)
+    assert raised.value.version == "1"
+    with pytest.raises(NotFoundError):
+        await quick.policy(workspace, 7)
+
+
+WRONG = {
+    "policy.kinds[0].kind": pb.IdentityPolicy(kinds=[pb.KindRules(kind="shoe")]),
+    "policy.kinds": pb.IdentityPolicy(kinds=[pb.KindRules(kind="email"), pb.KindRules(kind="email")]),
+    "policy.kinds[0].priority": pb.IdentityPolicy(kinds=[pb.KindRules(kind="email", priority=101)]),
+    "policy.kinds[0].shared_above": pb.IdentityPolicy(kinds=[pb.KindRules(kind="email", shared_above=0)]),
+    "policy.kinds[0].most_per_profile": pb.IdentityPolicy(kinds=[pb.KindRules(kind="email", most_per_profile=-1)]),
+    "policy.kinds[0].most_per_period": pb.IdentityPolicy(kinds=[pb.KindRules(kind="email", most_per_period=-1)]),
+    "policy.kinds[0].period": pb.IdentityPolicy(kinds=[pb.KindRules(kind="email", period=Duration(nanos=5))]),
+    "policy.most_identifiers": pb.IdentityPolicy(most_identifiers=10_001),
+    "policy.blocked_patterns[0].pattern": pb.IdentityPolicy(
+        blocked_patterns=[pb.BlockedPattern(kind="email", pattern="(a")]
+    ),
+    "policy.blocked_patterns[0].kind": pb.IdentityPolicy(
+        blocked_patterns=[pb.BlockedPattern(kind="passport", pattern=".*")]
+    ),
+    "policy.blocked_values[0].value": pb.IdentityPolicy(blocked_values=[identifier(Named("email", "nobody"))]),
+}
+
+
+@pytest.mark.parametrize("field", WRONG)
+async def test_what_is_wrong_is_named(identity: Replica, workspace: str, field: str) -> None:
+    """Every field of a policy that cannot be is named, when it is set and when it is tried out."""
+    for call in (identity.set_policy, identity.preview_policy):
+        with pytest.raises(InvalidFieldsError) as raised:
+            await call(workspace, WRONG[field])
+        assert [violation.field for violation in raised.value.violations] == [field]
+    assert (await identity.policy(workspace)).version == 0
+
+
+async def test_a_pattern_takes_no_longer_than_its_value_is_long(quick: Replica, workspace: str) -> None:
+    """An expression that would hold other machines for ever is answered at once."""
+    rules = pb.IdentityPolicy(blocked_patterns=[pb.BlockedPattern(kind="user_id", pattern="(a+)+$")])
+    await quick.set_policy(workspace, rules)
+    async with asyncio.timeout(5):
+        await quick.resolve(workspace, [together(user("a" * 400 + "b"), mail("m"))])
+
+
+async def test_people_whom_a_rule_joined_wrongly_are_taken_apart(quick: Replica, workspace: str) -> None:
+    """A phone that three people share is found to be shared once the rule is tighter, and told with its cause."""
+    people = [mail(name) for name in "abc"]
+    await quick.resolve(workspace, [together(one, PHONE) for one in people])
+    assert len({state.profile_id for state in (await quick.states(workspace, people)).values()}) == 1
+    await quick.set_policy(workspace, MANY)
+    await applied(quick, workspace)
+    states = await quick.states(workspace, [*people, PHONE])
+    assert len({state.profile_id for state in states.values()}) == 4
+    assert states[PHONE].shared
+    changes = [change for change in await quick.changes(workspace) if change.cause == pb.CHANGE_CAUSE_POLICY]
+    assert {change.policy_version for change in changes} == {1}
+    assert PHONE.value in {change.identifier.value for change in changes}
+
+
+async def test_a_hub_is_one_person_again_under_a_wider_rule(quick: Replica, workspace: str) -> None:
+    """What one policy closed, another opens: with all evidence that was kept meanwhile."""
+    people = [mail(name) for name in "abcd"]
+    await quick.set_policy(workspace, MANY)
+    await quick.resolve(workspace, [together(one, PHONE) for one in people])
+    assert (await quick.states(workspace, [PHONE]))[PHONE].shared
+    await quick.set_policy(workspace, pb.IdentityPolicy())
+    await applied(quick, workspace)
+    states = await quick.states(workspace, [*people, PHONE])
+    assert len({state.profile_id for state in states.values()}) == 1
+    assert not states[PHONE].shared
+
+
+async def test_who_was_first_seen_within_a_short_time_is_limited(quick: Replica, workspace: str) -> None:
+    """A person gets at most so many cards a day, whatever the order; an earlier sighting makes room for another."""
+    cards = [Named("loyalty_card", f"471{number}") for number in range(3)]
+    rules = pb.IdentityPolicy(kinds=[pb.KindRules(kind="loyalty_card", most_per_period=2, period=minutes(60))])
+    await quick.set_policy(workspace, rules)
+    sightings = [together(mail("a"), card, minute=number) for number, card in enumerate(cards)]
+    for sighted in reversed(sightings):
+        await quick.resolve(workspace, [sighted])
+    states = await quick.states(workspace, [mail("a"), *cards])
+    assert states[cards[2]].profile_id != states[mail("a")].profile_id
+    explained = await quick.explain(workspace, mail("a"), cards[2])
+    assert [link.refusal for link in explained.chain] == [pb.LINK_REFUSAL_PERIOD_LIMIT]
+    await quick.resolve(workspace, [Sighted([cards[0]], minute=-120)])  # it was known two hours before
+    states = await quick.states(workspace, [mail("a"), *cards])
+    assert len({state.profile_id for state in states.values()}) == 1
+
+
+async def test_applying_goes_on_where_it_stood(
+    start_replica: StartReplica, workspace: str, request: pytest.FixtureRequest
+) -> None:
+    """A replica that ends amidst applying a policy leaves whole neighbourhoods; another one goes on."""
+    patch = pytest.MonkeyPatch()
+    request.addfinalizer(patch.undo)
+    patch.setattr(applying, "_PORTION", 1)
+    idle = await start_replica(settle_seconds=3_600)
+    people = [[mail(f"{name}{number}") for number in range(3)] for name in "abcdefgh"]
+    await idle.resolve(
+        workspace, [together(PHONE._replace(value=f"+96655100010{n}"), *group) for n, group in enumerate(people)]
+    )
+    await idle.set_policy(workspace, pb.IdentityPolicy(kinds=[pb.KindRules(kind="email", most_per_profile=1)]))
+    assert not (await idle.policy(workspace)).HasField("applied_at")
+    for group in people:  # each neighbourhood is of one version, and says which
+        found = await idle.lookup(workspace, group)
+        assert len({result.policy_version for result in found}) == 1
+    await start_replica(settle_seconds=0.01)
+    await applied(idle, workspace)
+    for group in people:
+        assert len({result.profile_id for result in await idle.lookup(workspace, group)}) == 3
+
+
+async def test_a_preview_says_who_would_merge_and_split(quick: Replica, workspace: str) -> None:
+    """Counts and examples with names, and nothing is changed."""
+    people = [mail(name) for name in "abc"]
+    await quick.resolve(workspace, [together(one, PHONE) for one in people])
+    *_, last = await quick.preview_policy(workspace, MANY)
+    effect = last.effect
+    assert (effect.profiles_before, effect.profiles_after, effect.merges, effect.splits) == (1, 4, 0, 1)
+    assert (effect.shared_before, effect.shared_after, effect.identifiers_moved) == (0, 1, 4)
+    [split] = effect.split_examples
+    assert {one.value for one in split.before[0].identifiers} == {named.value for named in (*people, PHONE)}
+    assert len(split.after) == 4
+    assert split.before[0].profile_id in {group.profile_id for group in split.after}
+    assert (await quick.policy(workspace)).version == 0
+    assert len({state.profile_id for state in (await quick.states(workspace, people)).values()}) == 1
+
+
+async def test_a_preview_of_nobody_finds_nothing(quick: Replica, workspace: str) -> None:
+    """Of a workspace without people, too, something is said."""
+    *_, last = await quick.preview_policy(workspace, MANY)
+    assert last.effect == pb.PolicyEffect()
+
+
+async def test_a_part_of_a_preview_is_a_part_of_the_whole(quick: Replica, workspace: str) -> None:
+    """Of every third neighbourhood all is looked at, and of the others nothing."""
+    groups = [[user(f"u{number}"), device(f"d{number}"), cookie(f"c{number}")] for number in range(60)]
+    await quick.resolve(workspace, [together(*group) for group in groups])
+    rules = pb.IdentityPolicy(
+        kinds=[pb.KindRules(kind="user_id", shared_above=1), pb.KindRules(kind="device_id", strong=True)]
+    )
+    *_, last = await quick.preview_policy(workspace, rules, one_in=3)
+    assert 0 < last.effect.profiles_before < 60
+    assert last.grouped == 3 * last.effect.profiles_before
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sightings=SIGHTINGS,
+    decisions=DECISIONS,
+    rules=st.lists(policies(UNIVERSE), min_size=2, max_size=2),
+    random=RANDOM,
+)
+async def test_what_a_preview_says_is_what_comes(
+    previewed: Replica,
+    sightings: list[Sighted],
+    decisions: list[Decided],
+    rules: list[pb.IdentityPolicy],
+    random: Random,
+) -> None:
+    """Whatever was seen, decided and ruled before: the counts of a preview are those of the people afterwards."""
+    workspace = f"w{uuid4().hex}"
+    await previewed.set_policy(workspace, rules[0])
+    await previewed.resolve(workspace, sightings)
+    seen = sorted({named for sighted in sightings for named in sighted.identifiers})
+    for each in decisions:
+        if set(each[1]) <= set(seen):
+            await decide(previewed, workspace, each)
+    await applied(previewed, workspace)
+    before = await previewed.states(workspace, seen)
+    *_, last = await previewed.preview_policy(workspace, rules[1])
+    await previewed.set_policy(workspace, rules[1])
+    await applied(previewed, workspace)
+    after = await previewed.states(workspace, seen)
+    effect = last.effect
+    profiles = [{state.profile_id for state in states.values()} - {""} for states in (before, after)]
+    assert (effect.profiles_before, effect.profiles_after) == tuple(map(len, profiles))
+    assert (effect.shared_before, effect.shared_after) == tuple(
+        sum(state.shared for state in states.values()) for states in (before, after)
+    )
+    assert (effect.blocked_before, effect.blocked_after) == tuple(
+        sum(state.blocked for state in states.values()) for states in (before, after)
+    )
+    ways = {(before[named].profile_id, after[named].profile_id) for named in seen}
+    assert effect.merges == sum(
+        len({one for one, other in ways if one and other == profile}) > 1 for profile in profiles[1]
+    )
+    assert effect.splits == sum(
+        len({other for one, other in ways if one == profile}) > 1 or (profile, "") in ways for profile in profiles[0]
+    )
+
+
+@pytest.fixture
+async def previewed(start_replica: StartReplica, monkeypatch: pytest.MonkeyPatch) -> Replica:
+    """A replica with tight rules that reads, groups and applies in very small portions."""
+    monkeypatch.setattr(previewing, "_PORTION", 3)
+    monkeypatch.setattr(snapshot, "estimate", some)
+    monkeypatch.setattr(applying, "_PORTION", 2)
+    return await start_replica(TIGHT, settle_seconds=0.01)
+
+
+async def some(_: object) -> int:
+    """An estimate that leads to several parts."""
+    return 100_000
