@@ -17,7 +17,7 @@ from rich.text import Text
 
 from sima_cli.graphs.folding import Folded
 from sima_cli.graphs.model import Decided, Graph, Line, Node, Standing
-from sima_cli.graphs.wording import headline, sides
+from sima_cli.graphs.wording import few, headline, sides
 
 #: Of one sign of the text, as wide as any usual font of one width makes it.
 CELL = 8.0
@@ -219,17 +219,22 @@ def _legend(graph: Graph) -> list[tuple[Sort, str]]:
         ("open", "an identifier", True),
         ("shared", "shared: seen with several people", Standing.SHARED in standings),
         ("blocked", "blocked: junk, which names nobody", Standing.BLOCKED in standings),
-        ("binds", "seen together or decided, and one person therefore", True),
-        ("refused", "seen together, and not one person therefore", any(line.refusal for line in graph.lines)),
+        ("binds", "binds: seen together, or somebody decided it", True),
+        ("refused", "does not bind, for a reason that stands below", any(line.refusal for line in graph.lines)),
     ]
     return [(sort, text) for sort, text, is_there in signs if is_there]
 
 
 def _refusals(lines: Iterable[Line], nodes: dict[str, Node]) -> Iterator[tuple[Sort, str]]:
+    """Say each reason once, with all that it keeps apart."""
+    apart: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for line in lines:
         if line.refusal is not None:
-            pair = " and ".join(shortened(nodes[own].name, _CELLS) for own in (line.one, line.other))
-            yield "text", f"{pair} ({line.refusal}): {line.remedy}"
+            name = shortened(nodes[line.other].name, _CELLS)
+            apart[f"{line.refusal}: {line.remedy}"][shortened(nodes[line.one].name, _CELLS)].append(name)
+    for reason, pairs in apart.items():
+        yield "text", reason
+        yield from (("text", f"    {one} and {few(others)}") for one, others in pairs.items())
 
 
 def _decision(one: Decided) -> Iterator[tuple[Sort, str]]:
