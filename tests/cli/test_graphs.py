@@ -260,12 +260,14 @@ def test_a_text_that_is_cut_fits_and_says_so(text: str, cells: int) -> None:
     assert cut == text or cut.endswith("…")
 
 
-def test_in_a_tangle_each_identifier_keeps_its_strongest_link() -> None:
+@pytest.mark.parametrize("size", [20, 90])
+def test_in_a_tangle_each_identifier_keeps_its_strongest_link(size: int) -> None:
     """What is refused or decided stays, too."""
-    nodes = tuple(Node(f"email:{number:02}", "email", f"{number:02}") for number in range(20))
+    nodes = tuple(Node(f"email:{number:02}", "email", f"{number:02}") for number in range(size))
     lines = [Line(one.own, other.own, ("crm",)) for one, other in combinations(nodes, 2)]
     lines[-1] = Line(lines[-1].one, lines[-1].other, decisions=("d0",))
     thinned, folded = thin_out(Graph("p", nodes, lines=tuple(lines)), Folded())
     assert {line.other for line in thinned.lines if line.one == nodes[0].own} == {node.own for node in nodes[1:]}
     assert lines[-1] in thinned.lines
+    assert len(thinned.lines) <= max(60, size) + 1
     assert len(thinned.lines) + folded.bind == len(lines)

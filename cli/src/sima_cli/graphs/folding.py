@@ -74,12 +74,13 @@ def fold(graph: Graph, most: int) -> tuple[Graph, Folded]:
     )
 
 
-def thin_out(graph: Graph, folded: Folded, most: int = _LINES_DRAWN) -> tuple[Graph, Folded]:
+def thin_out(graph: Graph, folded: Folded) -> tuple[Graph, Folded]:
     """Return a graph without the links by which a picture would become a tangle, and how much is left out then.
 
-    Links that are refused or decided stay. Of the others each identifier keeps that to the strongest it was seen with,
-    then the next, until so many are drawn.
+    Links that are refused or decided stay. Of the others each identifier keeps that to the strongest it was seen with;
+    while there is room, the next, and so on.
     """
+    most = max(_LINES_DRAWN, len(graph.members) + len(graph.others))
     turns: defaultdict[str, int] = defaultdict(int)
     by_turn: list[tuple[int, Line]] = []
     for line in graph.lines:
