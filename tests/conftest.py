@@ -10,10 +10,12 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, settings
 from psycopg import sql
 from sima_cli.postgres import start_postgres
@@ -22,6 +24,9 @@ from sima_runtime.database import Database
 from sima_runtime.logs import configure_logs
 from sima_runtime.migrations import migrate
 from sima_runtime.settings import ClientSettings, DatabaseSettings
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 # As the services do; unconfigured, structlog draws each exception with all its locals, which takes seconds.
 configure_logs("warning", "tests")
@@ -33,6 +38,15 @@ settings.load_profile("untimed")
 ROOT = Path(__file__).parents[1]
 ADDRESS_VARIABLE = "SIMA_TEST_DATABASE_URL"
 CONTAINER_IMAGE = "postgres:18"
+BROWSER_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 CONNECTIONS = 500  # of all workers together; each holds those of several installations
 
 
@@ -50,6 +64,27 @@ def kubectl() -> Path:
     if told.returncode and "CI" not in os.environ:
         pytest.skip("there is no kubectl, and it can be fetched on Debian only")
     return script
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a real browser."""
+    found = subprocess.run([ROOT / "scripts" / "chromium"], capture_output=True, text=True, check=False, timeout=600)
+    if found.returncode and "CI" not in os.environ:
+        pytest.skip("there is no Chromium, and none could be installed")
+    found.check_returncode()
+    return found.stdout.strip()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium: str) -> AsyncIterator["Browser"]:
+    """The browser, one for all visitors."""
+    from playwright.async_api import async_playwright  # few tests need it
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
+        yield browser
+        await browser.close()
 
 
 @pytest.fixture(scope="session")

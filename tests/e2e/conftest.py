@@ -24,6 +24,7 @@ from sima_cli.connection import Connection
 from sima_cli.folder import Folder, Running
 from sima_cli.main import app
 from sima_cli.report.feeds import Facts, read_facts
+from sima_cli.sample import crm
 from typer.testing import CliRunner, Result
 
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -41,6 +42,7 @@ SOURCES: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, str]]] = {
     "till": ("transactions", {"import_token": TOKEN}, {"order": "receipt"}),
     "readme": ("contacts", {"import_token": TOKEN}, {}),
     "untold": ("contacts", {}, {}),
+    "crm": ("contacts", {"import_token": TOKEN}, crm.OPTIONS),
 }
 
 HERE = Path(__file__).parent

@@ -1,18 +1,14 @@
 """The pixel's script in a real browser, against the connector behind a real HTTP server."""
 
-import os
-import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext
 from sima_collector.problems import problem
 from sima_plugin_pixel.pixel import PixelConnector
 from sima_runtime.errors import InvalidFieldsError, OverloadedError, SimaError, Violation
@@ -23,22 +19,12 @@ pytestmark = [
     pytest.mark.xdist_group("browser"),  # one worker: two cannot have a browser installed at the same time
 ]
 
-ROOT = Path(__file__).parents[3]
 PAGE = """<!doctype html><title>Shoes</title><meta name="sima:category" content="running">
 <script>
   window.sima = window.sima || [];
   sima.push(["track", "product_viewed", {"sku": "RUN-101", "price": 119}]);
 </script>
 <script src="http://localhost:{port}/in/web/sima.js"></script><a href="/cart">Cart</a>"""
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 class Site:
@@ -119,25 +105,6 @@ def site() -> Iterator[Site]:
     site = Site()
     yield site
     site.close()
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Path of a real browser."""
-    found = subprocess.run([ROOT / "scripts" / "chromium"], capture_output=True, text=True, check=False, timeout=600)
-    if found.returncode and "CI" not in os.environ:
-        pytest.skip("there is no Chromium, and none could be installed")
-    found.check_returncode()
-    return found.stdout.strip()
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    """The browser, one for all visitors."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        await browser.close()
 
 
 @asynccontextmanager

@@ -1,7 +1,9 @@
 """`sima identity`: why identifiers are one person, and decisions where that is wrong."""
 
 import getpass
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -13,6 +15,10 @@ from sima_cli import shapes
 from sima_cli.commands.options import Json, Limit, connection_of
 from sima_cli.commands.profile import telling_of_regions
 from sima_cli.failures import runs
+from sima_cli.graphs.folding import fold
+from sima_cli.graphs.model import read
+from sima_cli.graphs.svg import draw
+from sima_cli.graphs.terminal import terminal
 from sima_cli.keys import KEY_HELP, REGION_HELP, named_identifier, profile_key
 from sima_cli.output import age, out, print_json, table
 
@@ -33,6 +39,12 @@ Reason = Annotated[str, typer.Option("--reason", help="Why. It is kept, so it sh
 Actor = Annotated[str | None, typer.Option("--actor", help="Who decides (default: your user name).")]
 RequestId = Annotated[
     str | None, typer.Option("--request-id", help="The same id again decides nothing new (default: a new one).")
+]
+Svg = Annotated[
+    str | None, typer.Option("--svg", metavar="FILE", help="Write a picture, as SVG; - is the standard output.")
+]
+Drawn = Annotated[
+    int, typer.Option("--limit", min=1, max=1_000, help="Draw at most so many identifiers; the rest is counted.")
 ]
 Preview = Annotated[bool, typer.Option("--preview", help="Show what would change, and decide nothing.")]
 
@@ -76,10 +88,19 @@ async def explain(context: typer.Context, one: One, other: Other, region: Region
     _show_links(answer.chain)
 
 
-@app.command(epilog="Example: [cyan]sima identity graph email:ada@example.com[/]")
+@app.command(epilog="Example: [cyan]sima identity graph email:ada@example.com --svg ada.svg[/]")
 @runs
-async def graph(context: typer.Context, key: Key, region: Region = None, as_json: Json = False) -> None:
-    """Show all evidence and decisions within and around a profile."""
+async def graph(  # noqa: PLR0917 - its options
+    context: typer.Context,
+    key: Key,
+    region: Region = None,
+    limit: Drawn = 25,
+    svg: Svg = None,
+    as_json: Json = False,
+) -> None:
+    """Draw all evidence and decisions within and around a profile."""
+    if svg and as_json:
+        raise typer.BadParameter("expected --svg or --json, not both")
     request = pb.GetProfileGraphRequest(**_by(key, region))
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         with telling_of_regions(key, region):
@@ -87,10 +108,11 @@ async def graph(context: typer.Context, key: Key, region: Region = None, as_json
     if as_json:
         print_json(shapes.graph(answer))
         return
-    rows = [(shapes.identifier(one.identifier), _standing(one)) for one in answer.identifiers]
-    out.print(table(f"Profile {answer.profile_id}", ("identifier", ""), rows))
-    _show_links(answer.links)
-    _show_decisions(answer.decisions)
+    shown, folded = fold(read(answer), limit)
+    if not svg:
+        out.print(terminal(shown, folded))
+        return
+    _write(svg, draw(shown, folded))
 
 
 @app.command(epilog="Example: [cyan]sima identity decisions email:ada@example.com[/]")
@@ -193,6 +215,13 @@ async def withdraw(  # noqa: PLR0917 - its options
         _show_outcome((await service.call(service.stub.WithdrawDecision, request)).outcome, as_json)
 
 
+def _write(file: str, text: str) -> None:
+    if file == "-":
+        sys.stdout.write(text)
+    else:
+        Path(file).write_text(text, encoding="utf-8")
+
+
 def _show_outcome(outcome: pb.Outcome, as_json: bool) -> None:
     if as_json:
         print_json(shapes.outcome(outcome))
@@ -204,7 +233,9 @@ def _show_outcome(outcome: pb.Outcome, as_json: bool) -> None:
         out.print("[dim]The neighbourhood is large; who moves is worked out in a moment.[/]")
     else:
         out.print("[dim]Nobody moves.[/]")
-    if outcome.decision.id:
+    if outcome.decision.HasField("withdrawn_at"):
+        out.print(f"Decision [bold]{outcome.decision.id}[/] is taken back.")
+    elif outcome.decision.id:
         out.print(f"Decision [bold]{outcome.decision.id}[/]; take it back with `sima identity withdraw`.")
 
 
@@ -234,7 +265,3 @@ def _show_decisions(found: Iterable[pb.Decision]) -> None:
     ]
     if rows:
         out.print(table("Decisions", ("id", "kind", "identifiers", "others", "by", "taken back"), rows))
-
-
-def _standing(one: pb.KnownIdentifier) -> str:
-    return "shared" if one.shared else "blocked" if one.blocked else ""
