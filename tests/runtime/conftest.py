@@ -84,7 +84,7 @@ class Told(IdentityServiceServicer):
 
     async def PreviewIdentityPolicy(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """No test asks for this."""
-        for never in ():
+        for never in list[str]():
             yield never
 
 
