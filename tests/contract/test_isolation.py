@@ -98,6 +98,10 @@ ASKING: dict[str, Callable[[Known], list[Message]]] = {
             profile_id=known.profile_id, page_size=1, page_token=known.page_tokens["changes"]
         ),
     ],
+    "Identity.EraseIdentifiers": lambda known: [
+        identity_pb.EraseIdentifiersRequest(identifiers=[PHONE], deciding=deciding("e1")),
+        identity_pb.EraseIdentifiersRequest(profile_id=known.profile_id, deciding=deciding("e2")),
+    ],
     "Identity.GetIdentityPolicy": lambda _: [identity_pb.GetIdentityPolicyRequest()],
     "Identity.SetIdentityPolicy": lambda _: [
         identity_pb.SetIdentityPolicyRequest(policy=RULES, deciding=deciding("p1"))
@@ -177,6 +181,7 @@ ASKING: dict[str, Callable[[Known], list[Message]]] = {
 }
 #: What changes something would spoil what is compared if the workspace itself did it again.
 WRITING = {
+    "Identity.EraseIdentifiers",
     "Identity.SetIdentityPolicy",
     "Identity.Split",
     "Identity.NeverLink",

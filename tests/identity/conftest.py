@@ -72,8 +72,10 @@ class Replica:
         return list(response.results)
 
     async def lookup(self, workspace: str, wanted: Iterable[Named | str]) -> list[pb.LookupResult]:
-        """Look up identifiers and profile ids."""
+        """Look up identifiers and profile ids, if there are any."""
         request = pb.LookupRequest(keys=map(lookup_key, wanted))
+        if not request.keys:
+            return []
         response = await self.client.call(self.stub.Lookup, request, workspace=workspace)
         return list(response.results)
 
@@ -154,6 +156,15 @@ class Replica:
         request = pb.PreviewIdentityPolicyRequest(policy=rules, **how)
         steps = self.client.stream(self.stub.PreviewIdentityPolicy, request, workspace=workspace, deadline=60)
         return [step async for step in steps]
+
+    async def erase(
+        self, workspace: str, named: Iterable[Named] = (), profile_id: str = "", **by: Any
+    ) -> pb.EraseIdentifiersResponse:
+        """Have identifiers erased."""
+        request = pb.EraseIdentifiersRequest(
+            identifiers=map(identifier, named), profile_id=profile_id, deciding=deciding(**by)
+        )
+        return await self.client.call(self.stub.EraseIdentifiers, request, workspace=workspace, deadline=60)
 
     async def states(self, workspace: str, named: Sequence[Named]) -> dict[Named, State]:
         """What lookups say about identifiers; unknown ones are absent."""

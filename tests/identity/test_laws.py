@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import signal
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -21,7 +21,7 @@ from sima_identity.evidence import Clustering, Decisions, Edge, Node, Pair, Refu
 from sima_identity.policy import Policy
 from sima_identity.store.links import between
 from sima_runtime.database import Database, fetch
-from sima_runtime.errors import ContradictionError, InvalidFieldsError
+from sima_runtime.errors import ContradictionError, InvalidFieldsError, NotFoundError
 from sima_sdk.errors import SimaError
 from sima_sdk.identifiers import BUILT_IN_KINDS, identifier_key
 
@@ -88,9 +88,12 @@ class Truth:
         secret: bytes,
         rules: Policy,
         said: Iterable[tuple[Verdict, Named, Named]] = (),
+        *,
         blocks: Blocks = lambda named, _: named.value in JUNK,
+        erased: Collection[Named] = (),
     ) -> None:
-        self.secret = secret
+        self.secret, self.erased = secret, erased
+        sightings = [sighted._replace(identifiers=self.left(sighted)) for sighted in sightings]
         self.seen = list({named for sighted in sightings for named in sighted.identifiers})
         edges = [
             Edge(*pair(self.key(one), self.key(other)), sighted.minute)
@@ -117,6 +120,10 @@ class Truth:
         """The key of an identifier."""
         return identifier_key(self.secret, named.kind, named.value)
 
+    def left(self, sighted: Sighted) -> list[Named]:
+        """The identifiers of a message that were not erased."""
+        return [named for named in sighted.identifiers if named not in self.erased]
+
     def people(self) -> set[frozenset[Named]]:
         """Who is one person."""
         names = {self.key(named): named for named in self.seen}
@@ -124,7 +131,7 @@ class Truth:
 
     def owner(self, sighted: Sighted) -> bytes:
         """The owner of a fact with these identifiers; empty if there is none."""
-        good = [named for named in sighted.identifiers if named not in self.blocked]
+        good = [named for named in self.left(sighted) if named not in self.blocked]
         own = [named for named in good if self.key(named) not in self.clustering.shared]
         ranked = sorted(own or good, key=lambda named: (-BUILT_IN_KINDS[named.kind].priority, self.key(named)))
         return self.key(ranked[0]) if ranked else b""
@@ -153,6 +160,7 @@ async def until_settled(database: Database, workspace: str) -> None:
 
 
 _UNSETTLED = """SELECT FROM pending WHERE workspace = %(workspace)s UNION ALL
+    SELECT FROM tombstones WHERE workspace = %(workspace)s AND NOT checked UNION ALL
     SELECT FROM policies WHERE workspace = %(workspace)s AND applied_at IS NULL
         AND version = (SELECT max(version) FROM policies WHERE workspace = %(workspace)s)"""
 
@@ -170,6 +178,10 @@ def replayed(changes: Sequence[pb.ProfileChange]) -> dict[tuple[str, bytes], Sta
     states: dict[tuple[str, bytes], State] = {}
     for change in changes:
         own = (change.identifier.kind, change.identifier.key)
+        if change.cause == pb.CHANGE_CAUSE_ERASURE:
+            assert change.identifier.value == change.profile_id == ""
+            states.pop(own, None)
+            continue
         assert change.previous_profile_id == (states[own].profile_id if own in states else "")
         assert states.get(own) != State(change.profile_id, change.shared, change.blocked)
         states[own] = State(change.profile_id, change.shared, change.blocked)
@@ -202,6 +214,10 @@ async def assert_settled(
     assert [answer.owner_key for answer in answers] == [truth.owner(sighted) for sighted in sightings]
     assert [answer.profile_id for answer in answers] == [owners[answer.owner_key] for answer in answers]
     assert not any(answer.pending for answer in answers)
+    assert [answer.erased for answer in answers] == [
+        len(truth.left(sighted)) < len(sighted.identifiers) for sighted in sightings
+    ]
+    assert not any(result.identifiers for result in await replica.lookup(workspace, truth.erased))
     changes = await replica.changes(workspace)
     feed = replayed(changes)
     assert standings(await replica.changes(workspace, standings_only=True)) == standings(changes)
@@ -217,16 +233,20 @@ class Fixture:
     secret: Secret
 
     async def check(
-        self, workspace: str, sightings: Sequence[Sighted], said: Iterable[tuple[Verdict, Named, Named]] = ()
+        self,
+        workspace: str,
+        sightings: Sequence[Sighted],
+        said: Iterable[tuple[Verdict, Named, Named]] = (),
+        erased: Collection[Named] = (),
     ) -> None:
         """Wait for the background and compare everything with the pure function."""
         await until_settled(self.database, workspace)
         stated = await self.replicas[0].policy(workspace)
         rules, blocks = in_force(stated.policy, TIGHT, self.secret(workspace))
-        truth = Truth(sightings, self.secret(workspace), rules, said, blocks)
+        truth = Truth(sightings, self.secret(workspace), rules, said, blocks=blocks, erased=erased)
         await assert_settled(self.replicas[0], self.database, workspace, sightings, truth)
         found = await self.replicas[0].lookup(workspace, truth.seen)
-        assert {result.policy_version for result in found} == {stated.version}
+        assert {result.policy_version for result in found} <= {stated.version}
 
     async def interleave(
         self,
@@ -234,8 +254,9 @@ class Fixture:
         decisions: Sequence[Decided],
         random: Random,
         rules: Sequence[pb.IdentityPolicy] = (),
+        erased: Collection[Named] = (),
     ) -> None:
-        """Have messages, decisions and policies arrive in any order, at the same time, and compare."""
+        """Have messages, decisions, policies and erasures arrive in any order, at the same time, and compare."""
         workspace = f"w{uuid4().hex}"
         known = sorted({named for sighted in sightings for named in sighted.identifiers if named.value not in JUNK})
         alone = [Sighted([named], 9) for named in known]  # one can decide only about what was seen
@@ -246,10 +267,12 @@ class Fixture:
             *(partial(seen, random.choice(self.replicas), workspace, batch) for batch in batches(sightings, random)),
             *(partial(decide, random.choice(self.replicas), workspace, each) for each in possible),
             *(partial(rule, random.choice(self.replicas), workspace, each) for each in rules),
+            *(partial(erase, random.choice(self.replicas), workspace, each) for each in erased),
         ]
         random.shuffle(calls)
-        said = [each for each in await asyncio.gather(*(call() for call in calls)) if each and each.holds]
-        await self.check(workspace, [*sightings, *alone], [each[:3] for each in said])
+        made = [each for each in await asyncio.gather(*(call() for call in calls)) if each and each.holds]
+        said = [each[:3] for each in made if not {each.one, each.other}.intersection(erased)]
+        await self.check(workspace, [*sightings, *alone], said, erased)
 
 
 class Said(NamedTuple):
@@ -271,13 +294,18 @@ async def rule(replica: Replica, workspace: str, rules: pb.IdentityPolicy) -> No
     await replica.set_policy(workspace, rules)
 
 
+async def erase(replica: Replica, workspace: str, named: Named) -> None:
+    """Have an identifier erased."""
+    await replica.erase(workspace, [named])
+
+
 async def decide(replica: Replica, workspace: str, decision: Decided) -> Said | None:
     """Decide something, unless there is a reason not to, and perhaps take it back at once."""
     verdict, (one, other), back = decision
     call = replica.always if verdict is Verdict.ALWAYS else replica.never
     try:
         outcome = await call(workspace, one, other)
-    except (ContradictionError, InvalidFieldsError):  # or one of the two is blocked or a hub by now
+    except (ContradictionError, InvalidFieldsError, NotFoundError):  # or one of the two is blocked, a hub or erased
         return None
     if back:
         await replica.withdraw(workspace, outcome.decision.id)
@@ -411,6 +439,38 @@ async def test_policies_about_large_neighbourhoods_come_out_the_same(
 ) -> None:
     """Also where all but the smallest neighbourhoods are left to the background."""
     await tiny.interleave(sightings, decisions, random, rules)
+
+
+ERASED = st.lists(st.sampled_from(UNIVERSE), min_size=1, max_size=4, unique=True)
+
+
+@LAW
+@given(sightings=SIGHTINGS, decisions=DECISIONS, erased=ERASED, random=RANDOM)
+async def test_what_is_erased_is_as_if_it_had_never_been_seen(
+    tight: Fixture, sightings: list[Sighted], decisions: list[Decided], erased: list[Named], random: Random
+) -> None:
+    """Whatever comes before, meanwhile and late, through two replicas at once: the rest is grouped without it."""
+    await tight.interleave(sightings, decisions, random, erased=erased)
+
+
+@LAW
+@given(
+    sightings=SIGHTINGS,
+    decisions=DECISIONS,
+    rules=st.lists(policies(UNIVERSE), max_size=2),
+    erased=ERASED,
+    random=RANDOM,
+)
+async def test_erasing_from_large_neighbourhoods_comes_out_the_same(  # noqa: PLR0917  # all that can happen
+    tiny: Fixture,
+    sightings: list[Sighted],
+    decisions: list[Decided],
+    rules: list[pb.IdentityPolicy],
+    erased: list[Named],
+    random: Random,
+) -> None:
+    """Also where what is left is grouped in the background, under other policies."""
+    await tiny.interleave(sightings, decisions, random, rules, erased)
 
 
 async def test_a_hub_makes_its_neighbour_a_hub_in_the_background(tiny: Fixture, workspace: str) -> None:

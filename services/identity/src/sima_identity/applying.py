@@ -34,8 +34,8 @@ class Applier:
         try:
             async with self._database.transaction() as connection:
                 await graph.take_time(connection)
-                workspace = await policies.next_to_apply(connection)
-                done = workspace is not None and await self._apply(connection, workspace)
+                task = await policies.next_to_apply(connection)
+                done = task is not None and await self._apply(connection, *task)
         except OvertakenError:
             begun_anew.add(1)
             self._overtaken = done = True
@@ -43,9 +43,10 @@ class Applier:
             self._overtaken = False
         return done
 
-    async def _apply(self, connection: Driver, workspace: str) -> bool:
+    async def _apply(self, connection: Driver, workspace: str, version: int) -> bool:
         transaction = await self._grouping.begin(connection, workspace)
-        version = transaction.in_force.version
+        if transaction.in_force.version != version:
+            raise OvertakenError
         if self._overtaken:
             await graph.take_turn(connection, workspace)
         after, alone = await policies.place(connection, workspace, version)
@@ -61,7 +62,7 @@ class Applier:
 
     async def _group(self, transaction: Transaction, keys: list[bytes]) -> None:
         known = await graph.read_identifiers(transaction.connection, transaction.workspace, keys)
-        locked = await self._grouping.lock(transaction, known, limit=None)
+        locked = await self._grouping.lock(transaction, known, limit=None, judged=keys)
         if locked.newer:
             raise OvertakenError
         await write(transaction, await self._grouping.plan(transaction, Batch(), locked.situation))

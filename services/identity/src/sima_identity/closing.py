@@ -3,6 +3,9 @@
 Whether an identifier is blocked depends on its value alone, and whether it is a hub on its own edges. So of what an
 older policy closed, that can be said anew one by one. What an older policy left open leads on as it did: what was one
 neighbourhood then is grouped anew as a whole.
+
+A hub of which something was erased may be none any more. Whoever began before still takes it for one, and writes edges
+to it without a lock; so it stays one, for all, until they have ended. Meanwhile those who know lock it.
 """
 
 from collections import defaultdict
@@ -13,24 +16,35 @@ from sima_runtime.database import Driver
 from sima_identity.evidence import Refusal, Verdict
 from sima_identity.neighbourhood import ENDS
 from sima_identity.policies import InForce
-from sima_identity.records import Neighbour, Stored, StoredEdge
+from sima_identity.records import Neighbour, Stored, StoredEdge, shown_version
 from sima_identity.store import graph
 
 
 class Closing:
     """Says so within one transaction, and knows which edges lead on."""
 
-    def __init__(self, connection: Driver, workspace: str, in_force: InForce) -> None:
+    def __init__(self, connection: Driver, workspace: str, in_force: InForce, judged: Collection[bytes] = ()) -> None:
         """Set up.
 
         Args:
             connection: The transaction.
             workspace: Whose identifiers they are.
             in_force: The policy.
+            judged: Hubs of which something was erased, and that nobody any more takes for what they were.
         """
         self._connection, self._workspace, self._in_force = connection, workspace, in_force
+        self._judged = judged
         self._leads: dict[bytes, bool] = {}
         self._stale: set[bytes] = set()
+        self._kept: set[bytes] = set()
+
+    def is_stale(self, row: Stored) -> bool:
+        """Whether an identifier is to be grouped anew, because it was under another policy, or was a hub."""
+        return row.policy_version != self._in_force.version and not self._is_kept(row)
+
+    def to_lock(self) -> set[bytes]:
+        """Return those ends of the neighbourhood that are to be locked."""
+        return self._stale | self._kept
 
     def stale_ends(self) -> set[bytes]:
         """Return those that lead nowhere, as they did under the older policy under which they were grouped."""
@@ -55,15 +69,18 @@ class Closing:
             return False
         if edge.refusal not in ENDS:
             return True
-        return not self._in_force.settled and all(self._leads[end] for end in edge.pair)
+        return not self._in_force.settled and all(self._leads.get(end, False) for end in edge.pair)
 
     async def closed(self, rows: Collection[Stored]) -> dict[bytes, Refusal]:
         """Return which identifiers bind nobody, and why; of hubs, only those that were closed before."""
-        stale = [row for row in rows if row.policy_version != self._in_force.version]
+        stale = [row for row in rows if self.is_stale(row)]
         closed = {row.key: _stored_reason(row) for row in rows if row.closed}
         if stale:
+            # One that is erased meanwhile has no value, and will not be there to be locked.
             values = await graph.read_values(self._connection, self._workspace, [row.key for row in stale])
-            blocked = {row.key for row in stale if self._in_force.blocking.blocks(row.key, row.kind, values[row.key])}
+            blocked = {
+                row.key for row in stale if self._in_force.blocking.blocks(row.key, row.kind, values.get(row.key))
+            }
             hubs = await self._hubs([row for row in stale if row.closed and row.key not in blocked])
             for row in stale:
                 closed.pop(row.key, None)
@@ -73,10 +90,16 @@ class Closing:
     async def _look_at(self, rows: Collection[Stored]) -> None:
         closed = await self.closed(rows)
         for row in rows:
-            was_open = row.policy_version != self._in_force.version and not row.closed
-            self._leads[row.key] = was_open or row.key not in closed
-            if not self._leads[row.key] and row.policy_version != self._in_force.version:
+            stale = self.is_stale(row)
+            self._leads[row.key] = (stale and not row.closed) or row.key not in closed
+            if stale and not self._leads[row.key]:
                 self._stale.add(row.key)
+            elif self._is_kept(row):
+                self._kept.add(row.key)
+
+    def _is_kept(self, row: Stored) -> bool:
+        version = row.policy_version
+        return version < 0 and shown_version(version) == self._in_force.version and row.key not in self._judged
 
     async def _hubs(self, rows: Collection[Stored]) -> set[bytes]:
         """Those that were seen with too many others."""

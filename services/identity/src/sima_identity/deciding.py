@@ -124,8 +124,9 @@ class Decider:
         self, transaction: Transaction, known: Sequence[Stored], own: bytes, change: Callable[[], Awaitable[Decision]]
     ) -> Outcome:
         """Lock the neighbourhoods of identifiers, change what a decision says about them, and group them anew."""
-        limit = self._grouping.limit
-        situation, seeds, newer, closing = await self._grouping.lock(transaction, known, limit=limit)
+        situation, seeds, newer, closing = await self._grouping.lock(
+            transaction, known, limit=self._grouping.limit, also={row.key for row in known}
+        )
         if newer or any(situation.stored[row.key] != row for row in known):
             raise OvertakenError
         decision = await change()

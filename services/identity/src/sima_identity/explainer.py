@@ -34,6 +34,7 @@ class ProfileGraph(NamedTuple):
     links: Sequence[Link]
     decisions: Sequence[Decision]
     partial: bool
+    policy_version: int
 
 
 class Explainer:
@@ -80,7 +81,8 @@ class Explainer:
             whole = Wanted(None, found.profile_id) if found.profile_id else wanted
             decided = await decisions.listed(connection, workspace, whole, None, MOST_DECISIONS + 1)
         partial = len(pairs) > MOST_LINKS or len(decided) > MOST_DECISIONS
-        return ProfileGraph(found.profile_id, found.members, between, decided[:MOST_DECISIONS], partial)
+        decided = decided[:MOST_DECISIONS]
+        return ProfileGraph(found.profile_id, found.members, between, decided, partial, found.policy_version)
 
     async def _around(
         self, connection: Driver, workspace: str, seeds: Collection[bytes]

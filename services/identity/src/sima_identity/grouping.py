@@ -88,7 +88,8 @@ class Grouping:
         *,
         limit: int | None,
         others: Iterable[Stored] = (),
-        earlier: Collection[bytes] = (),
+        also: Collection[bytes] = (),
+        judged: Collection[bytes] = (),
     ) -> Locked:
         """Lock the neighbourhoods of identifiers, and read what is there.
 
@@ -97,19 +98,20 @@ class Grouping:
             around: The identifiers.
             limit: Neighbourhoods with more identifiers are left out; None: there is no such limit.
             others: More identifiers that are known.
-            earlier: Those that are to be locked, too, because they were seen earlier than is stored.
+            also: Keys of more identifiers that are to be locked.
+            judged: As for `Closing`.
 
         Raises:
             OvertakenError: Another transaction got in between.
         """
         connection, workspace, in_force = transaction
-        closing = Closing(*transaction)
+        closing = Closing(*transaction, judged)
         seeds = await closing.open_among(around)
         neighbourhoods = Neighbourhoods(seeds, limit, closing)
         await neighbourhoods.load(partial(graph.read_edges, connection, workspace))
         members = neighbourhoods.members()
         stored = {row.key: row for row in (*others, *around)}
-        if to_lock := members.union(seeds, earlier, closing.stale_ends()):
+        if to_lock := members.union(seeds, also, closing.to_lock()):
             rows, overtaken = await graph.lock_identifiers(connection, workspace, to_lock)
             if overtaken or len(rows) < len(to_lock) or any(row.policy_version > in_force.version for row in rows):
                 raise OvertakenError
@@ -120,7 +122,7 @@ class Grouping:
         closed = await closing.closed(stored.values())
         if any(key not in closed for key in closing.stale_ends()):
             raise OvertakenError
-        stale = {key for key in members | closing.stale_ends() if stored[key].policy_version != in_force.version}
+        stale = {key for key in members | closing.stale_ends() if closing.is_stale(stored[key])}
         situation = Situation(stored, members, edges, closed, frozenset(stale))
         return Locked(situation, seeds, newer, closing)
 

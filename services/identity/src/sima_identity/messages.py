@@ -34,18 +34,20 @@ _CAUSES = {
     log.EVIDENCE: pb.CHANGE_CAUSE_EVIDENCE,
     log.DECISION: pb.CHANGE_CAUSE_DECISION,
     log.POLICY: pb.CHANGE_CAUSE_POLICY,
+    log.ERASURE: pb.CHANGE_CAUSE_ERASURE,
 }
 
 
 def resolved_to_proto(answer: Answer) -> pb.ResolvedSet:
     """Return whom a set belongs to."""
-    keys, owner_key, profile_id, pending, policy_version = answer
+    keys, owner_key, profile_id, pending, policy_version, erased = answer
     return pb.ResolvedSet(
         keys=keys,
         owner_key=owner_key or b"",
         profile_id=id_to_proto(profile_id),
         pending=pending,
         policy_version=policy_version,
+        erased=erased,
     )
 
 
@@ -96,16 +98,19 @@ def decision_to_proto(decision: Decision, names: Mapping[bytes, Identifier]) -> 
     )
 
 
-def moved_to_proto(row: ChangedIdentifier, names: Mapping[bytes, Identifier], by: Decision) -> pb.ProfileChange:
-    """Return what a decision changes about an identifier."""
+def moved_to_proto(
+    row: ChangedIdentifier, names: Mapping[bytes, Identifier], by: Decision | None = None
+) -> pb.ProfileChange:
+    """Return what a decision, or the erasure of others, changes about an identifier."""
+    cause = pb.CHANGE_CAUSE_EVIDENCE if by is None else pb.CHANGE_CAUSE_DECISION
     return pb.ProfileChange(
         identifier=names[row.key],
         previous_profile_id=id_to_proto(row.previous_profile_id),
         profile_id=id_to_proto(row.profile_id),
         shared=row.shared,
         blocked=row.blocked,
-        cause=pb.CHANGE_CAUSE_POLICY if row.repoliced else pb.CHANGE_CAUSE_DECISION,
-        decision_id="" if row.repoliced else by.id.hex(),
+        cause=pb.CHANGE_CAUSE_POLICY if row.repoliced else cause,
+        decision_id="" if row.repoliced or by is None else by.id.hex(),
         policy_version=row.policy_version if row.repoliced else 0,
     )
 

@@ -162,6 +162,53 @@ class DecidedPair(Base, table=True):
     refusal: str | None = Field(sa_type=_BYTEWISE)
 
 
+class Erasure(Base, table=True):
+    """That somebody had identifiers erased.
+
+    Attributes:
+        workspace: Whose they were.
+        id: Its id, made from the id of the request.
+        actor: Who asked for it ...
+        reason: ... why ...
+        request_id: ... in which call ...
+        erased_at: ... and when.
+        identifiers: How many were known.
+    """
+
+    __tablename__ = "erasures"
+
+    id: UUID = Field(primary_key=True)
+    workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    actor: str = Field(sa_type=_BYTEWISE)
+    reason: str = Field(sa_type=_BYTEWISE)
+    request_id: str = Field(sa_type=_BYTEWISE)
+    erased_at: datetime = Field(sa_type=_TIME)
+    identifiers: int
+
+
+class Tombstone(Base, table=True):
+    """All that is left of an erased identifier.
+
+    Attributes:
+        workspace: Whose it was.
+        key: Its keyed hash.
+        until: What was observed up to then is refused.
+        barrier: Who may not have known of it is older than this transaction; null: not looked yet.
+        checked: None of them is left, nor anything that they may have written.
+    """
+
+    __tablename__ = "tombstones"
+    __table_args__: ClassVar[tuple[Any, ...]] = (
+        Index("tombstones_to_check", "workspace", postgresql_where=text("NOT checked")),
+    )
+
+    key: UUID = Field(primary_key=True)
+    workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    until: datetime = Field(sa_type=_TIME)
+    barrier: int | None = Field(sa_type=Xid8)
+    checked: bool = Field(sa_column_kwargs={"server_default": text("false")})
+
+
 class ProfileChange(Base, table=True):
     """An identifier moved, or began or ceased to be shared. Its value stands with the identifier, and nowhere else.
 

@@ -226,7 +226,10 @@ def _plan_edges(batch: Batch, situation: Situation, clustering: Clustering, plan
 
 
 def _pending(edges: Iterable[WrittenEdge], situation: Situation) -> set[bytes]:
-    """Ends whose neighbourhood is too large to be looked at now; an edge to a hub, too, may make a hub of them."""
+    """Ends whose neighbourhood is too large to be looked at now; an edge to a hub, too, may make a hub of them.
+
+    Of an edge that has not been looked at both ends, also new ones: until then the other may turn out to be closed.
+    """
+    waiting = {end for edge in edges if edge.refusal is Refusal.PENDING for end in edge[:2]}
     ends = {end for edge in edges if edge.refusal is not Refusal.BLOCKED for end in edge[:2]} - situation.members
-    rows = (situation.stored.get(end) for end in ends)
-    return {row.key for row in rows if row is not None and not row.blocked and not row.hub}
+    return waiting | {end for end in ends if end in situation.stored and end not in situation.closed}

@@ -69,6 +69,11 @@ class Neighbour(NamedTuple):
     policy_version: int
 
 
+def shown_version(policy_version: int) -> int:
+    """Return the version of a policy under which an identifier was grouped, also of one that is to be grouped anew."""
+    return policy_version if policy_version >= 0 else -policy_version - 1
+
+
 class NewIdentifier(NamedTuple):
     """A row to be inserted. `founds`: its profile id is made from its own key, now."""
 

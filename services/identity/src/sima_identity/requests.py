@@ -35,6 +35,7 @@ MOST_ONE_IN = 1_000_000
 _YEAR_1, _YEAR_10000, _NEVER = -62_135_596_800_000_000, 253_402_300_800_000_000, 1 << 63
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _ID = re.compile("[0-9a-f]{32}")
+_PROFILE_EXPECTED = "expected a profile id: 32 hexadecimal digits"
 
 _Subject = pb.ListProfileChangesRequest | pb.ListDecisionsRequest | pb.GetProfileGraphRequest
 
@@ -151,6 +152,22 @@ class RequestReader:
         bad.check()
         return rules, deciding, request.expected_version if request.HasField("expected_version") else None
 
+    def erasure(self, request: pb.EraseIdentifiersRequest) -> tuple[list[bytes], bytes | None, Deciding]:
+        """Read which identifiers, and whose, are to be erased."""
+        bad = Violations()
+        few = len(request.identifiers) <= MOST_NAMED
+        bad.require(few, "identifiers", f"expected at most {MOST_NAMED} identifiers")
+        bad.check()
+        named = bool(request.identifiers or request.profile_id)
+        bad.require(named, "identifiers", "expected identifiers or a profile id")
+        is_id = not request.profile_id or _ID.fullmatch(request.profile_id) is not None
+        bad.require(is_id, "profile_id", _PROFILE_EXPECTED)
+        keys = self._side(request.identifiers, _region(request.default_region, "", bad), "identifiers", bad)
+        deciding = _deciding(request.deciding, bad)
+        bad.require(not deciding.preview, "deciding.preview", "expected none: what is erased cannot be tried out")
+        bad.check()
+        return keys, bytes.fromhex(request.profile_id) if request.profile_id else None, deciding
+
     def _two(
         self, request: pb.NeverLinkRequest | pb.AlwaysLinkRequest | pb.ExplainLinkRequest, bad: Violations
     ) -> tuple[bytes, bytes]:
@@ -226,7 +243,7 @@ class RequestReader:
             case "profile_id" if _ID.fullmatch(item.profile_id):
                 return Wanted(None, bytes.fromhex(item.profile_id))
             case "profile_id":
-                bad.add(f"{path}profile_id", "expected a profile id: 32 hexadecimal digits")
+                bad.add(f"{path}profile_id", _PROFILE_EXPECTED)
             case _:
                 bad.add(path.removesuffix(".") or "identifier", "expected an identifier or a profile id")
         return Wanted(None, None)

@@ -6,7 +6,7 @@ calls and replicas do at the same time, what is stored in the end is the groupin
 """
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
@@ -18,14 +18,16 @@ from sima_identity.evidence import Pair, pair
 from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, recorded, write
 from sima_identity.owners import owner
 from sima_identity.planning import Plan
-from sima_identity.records import State
-from sima_identity.store import graph
+from sima_identity.policy import Blocking
+from sima_identity.records import State, Stored, shown_version
+from sima_identity.store import erasures, graph
 
 
 class Answer(NamedTuple):
     """Whom a sighting belongs to: its keys, strongest first, its owner and the owner's profile, if there are any.
 
-    `policy_version` is that under which the owner, or else the strongest, was grouped.
+    `policy_version` is that under which the owner, or else the strongest, was grouped. `erased` says that some of its
+    identifiers, which are left out, were erased after it was observed.
     """
 
     keys: list[bytes]
@@ -33,6 +35,15 @@ class Answer(NamedTuple):
     profile_id: bytes | None
     pending: bool
     policy_version: int
+    erased: bool = False
+
+
+class LateError(Exception):
+    """Something was erased after it was observed; `until` says by key what is refused."""
+
+    def __init__(self, until: Mapping[bytes, int]) -> None:
+        self.until = until
+        super().__init__("erased after it was observed")
 
 
 class Resolver:
@@ -62,7 +73,20 @@ class Resolver:
         return answers
 
     async def _resolve(self, workspace: str, sightings: Sequence[Sighting]) -> list[Answer]:
-        batch = gather(sightings)
+        erased: dict[bytes, int] = {}
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._resolve_left(workspace, sightings, erased)
+            except LateError as error:
+                erased |= error.until
+        raise OverloadedError("the identifiers")
+
+    async def _resolve_left(
+        self, workspace: str, sightings: Sequence[Sighting], erased: Mapping[bytes, int]
+    ) -> list[Answer]:
+        """Resolve what is left of sightings without what was erased after it was observed."""
+        left = [_left(sighting, erased) for sighting in sightings] if erased else sightings
+        batch = gather(left)
         async with self._database.statement() as connection:
             known = await graph.read(connection, workspace, batch)
         states, pending = known.states, known.pending
@@ -70,7 +94,11 @@ class Resolver:
             plan = await self._record(workspace, _unknown_part(batch, known), known.states.keys())
             states |= plan.states
             pending |= plan.pending_pairs()
-        return [_answer(sighting, states, pending) for sighting in sightings]
+        answers = (_answer(sighting, states, pending) for sighting in left)
+        return [
+            answer._replace(erased=len(rest.identifiers) < len(sighting.identifiers))
+            for answer, rest, sighting in zip(answers, left, sightings, strict=True)
+        ]
 
     async def _record(self, workspace: str, batch: Batch, known: Collection[bytes]) -> Plan:
         stored = [key for key in batch.identifiers if key in known]
@@ -96,6 +124,9 @@ class Resolver:
     async def _attempt(self, transaction: Transaction, batch: Batch, stored: Sequence[bytes]) -> Plan:
         """Record a batch of which at least the identifiers `stored` are stored."""
         connection, workspace, in_force = transaction
+        until = await erasures.tombstones(connection, workspace, batch.identifiers)
+        if late := {key: at for key, at in until.items() if batch.first_seen[key] <= at}:
+            raise LateError(late)
         known = await graph.read_identifiers(connection, workspace, stored) if stored else []
         ends = {end for edge in batch.edges for end in (edge.low, edge.high)}
         earlier = {row.key for row in known if batch.first_seen[row.key] < row.first_seen_at}
@@ -105,7 +136,7 @@ class Resolver:
             [row for row in known if row.key in ends],
             limit=self._grouping.limit,
             others=known,
-            earlier=earlier,
+            also=earlier | _between_closed(batch, known, in_force.blocking),
         )
         if locked.newer:
             raise OvertakenError
@@ -139,6 +170,17 @@ class Resolver:
             await graph.add_pending(connection, workspace, ends, decision)
 
 
+def _between_closed(batch: Batch, known: Iterable[Stored], blocking: Blocking) -> set[bytes]:
+    """A stored end of each edge between two that are closed, of which nobody would know who finds it open meanwhile."""
+    stored = {row.key: row.closed for row in known}
+
+    def is_closed(key: bytes) -> bool:
+        return stored[key] if key in stored else blocking.blocks(key, *batch.identifiers[key][:2])
+
+    ends = ((one, other) for edge in batch.edges for one, other in (edge[:2], edge[1::-1]) if stored.get(one))
+    return {one for one, other in ends if is_closed(other)}
+
+
 def _unknown_part(batch: Batch, known: graph.Reading) -> Batch:
     """What of a batch has to be recorded."""
     edges = {edge: batch.edges[edge] for edge in known.missing}
@@ -152,4 +194,11 @@ def _answer(sighting: Sighting, states: Mapping[bytes, State], pending: Collecti
     owner_key = owner(keys, states)
     profile_id = None if owner_key is None else states[owner_key].profile_id
     is_pending = bool(pending) and any(pair(one, other) in pending for one in keys for other in keys)
-    return Answer(keys, owner_key, profile_id, is_pending, states[owner_key or keys[0]].policy_version)
+    version = shown_version(states[owner_key or keys[0]].policy_version) if keys else 0
+    return Answer(keys, owner_key, profile_id, is_pending, version)
+
+
+def _left(sighting: Sighting, erased: Mapping[bytes, int]) -> Sighting:
+    """What is left of a sighting."""
+    at = sighting.observed_at
+    return sighting._replace(identifiers=[one for one in sighting.identifiers if erased.get(one.key, at - 1) < at])

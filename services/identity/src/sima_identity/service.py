@@ -21,6 +21,7 @@ from sima_sdk.plugins import identifier_kinds, loaded, plugin_manager
 
 from sima_identity.applying import Applier
 from sima_identity.deciding import Decider
+from sima_identity.erasing import Eraser
 from sima_identity.explainer import Explainer
 from sima_identity.grouping import Grouping
 from sima_identity.policies import Policies
@@ -83,6 +84,7 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
     policies = Policies(database, policy, secrets)
     grouping = Grouping(policies, secrets, settings.neighbourhood_limit)
     resolver = Resolver(database, grouping)
+    eraser = Eraser(database, grouping, secrets)
     previewer = Previewer(database, policies, secrets)
     feeds = {name: Feed(name, database, wakeups, settings) for name in FEEDS}
     decider = Decider(database, grouping, secrets)
@@ -95,11 +97,12 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
         database,
         policies=policies,
         previewer=previewer,
+        eraser=eraser,
         feeds=feeds,
         kinds=kinds,
         secrets=secrets,
     )
-    beside = (resolver.settle_one, Applier(database, grouping).apply_some)
+    beside = (resolver.settle_one, Applier(database, grouping).apply_some, eraser.check_some)
     name = pb.DESCRIPTOR.services_by_name["IdentityService"].full_name
     try:
         yield Service(

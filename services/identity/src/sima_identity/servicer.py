@@ -17,11 +17,12 @@ from sima_runtime.database import Database
 from sima_runtime.errors import InvalidFieldsError, NotFoundError, PageTokenError, Violation
 from sima_runtime.feeds import Feed, Rows
 from sima_runtime.paging import next_page_token, page_position, page_size
-from sima_runtime.wire import datetime_to_micros, optional_timestamp
+from sima_runtime.wire import datetime_to_micros, datetime_to_timestamp, optional_timestamp
 from sima_sdk.identifiers import IdentifierKinds
 
 from sima_identity.deciding import Decider
 from sima_identity.decisions import DecisionKind, Outcome
+from sima_identity.erasing import Eraser
 from sima_identity.explainer import Explainer
 from sima_identity.messages import (
     change_to_proto,
@@ -59,6 +60,7 @@ class IdentityServicer(IdentityServiceServicer):
         *,
         policies: Policies,
         previewer: Previewer,
+        eraser: Eraser,
         feeds: Mapping[str, Feed],
         kinds: IdentifierKinds,
         secrets: Callable[[str], bytes],
@@ -71,13 +73,14 @@ class IdentityServicer(IdentityServiceServicer):
             explainer: Says why the grouping is as it is.
             policies: Knows the rules of the grouping.
             previewer: Tries rules out.
+            eraser: Erases identifiers.
             database: The schema `identity`.
             feeds: The feed of changes, and that of standings only, by name.
             kinds: The known kinds of identifiers.
             secrets: Gives the secret of a workspace.
         """
         self._resolver, self._decider, self._explainer = resolver, decider, explainer
-        self._policies, self._previewer = policies, previewer
+        self._policies, self._previewer, self._eraser = policies, previewer, eraser
         self._database, self._feeds = database, feeds
         self._strength = {name: -kind.priority for name, kind in kinds.items()}
         self._reader = lru_cache(_WORKSPACES)(lambda workspace: RequestReader(kinds, secrets(workspace)))
@@ -196,7 +199,7 @@ class IdentityServicer(IdentityServiceServicer):
             links=[link_to_proto(link, names) for link in graph.links],
             decisions=[decision_to_proto(decision, names) for decision in graph.decisions],
             partial=graph.partial,
-            policy_version=max((member.policy_version for member in graph.members), default=0),
+            policy_version=graph.policy_version,
         )
 
     async def GetIdentityPolicy(  # noqa: N802
@@ -227,6 +230,21 @@ class IdentityServicer(IdentityServiceServicer):
             async for progress in steps:
                 found = () if progress.effect is None else progress.effect.keys()
                 yield progress_to_proto(progress, await self._names(workspace, found))
+
+    async def EraseIdentifiers(  # noqa: N802
+        self, request: pb.EraseIdentifiersRequest, _: _Context
+    ) -> pb.EraseIdentifiersResponse:
+        """Erase identifiers."""
+        workspace = context.current().workspace
+        keys, profile, by = self._reader(workspace).erasure(request)
+        erased, changes, pending = await self._eraser.erase(workspace, keys, profile, by)
+        names = await self._names(workspace, [row.key for row in changes])
+        return pb.EraseIdentifiersResponse(
+            erased_at=datetime_to_timestamp(erased.erased_at),
+            identifiers_erased=erased.identifiers,
+            changes=[moved_to_proto(row, names) for row in changes if row.key in names],
+            pending=pending,
+        )
 
     async def _outcome(self, workspace: str, outcome: Outcome) -> pb.Outcome:
         decision, changes, pending = outcome

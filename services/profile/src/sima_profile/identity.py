@@ -26,11 +26,13 @@ class Belonging(NamedTuple):
         keys: Keys of the fact's identifiers, the strongest first.
         owner: The key that owns it, if any.
         profile_id: The owner's profile; empty if there is none.
+        erased: One of its identifiers was erased after the fact was observed.
     """
 
     keys: list[bytes]
     owner: bytes
     profile_id: str
+    erased: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,9 @@ class Identity:
             for kind, value, key in fact.identifiers:
                 add_identifier(kind=kind, value=value, key=key)
         response = await self._client.call(self._stub.Resolve, request)
-        return [Belonging(list(found.keys), found.owner_key, found.profile_id) for found in response.results]
+        return [
+            Belonging(list(found.keys), found.owner_key, found.profile_id, found.erased) for found in response.results
+        ]
 
     async def lookup(self, wanted: Sequence[KeyOrProfile]) -> list[Person | None]:
         """Return the person behind each identifier or profile id; None if nobody is known so."""

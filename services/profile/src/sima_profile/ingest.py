@@ -42,6 +42,12 @@ class Result(NamedTuple):
     violations: tuple[Violation, ...] = ()
 
 
+_ERASED = Result(
+    Outcome.REFUSED,
+    violations=(Violation("identifiers", "expected none that was erased after the fact happened"),),
+)
+
+
 class Ingestion:
     """The way of facts into the database."""
 
@@ -100,15 +106,18 @@ class Ingestion:
             refused = await self._refused(facts, dict(zip(facts, times, strict=True)), error)
             others = {place: fact for place, fact in facts.items() if place not in refused}
             return refused | (await self._accept(workspace, others, now) if others else {})
+        gone = {place for place, belonging in zip(facts, belongings, strict=True) if belonging.erased}
         arrivals = [
             Arrival(fact_id(fact.message, at), at, fact, belonging)
             for fact, at, belonging in zip(facts.values(), times, belongings, strict=True)
+            if not belonging.erased
         ]
         became = await self._append(workspace, arrivals, now)
         self._followed.follow(workspace)
-        return {
+        taken = (place for place in facts if place not in gone)
+        return dict.fromkeys(gone, _ERASED) | {
             place: Result(outcome, arrival.id, arrival.belonging.profile_id)
-            for place, outcome, arrival in zip(facts, became, arrivals, strict=True)
+            for place, outcome, arrival in zip(taken, became, arrivals, strict=True)
         }
 
     async def _refused(

@@ -36,6 +36,8 @@ class _ChangeCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeCau
     """Somebody decided it, or took a decision back; `decision_id` says which."""
     CHANGE_CAUSE_POLICY: _ChangeCause.ValueType  # 3
     """The policy changed; `policy_version` says to which."""
+    CHANGE_CAUSE_ERASURE: _ChangeCause.ValueType  # 4
+    """The identifier was erased. This is all that the feed and the log say of it from then on."""
 
 class ChangeCause(_ChangeCause, metaclass=_ChangeCauseEnumTypeWrapper):
     """Why the grouping changed."""
@@ -48,6 +50,8 @@ CHANGE_CAUSE_DECISION: ChangeCause.ValueType  # 2
 """Somebody decided it, or took a decision back; `decision_id` says which."""
 CHANGE_CAUSE_POLICY: ChangeCause.ValueType  # 3
 """The policy changed; `policy_version` says to which."""
+CHANGE_CAUSE_ERASURE: ChangeCause.ValueType  # 4
+"""The identifier was erased. This is all that the feed and the log say of it from then on."""
 Global___ChangeCause: _TypeAlias = ChangeCause  # noqa: Y015
 
 class _DecisionKind:
@@ -227,6 +231,7 @@ class ResolvedSet(_message.Message):
     PROFILE_ID_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
     owner_key: _builtins.bytes
     """The key that owns a fact with this set: the strongest that is neither blocked nor shared; if there is none, the
     strongest shared one. Absent when all are blocked: such a fact is kept but belongs to nobody.
@@ -237,6 +242,10 @@ class ResolvedSet(_message.Message):
     """The neighbourhood is too large to be clustered in the call; the profile may change in a moment."""
     policy_version: _builtins.int
     """The version of the policy under which the owner, or else the strongest identifier, was grouped last."""
+    erased: _builtins.bool
+    """Some identifiers of the set were erased after it was observed. They are left out of `keys`, and nothing is recorded
+    of them; a fact about them must not be kept.
+    """
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Keys of the set's identifiers, the strongest first (kind priority, then key)."""
@@ -249,10 +258,11 @@ class ResolvedSet(_message.Message):
         profile_id: _builtins.str = ...,
         pending: _builtins.bool = ...,
         policy_version: _builtins.int = ...,
+        erased: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "owner_key", b"owner_key", "pending", b"pending", "policy_version", b"policy_version", "profile_id", b"profile_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "keys", b"keys", "owner_key", b"owner_key", "pending", b"pending", "policy_version", b"policy_version", "profile_id", b"profile_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -428,7 +438,7 @@ class ProfileChange(_message.Message):
     previous_profile_id: _builtins.str
     """Its profile before. Absent: it was new, or belonged to nobody because it was blocked."""
     profile_id: _builtins.str
-    """Its profile from now on. Absent: it is blocked and belongs to nobody."""
+    """Its profile from now on. Absent: it is blocked and belongs to nobody, or it was erased."""
     shared: _builtins.bool
     """Whether it is shared from now on."""
     blocked: _builtins.bool
@@ -1293,6 +1303,84 @@ class GetProfileGraphResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetProfileGraphResponse: _TypeAlias = GetProfileGraphResponse  # noqa: Y015
+
+@_typing.final
+class EraseIdentifiersRequest(_message.Message):
+    """What to erase."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    PROFILE_ID_FIELD_NUMBER: _builtins.int
+    DEFAULT_REGION_FIELD_NUMBER: _builtins.int
+    DECIDING_FIELD_NUMBER: _builtins.int
+    profile_id: _builtins.str
+    """A profile, current or former: all identifiers that it has now. Absent: only the identifiers above. One of the two is
+    required.
+    """
+    default_region: _builtins.str
+    """Region for phone numbers without country code. Absent: such numbers are refused."""
+    @_builtins.property
+    def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[_identifier_pb2.Identifier]:
+        """Identifiers, at most 1,000; also such as Sima has never seen. Absent: those of the profile."""
+
+    @_builtins.property
+    def deciding(self) -> Global___Deciding:
+        """Who erases, and why. Required; `preview` is refused."""
+
+    def __init__(
+        self,
+        *,
+        identifiers: _abc.Iterable[_identifier_pb2.Identifier] | None = ...,
+        profile_id: _builtins.str = ...,
+        default_region: _builtins.str = ...,
+        deciding: Global___Deciding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deciding", b"deciding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deciding", b"deciding", "default_region", b"default_region", "identifiers", b"identifiers", "profile_id", b"profile_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseIdentifiersRequest: _TypeAlias = EraseIdentifiersRequest  # noqa: Y015
+
+@_typing.final
+class EraseIdentifiersResponse(_message.Message):
+    """What was erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERASED_AT_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_ERASED_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
+    identifiers_erased: _builtins.int
+    """How many of the identifiers were known."""
+    pending: _builtins.bool
+    """A neighbourhood is so large that its rest is grouped beside the call; the feed tells what comes of it."""
+    @_builtins.property
+    def erased_at(self) -> _timestamp_pb2.Timestamp:
+        """When. What was observed up to then is refused."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProfileChange]:
+        """Identifiers of others that moved from one profile to another. Empty in the answer to a call that came again."""
+
+    def __init__(
+        self,
+        *,
+        erased_at: _timestamp_pb2.Timestamp | None = ...,
+        identifiers_erased: _builtins.int = ...,
+        changes: _abc.Iterable[Global___ProfileChange] | None = ...,
+        pending: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erased_at", b"erased_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "erased_at", b"erased_at", "identifiers_erased", b"identifiers_erased", "pending", b"pending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseIdentifiersResponse: _TypeAlias = EraseIdentifiersResponse  # noqa: Y015
 
 @_typing.final
 class KindRules(_message.Message):

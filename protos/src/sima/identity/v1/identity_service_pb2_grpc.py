@@ -105,6 +105,11 @@ class IdentityServiceStub:
                 request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.PreviewIdentityPolicyRequest.SerializeToString,
                 response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.PreviewIdentityPolicyResponse.FromString,
                 _registered_method=True)
+        self.EraseIdentifiers = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/EraseIdentifiers',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -216,6 +221,14 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseIdentifiers(self, request, context):
+        """Erases identifiers with everything that was seen of them and decided about them; who is left is grouped anew. Nothing
+        but keyed tombstones stays: what was observed before is refused, as often as it comes. Idempotent by `request_id`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -288,6 +301,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.PreviewIdentityPolicy,
                     request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.PreviewIdentityPolicyRequest.FromString,
                     response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.PreviewIdentityPolicyResponse.SerializeToString,
+            ),
+            'EraseIdentifiers': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseIdentifiers,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -669,6 +687,33 @@ class IdentityService:
             '/sima.identity.v1.IdentityService/PreviewIdentityPolicy',
             sima_dot_identity_dot_v1_dot_identity__service__pb2.PreviewIdentityPolicyRequest.SerializeToString,
             sima_dot_identity_dot_v1_dot_identity__service__pb2.PreviewIdentityPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseIdentifiers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/EraseIdentifiers',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -74,6 +74,10 @@ class IdentityServiceStub:
     """Answers what a policy would change about the people that are known now, and changes nothing: how far it has got,
     several times, and in the last message what would merge and split.
     """
+    EraseIdentifiers: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.EraseIdentifiersRequest, _identity_service_pb2.EraseIdentifiersResponse]
+    """Erases identifiers with everything that was seen of them and decided about them; who is left is grouped anew. Nothing
+    but keyed tombstones stays: what was observed before is refused, as often as it comes. Idempotent by `request_id`.
+    """
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -120,6 +124,10 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     PreviewIdentityPolicy: _aio.UnaryStreamMultiCallable[_identity_service_pb2.PreviewIdentityPolicyRequest, _identity_service_pb2.PreviewIdentityPolicyResponse]  # type: ignore[assignment]
     """Answers what a policy would change about the people that are known now, and changes nothing: how far it has got,
     several times, and in the last message what would merge and split.
+    """
+    EraseIdentifiers: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.EraseIdentifiersRequest, _identity_service_pb2.EraseIdentifiersResponse]  # type: ignore[assignment]
+    """Erases identifiers with everything that was seen of them and decided about them; who is left is grouped anew. Nothing
+    but keyed tombstones stays: what was observed before is refused, as often as it comes. Idempotent by `request_id`.
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -248,6 +256,16 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_identity_service_pb2.PreviewIdentityPolicyResponse], _abc.AsyncIterator[_identity_service_pb2.PreviewIdentityPolicyResponse]]:
         """Answers what a policy would change about the people that are known now, and changes nothing: how far it has got,
         several times, and in the last message what would merge and split.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseIdentifiers(
+        self,
+        request: _identity_service_pb2.EraseIdentifiersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.EraseIdentifiersResponse, _abc.Awaitable[_identity_service_pb2.EraseIdentifiersResponse]]:
+        """Erases identifiers with everything that was seen of them and decided about them; who is left is grouped anew. Nothing
+        but keyed tombstones stays: what was observed before is refused, as often as it comes. Idempotent by `request_id`.
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

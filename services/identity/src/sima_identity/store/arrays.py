@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+NOBODY = bytes(16)  #: stands for null in arrays of keys; ...
+OR_NULL = f"'{NOBODY.hex()}'::uuid"  #: ... `nullif` with it gives null again
+
 
 def numbers(values: Iterable[int]) -> str:
     """Return an array of numbers, to be cast to `bigint[]` or `integer[]`."""

@@ -2,7 +2,8 @@
 
 Whoever writes keeps to one order, so that transactions of several replicas never wait for each other in a circle:
 `lock_identifiers` for all rows at once, then `insert_identifiers`, then all else. Within each, rows come in the order
-of their keys. An edge is only written by who has locked each of its ends that is neither blocked nor a hub.
+of their keys. An edge is only written by who has locked each of its ends that is neither blocked nor a hub, and at
+least one end that is stored if both are.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -25,14 +26,12 @@ from sima_identity.records import (
     StoredEdge,
     WrittenEdge,
 )
-from sima_identity.store.arrays import choices, flags, instant, microseconds, numbers
+from sima_identity.store.arrays import NOBODY, OR_NULL, choices, flags, instant, microseconds, numbers
 from sima_identity.store.log import DECISION, EVIDENCE, POLICY
 
 #: The only kind of evidence so far: one message showed both.
 SEEN_TOGETHER = "seen_together"
 
-_NOBODY = bytes(16)  # stands for null in arrays of keys
-_OR_NULL = f"'{_NOBODY.hex()}'::uuid"
 _STORED = f"key, kind, profile_id, founded_seq, shared, hub, blocked, {microseconds('first_seen_at')}, policy_version"
 _EDGE = f"low, high, {microseconds('first_at')}, refusal, NULL"
 _DECIDED = "low, high, 0::bigint, refusal, verdict"
@@ -84,7 +83,7 @@ _READ_EDGES = f"""SELECT {_EDGE} FROM edges WHERE workspace = %(workspace)s AND 
 _INSERT = f"""WITH inserted AS (
     INSERT INTO identifiers (workspace, key, kind, value, profile_id, founded_id, founded_seq, shared, hub, blocked,
         first_seen_at, changed_epoch, changed_xid, policy_version)
-    SELECT %(workspace)s, key, (%(kinds)s::text[])[kind], value, nullif(profile_id, {_OR_NULL}),
+    SELECT %(workspace)s, key, (%(kinds)s::text[])[kind], value, nullif(profile_id, {OR_NULL}),
         CASE WHEN founds THEN profile_id END, CASE WHEN founds THEN nextval('founded_seq') END, shared, hub, blocked,
         {instant("seen_at")}, {CURRENT_EPOCH}, pg_current_xact_id(), %(policy_version)s
     FROM unnest(%(key)s::uuid[], %(kind)s::integer[], %(value)s::text[], %(profile_id)s::uuid[], %(founds)s::boolean[],
@@ -108,7 +107,7 @@ _UPDATE = f"""WITH given AS (
             standing_changed, repoliced)
 ), written AS (
     UPDATE identifiers SET
-        profile_id = nullif(given.profile_id, {_OR_NULL}),
+        profile_id = nullif(given.profile_id, {OR_NULL}),
         shared = given.shared,
         hub = given.hub,
         blocked = given.blocked,
@@ -123,7 +122,7 @@ _UPDATE = f"""WITH given AS (
 INSERT INTO profile_changes
     (workspace, key, kind, previous_profile_id, profile_id, shared, blocked, standing_changed, cause, decision_id,
         policy_version, epoch)
-SELECT %(workspace)s, key, kind, nullif(previous, {_OR_NULL}), nullif(profile_id, {_OR_NULL}), shared, blocked,
+SELECT %(workspace)s, key, kind, nullif(previous, {OR_NULL}), nullif(profile_id, {OR_NULL}), shared, blocked,
     standing_changed, CASE WHEN repoliced THEN '{POLICY}' ELSE %(cause)s END,
     CASE WHEN NOT repoliced THEN %(decision_id)s::uuid END, CASE WHEN repoliced THEN policy_version END,
     {CURRENT_EPOCH}
@@ -382,4 +381,4 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
 
 
 def _keys_or_null(keys: Iterable[bytes | None]) -> Keys:
-    return Keys([key or _NOBODY for key in keys])
+    return Keys([key or NOBODY for key in keys])

@@ -15,8 +15,9 @@ FEED = "identity_changes"
 #: The same of its part that tells how identifiers became or ceased to be shared or blocked.
 STANDINGS = "identity_standings"
 FEEDS = (FEED, STANDINGS)
-#: Causes of a change: new evidence, that somebody decided something or took it back, or that the policy changed.
-EVIDENCE, DECISION, POLICY = "evidence", "decision", "policy"
+#: Causes of a change: new evidence, that somebody decided something or took it back, that the policy changed, or that
+#: an identifier was erased.
+EVIDENCE, DECISION, POLICY, ERASURE = "evidence", "decision", "policy", "erasure"
 
 _CHANGE = """key, kind, value, previous_profile_id, changes.profile_id, changes.shared, changes.blocked, changed_at,
     cause, decision_id, changes.policy_version"""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sima_runtime.database import Driver, fetch
 from sima_runtime.keys import Keys
 
-from sima_identity.records import Wanted
+from sima_identity.records import Wanted, shown_version
 
 #: One answer may hold so many identifiers: more would not fit into a message.
 MOST_MEMBERS = 100_000
@@ -53,7 +53,7 @@ class Found(NamedTuple):
     @property
     def policy_version(self) -> int:
         """The version of the policy under which they were grouped."""
-        return max((member.policy_version for member in self.members), default=0)
+        return max((shown_version(member.policy_version) for member in self.members), default=0)
 
 
 async def lookup(connection: Driver, workspace: str, wanted: Sequence[Wanted]) -> dict[int, Found]:

@@ -18,16 +18,26 @@ _INSERT = f"""INSERT INTO policies (workspace, version, rules, actor, reason, re
     FROM policies WHERE workspace = %(workspace)s
     RETURNING {_STATED}"""
 # Of each workspace the last; earlier ones need not be applied any more.
-_TO_APPLY = """SELECT workspace FROM policies WHERE applied_at IS NULL
+_TO_APPLY = """SELECT workspace, version FROM policies WHERE applied_at IS NULL
     AND version = (SELECT max(version) FROM policies AS all_ WHERE all_.workspace = policies.workspace)
     AND pg_try_advisory_xact_lock(hashtextextended('sima applying ' || workspace, 0)) LIMIT 1"""
 _PLACE = """SELECT place, coalesce(pg_snapshot_xmin(pg_current_snapshot()) >= barrier, false)
     FROM policies WHERE workspace = %s AND version = %s"""
+# Those of which something was erased only when nobody is left who does not know it.
 _STALE = """SELECT key FROM identifiers WHERE workspace = %(workspace)s AND policy_version <> %(version)s
+    AND (policy_version <> -%(version)s - 1 OR (
+        SELECT pg_snapshot_xmin(pg_current_snapshot()) >= barrier FROM policies
+        WHERE workspace = %(workspace)s AND version = %(version)s))
     AND (%(after)s::uuid IS NULL OR key > %(after)s) ORDER BY key LIMIT %(limit)s"""
-_MOVE = """UPDATE policies SET place = %s, barrier = coalesce(barrier, pg_snapshot_xmax(pg_current_snapshot()))
+_MOVE = """UPDATE policies SET place = %s, barrier = coalesce(barrier, pg_current_xact_id())
     WHERE workspace = %s AND version = %s"""
 _FINISH = "UPDATE policies SET applied_at = now() WHERE workspace = %s AND version = %s"
+
+
+_NOTHING_SAID = """INSERT INTO policies (workspace, version, rules, actor, reason, request_id)
+    SELECT %s, 0, %s, '', '', '' ON CONFLICT (workspace, version) DO NOTHING"""
+_UNSETTLE = """UPDATE policies SET applied_at = NULL, place = NULL, barrier = NULL WHERE workspace = %(workspace)s
+    AND version = (SELECT max(version) FROM policies WHERE workspace = %(workspace)s)"""
 
 
 class Head(NamedTuple):
@@ -83,10 +93,19 @@ async def insert(connection: Driver, workspace: str, rules: str, by: Deciding) -
     return Stated(*(await fetch(connection, _INSERT, parameters))[0])
 
 
-async def next_to_apply(connection: Driver) -> str | None:
-    """Return a workspace with something to be grouped under its policy, at which nobody else is."""
+async def unsettle(connection: Driver, workspace: str, rules: str) -> None:
+    """Have what is stale grouped anew under the policy in force; `rules` are its, if nothing was ever said."""
+    await execute(connection, _NOTHING_SAID, (workspace, rules))
+    await execute(connection, _UNSETTLE, {"workspace": workspace})
+
+
+async def next_to_apply(connection: Driver) -> tuple[str, int] | None:
+    """Return a workspace with something to be grouped under its policy, at which nobody else is, and the version.
+
+    For a transaction that has no number yet: who did not see that version has a smaller one.
+    """
     rows = await fetch(connection, _TO_APPLY)
-    return rows[0][0] if rows else None
+    return rows[0] if rows else None
 
 
 async def place(connection: Driver, workspace: str, version: int) -> tuple[bytes | None, bool]:
@@ -102,7 +121,10 @@ async def stale(connection: Driver, workspace: str, version: int, after: bytes |
 
 
 async def move(connection: Driver, workspace: str, version: int, to: bytes | None) -> None:
-    """Note up to which key all is grouped under a version; None: begin again."""
+    """Note up to which key all is grouped under a version; None: begin again.
+
+    The first who does so raises the barrier: the number of a transaction that had none when it saw the version.
+    """
     await execute(connection, _MOVE, (to and Key(to), workspace, version))
 
 

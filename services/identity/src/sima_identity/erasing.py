@@ -1,0 +1,156 @@
+"""Erases identifiers: with all that was seen of them, so that nothing but a keyed tombstone is left.
+
+What is left of their people is grouped anew, in the same transaction. A tombstone refuses what is older than itself, as
+often as it comes. Somebody may have begun to record an identifier before its tombstone could be seen; so once all of
+them have ended it is looked at again.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import NamedTuple
+
+from sima_runtime.database import Database, Driver
+from sima_runtime.errors import OverloadedError
+from sima_runtime.feeds import notify
+
+from sima_identity.batch import Batch
+from sima_identity.decisions import Deciding
+from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, write
+from sima_identity.planning import Situation
+from sima_identity.records import ChangedIdentifier, Stored
+from sima_identity.rules import Rules
+from sima_identity.store import decisions, erasures, graph, policies
+from sima_identity.store.erasures import Erased
+from sima_identity.store.log import FEED, STANDINGS
+
+# Tombstones that are looked at again in one transaction.
+_PORTION = 1_000
+
+
+class Erasure(NamedTuple):
+    """What came of a call: identifiers of others that moved; `pending` if some neighbourhood is grouped later."""
+
+    erased: Erased
+    changes: Sequence[ChangedIdentifier]
+    pending: bool
+
+
+class Eraser:
+    """Erases, in the name of who calls."""
+
+    def __init__(self, database: Database, grouping: Grouping, secrets: Callable[[str], bytes]) -> None:
+        """Set up.
+
+        Args:
+            database: The schema `identity`.
+            grouping: Groups what is locked.
+            secrets: Gives the secret of a workspace.
+        """
+        self._database, self._grouping, self._secrets = database, grouping, secrets
+
+    async def erase(self, workspace: str, keys: Collection[bytes], profile: bytes | None, by: Deciding) -> Erasure:
+        """Erase identifiers, and all of a profile if one is given; or return what the same call erased before.
+
+        Raises:
+            OverloadedError: Too many others write about the same identifiers at the same time.
+        """
+        own = blake2b(by.request_id.encode(), digest_size=16, key=self._secrets(workspace), person=b"erasure").digest()
+        for attempt in range(ATTEMPTS):
+            try:
+                async with self._database.transaction() as connection:
+                    transaction = await self._grouping.begin(connection, workspace)
+                    if attempt:  # one at a time, or they would go on overtaking each other
+                        await graph.take_turn(connection, workspace)
+                    if (done := await erasures.find(connection, workspace, own)) is not None:
+                        return Erasure(done, (), pending=False)
+                    members = [] if profile is None else await decisions.members(connection, workspace, profile)
+                    wanted = {*keys, *(key for key, _ in members)}
+                    known, changes, pending = await self._erase(transaction, wanted)
+                    return Erasure(await self._noted(transaction, own, by, known), changes, pending)
+            except OvertakenError:
+                begun_anew.add(1)
+        raise OverloadedError("the identifiers")
+
+    async def _noted(self, transaction: Transaction, own: bytes, by: Deciding, known: int) -> Erased:
+        erased = await erasures.insert(*transaction[:2], own, by, known)
+        if erased is None:
+            raise OvertakenError
+        return erased
+
+    async def check_some(self) -> bool:
+        """Look again at some erased identifiers; False if there are none."""
+        try:
+            async with self._database.transaction() as connection:
+                found = await erasures.to_check(connection, _PORTION)
+                if found is not None:
+                    await self._check(connection, *found)
+                return found is not None
+        except OvertakenError:
+            begun_anew.add(1)
+            return True
+
+    async def _check(self, connection: Driver, workspace: str, keys: list[bytes]) -> None:
+        transaction = await self._grouping.begin(connection, workspace)
+        late = await erasures.late(connection, workspace, keys)
+        if late:
+            await self._erase(transaction, late)
+        await erasures.clean(connection, workspace, [key for key in keys if key not in late])
+
+    async def _erase(
+        self, transaction: Transaction, keys: Collection[bytes]
+    ) -> tuple[int, Sequence[ChangedIdentifier], bool]:
+        """Erase identifiers and group the rest; returns how many were known, who moved, and whether some are left."""
+        connection, workspace, _ = transaction
+        known = await graph.read_identifiers(connection, workspace, keys)
+        touched = await self._touched(connection, workspace, known)
+        limit, own = self._grouping.limit, {row.key for row in known}
+        locked = await self._grouping.lock(transaction, known, limit=limit, also={*touched, *own})
+        stored = locked.situation.stored
+        if (
+            locked.newer
+            or any(stored[row.key] != row for row in known)
+            or not (await self._touched(connection, workspace, known)).keys() <= touched.keys()
+        ):
+            raise OvertakenError
+        await erasures.bury(connection, workspace, keys)
+        await erasures.delete(connection, workspace, known)
+        rest = _without(locked.situation, own)
+        plan = await self._grouping.plan(transaction, Batch(), rest)
+        await write(transaction, plan)
+        hubs = {key for key in touched.keys() - own if stored[key].hub}
+        left_out = touched.keys() - rest.members - hubs - own
+        await self._look_again(transaction, hubs, left_out)
+        for feed in (FEED, STANDINGS) if known else ():
+            await notify(connection, feed, workspace)
+        return len(known), [row for row in plan.changed if row.state_changed], bool(left_out)
+
+    async def _touched(self, connection: Driver, workspace: str, known: Iterable[Stored]) -> dict[bytes, bool]:
+        """Those for whom it makes a difference that others are gone, and whether each is a hub."""
+        known = list(known)
+        near = [row.key for row in known if not row.closed]
+        hubs = [row.key for row in known if row.hub]
+        found = await erasures.neighbours(connection, workspace, near) if near else {}
+        of_hubs = await erasures.neighbours(connection, workspace, hubs) if hubs else {}
+        return found | {key: hub for key, hub in of_hubs.items() if hub}
+
+    async def _look_again(self, transaction: Transaction, hubs: Collection[bytes], left_out: Collection[bytes]) -> None:
+        """Have hubs, which may be none any more, and neighbourhoods that are too large, looked at in the background."""
+        connection, workspace, _ = transaction
+        if hubs:
+            await erasures.make_stale(connection, workspace, hubs)
+            await policies.unsettle(connection, workspace, Rules().to_json())
+        if left_out:
+            await graph.add_pending(connection, workspace, left_out)
+
+
+def _without(situation: Situation, gone: Collection[bytes]) -> Situation:
+    """What is there when some identifiers are gone."""
+    return replace(
+        situation,
+        stored={key: row for key, row in situation.stored.items() if key not in gone},
+        members=situation.members.difference(gone),
+        edges=tuple(edge for edge in situation.edges if edge.low not in gone and edge.high not in gone),
+        closed={key: reason for key, reason in situation.closed.items() if key not in gone},
+        stale=situation.stale.difference(gone),
+    )

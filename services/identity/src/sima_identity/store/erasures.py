@@ -1,0 +1,144 @@
+"""Queries that erase identifiers, and that know what was erased."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sima_runtime.database import Driver, execute, fetch
+from sima_runtime.epochs import CURRENT_EPOCH
+from sima_runtime.keys import Key, Keys
+
+from sima_identity.decisions import Deciding
+from sima_identity.records import Stored
+from sima_identity.store.arrays import NOBODY, OR_NULL, flags, microseconds
+from sima_identity.store.log import ERASURE
+
+_FIND = "SELECT erased_at, identifiers FROM erasures WHERE id = %s AND workspace = %s"
+_INSERT = """INSERT INTO erasures (workspace, id, actor, reason, request_id, identifiers)
+    VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING erased_at"""
+_TOMBSTONES = f"""SELECT key, {microseconds("until")} FROM tombstones WHERE workspace = %s AND key = ANY(%s)"""
+# Up to now, and up to the last that is stored: what is dated tomorrow is gone as well.
+_BURY = """INSERT INTO tombstones (workspace, key, until)
+    SELECT %(workspace)s, key, greatest(now(),
+            (SELECT max(first_at) FROM edges WHERE workspace = %(workspace)s AND low = key),
+            (SELECT max(first_at) FROM edges WHERE workspace = %(workspace)s AND high = key),
+            (SELECT first_seen_at FROM identifiers AS known
+                WHERE known.workspace = %(workspace)s AND known.key = given.key))
+    FROM unnest(%(keys)s::uuid[]) AS given(key) ORDER BY key
+    ON CONFLICT (key, workspace) DO UPDATE SET
+        until = greatest(tombstones.until, excluded.until), barrier = NULL, checked = false"""
+_NEIGHBOURS = """SELECT key, hub FROM identifiers WHERE workspace = %(workspace)s AND NOT blocked AND key IN (
+    SELECT high FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)
+    UNION SELECT low FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)
+    UNION SELECT high FROM decided_pairs WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)
+    UNION SELECT low FROM decided_pairs WHERE workspace = %(workspace)s AND high = ANY(%(keys)s))"""
+_DELETE = (
+    "DELETE FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)",
+    "DELETE FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)",
+    "DELETE FROM decided_pairs WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)",
+    "DELETE FROM decided_pairs WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)",
+    "DELETE FROM pending WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)",
+    "DELETE FROM identifiers WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)",
+    "DELETE FROM profile_changes WHERE key = ANY(%(keys)s) AND workspace = %(workspace)s",
+)
+_LOG = f"""INSERT INTO profile_changes
+        (workspace, key, kind, previous_profile_id, shared, blocked, standing_changed, cause, epoch)
+    SELECT %(workspace)s, key, (%(kinds)s::text[])[place], nullif((%(profiles)s::uuid[])[place], {OR_NULL}), false,
+        false, standing, '{ERASURE}', {CURRENT_EPOCH}
+    FROM unnest(%(keys)s::uuid[], %(standings)s::boolean[]) WITH ORDINALITY AS gone(key, standing, place)"""
+# A version that none is makes them be looked at again; `shown_version` knows the one that it was.
+_MAKE_STALE = """UPDATE identifiers SET policy_version = -policy_version - 1
+    WHERE workspace = %(workspace)s AND key = ANY(%(keys)s) AND policy_version >= 0"""
+# The first statement of its transaction, which therefore gets its number when the tombstone can be seen: who did not
+# see it has a smaller one.
+_RAISE_BARRIERS = "UPDATE tombstones SET barrier = pg_current_xact_id() WHERE NOT checked AND barrier IS NULL"
+_TO_CHECK = """SELECT workspace, key FROM tombstones
+    WHERE NOT checked AND barrier <= pg_snapshot_xmin(pg_current_snapshot())
+        AND workspace = (SELECT min(workspace) FROM tombstones
+            WHERE NOT checked AND barrier <= pg_snapshot_xmin(pg_current_snapshot()))
+    ORDER BY key LIMIT %s FOR UPDATE SKIP LOCKED"""
+_CHECKED = "UPDATE tombstones SET checked = true WHERE workspace = %s AND key = ANY(%s)"
+_LATE = """SELECT key FROM tombstones JOIN identifiers USING (key, workspace)
+    WHERE workspace = %s AND key = ANY(%s) AND first_seen_at <= until"""
+# Who took an erased hub for one that is there may have written edges to it.
+_DELETE_DANGLING = """DELETE FROM edges WHERE workspace = %(workspace)s
+    AND (low = ANY(%(keys)s) AND NOT EXISTS (
+            SELECT FROM identifiers WHERE workspace = %(workspace)s AND key = edges.low)
+        OR high = ANY(%(keys)s) AND NOT EXISTS (
+            SELECT FROM identifiers WHERE workspace = %(workspace)s AND key = edges.high))"""
+
+
+class Erased(NamedTuple):
+    """That a call had identifiers erased: when, and how many were known."""
+
+    erased_at: datetime
+    identifiers: int
+
+
+async def find(connection: Driver, workspace: str, erasure: bytes) -> Erased | None:
+    """Return what a call erased."""
+    rows = await fetch(connection, _FIND, (Key(erasure), workspace))
+    return Erased(*rows[0]) if rows else None
+
+
+async def insert(connection: Driver, workspace: str, erasure: bytes, by: Deciding, identifiers: int) -> Erased | None:
+    """Note that a call erases identifiers; None if another one does with the same id."""
+    given = (workspace, Key(erasure), by.actor, by.reason, by.request_id, identifiers)
+    rows = await fetch(connection, _INSERT, given)
+    return Erased(rows[0][0], identifiers) if rows else None
+
+
+async def tombstones(connection: Driver, workspace: str, keys: Collection[bytes]) -> dict[bytes, int]:
+    """Return up to when what was observed of identifiers is refused, of those that were erased."""
+    return dict(await fetch(connection, _TOMBSTONES, (workspace, Keys(keys))))
+
+
+async def neighbours(connection: Driver, workspace: str, keys: Collection[bytes]) -> dict[bytes, bool]:
+    """Return what was seen with identifiers, or decided about together with them, and whether it is a hub.
+
+    Blocked ones are left out: nothing changes for them.
+    """
+    return dict(await fetch(connection, _NEIGHBOURS, {"workspace": workspace, "keys": Keys(keys)}))
+
+
+async def bury(connection: Driver, workspace: str, keys: Collection[bytes]) -> None:
+    """Refuse from now on what was observed of identifiers up to now, or up to the last that is stored of them."""
+    await execute(connection, _BURY, {"workspace": workspace, "keys": Keys(sorted(keys))})
+
+
+async def delete(connection: Driver, workspace: str, rows: Sequence[Stored]) -> None:
+    """Delete all of identifiers, which are locked, and log that they are gone, without saying who they were."""
+    keys = Keys([row.key for row in rows])
+    for statement in _DELETE:
+        await execute(connection, statement, {"workspace": workspace, "keys": keys})
+    parameters = {
+        "workspace": workspace,
+        "keys": keys,
+        "kinds": [row.kind for row in rows],
+        "profiles": Keys([row.profile_id or NOBODY for row in rows]),
+        "standings": flags(row.shared or row.blocked for row in rows),
+    }
+    await execute(connection, _LOG, parameters)
+
+
+async def make_stale(connection: Driver, workspace: str, keys: Collection[bytes]) -> None:
+    """Have identifiers, which are locked, looked at again as if another policy had closed them."""
+    await execute(connection, _MAKE_STALE, {"workspace": workspace, "keys": Keys(sorted(keys))})
+
+
+async def to_check(connection: Driver, limit: int) -> tuple[str, list[bytes]] | None:
+    """Return erased identifiers of a workspace that everybody must know to be so by now; None: there are none."""
+    await execute(connection, _RAISE_BARRIERS)
+    rows = await fetch(connection, _TO_CHECK, (limit,))
+    return (rows[0][0], [key for _, key in rows]) if rows else None
+
+
+async def late(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[bytes]:
+    """Return those that somebody who did not know that they are erased has recorded again."""
+    return [key for (key,) in await fetch(connection, _LATE, (workspace, Keys(keys)))]
+
+
+async def clean(connection: Driver, workspace: str, keys: Collection[bytes]) -> None:
+    """Delete what else such people may have left, and note that this is done."""
+    await execute(connection, _DELETE_DANGLING, {"workspace": workspace, "keys": Keys(keys)})
+    await execute(connection, _CHECKED, (workspace, Keys(keys)))

@@ -1,0 +1,129 @@
+"""Identifiers are erased with all that was seen of them, and what comes late is refused."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from sima.identity.v1 import identity_service_pb2 as pb
+from sima_runtime.database import Database, fetch
+from sima_runtime.errors import InvalidFieldsError
+
+from .conftest import Named, Replica, cookie, identifier, mail, together, user
+from .test_laws import OpenDatabase
+
+CARD = Named("loyalty_card", "4711")
+
+
+def now(*named: Named) -> pb.IdentifierSet:
+    """What a message shows now."""
+    at = Timestamp()
+    at.FromDatetime(datetime.now(UTC))
+    return pb.IdentifierSet(identifiers=map(identifier, named), observed_at=at, source="shop")
+
+
+async def everything(database: Database, workspace: str) -> str:
+    """All that is stored of a workspace, as text."""
+    tables = "identifiers", "edges", "pending", "decided_pairs", "profile_changes", "tombstones", "erasures"
+    async with database.statement() as connection:
+        rows = [await fetch(connection, f"SELECT * FROM {name} WHERE workspace = %s", (workspace,)) for name in tables]
+    return repr(rows)
+
+
+async def test_nothing_of_the_values_remains(identity: Replica, open_database: OpenDatabase, workspace: str) -> None:
+    """Neither value nor message ids; a keyed tombstone, and one change in the log that names a key and a kind."""
+    await identity.resolve(workspace, [together(mail("ada"), CARD)._replace(message_id="order 17 of ada")])
+    done = await identity.erase(workspace, [mail("ada")])
+    assert done.identifiers_erased == 1
+    left = await everything(open_database("identity"), workspace)
+    assert "ada" not in left
+    assert "4711" in left
+    erased = [change for change in await identity.changes(workspace) if change.cause == pb.CHANGE_CAUSE_ERASURE]
+    assert [(change.identifier.kind, change.identifier.value, change.profile_id) for change in erased] == [
+        ("email", "", "")
+    ]
+
+
+async def test_the_rest_is_grouped_anew(identity: Replica, workspace: str) -> None:
+    """Two people whom only the erased identifier joined are two again; the answer says who moved."""
+    await identity.resolve(workspace, [together(user("ada"), mail("both")), together(user("eve"), mail("both"))])
+    done = await identity.erase(workspace, [mail("both")])
+    states = await identity.states(workspace, [user("ada"), user("eve"), mail("both")])
+    assert mail("both") not in states
+    assert states[user("ada")].profile_id != states[user("eve")].profile_id
+    assert len(done.changes) == 1
+
+
+async def test_a_whole_profile_is_erased(identity: Replica, workspace: str) -> None:
+    """By its id: all identifiers that it has."""
+    await identity.resolve(workspace, [together(user("ada"), mail("ada"), CARD)])
+    [found] = await identity.lookup(workspace, [CARD])
+    assert (await identity.erase(workspace, profile_id=found.profile_id)).identifiers_erased == 3
+    assert not any(result.identifiers for result in await identity.lookup(workspace, [found.profile_id, mail("ada")]))
+
+
+async def test_a_hub_that_is_none_any_more_joins_again(identity: Replica, workspace: str) -> None:
+    """What was shared only because of the erased belongs to somebody again."""
+    phone = Named("phone", "+966551000001")
+    people = [mail(str(number)) for number in range(21)]
+    await identity.resolve(workspace, [together(one, phone) for one in people])
+    assert (await identity.states(workspace, [phone]))[phone].shared
+    await identity.erase(workspace, people[:1])
+    async with asyncio.timeout(30):
+        while (await identity.states(workspace, [phone]))[phone].shared:
+            await asyncio.sleep(0.05)
+    states = await identity.states(workspace, [phone, *people[1:]])
+    assert len(set(states.values())) == 1
+
+
+async def test_what_comes_late_is_refused_and_what_is_new_is_not(identity: Replica, workspace: str) -> None:
+    """A message from before the erasure leaves no trace of the erased, as often as it comes; one from after does."""
+    old = together(mail("ada"), CARD)
+    await identity.resolve(workspace, [old])
+    await identity.erase(workspace, [mail("ada")])
+    [late, other] = await identity.resolve(workspace, [old, together(CARD)])
+    assert late.erased
+    assert not other.erased
+    assert late.keys == other.keys
+    assert not (await identity.lookup(workspace, [mail("ada")]))[0].identifiers
+    request = pb.ResolveRequest(sets=[now(mail("ada"), CARD)])
+    response = await identity.client.call(identity.stub.Resolve, request, workspace=workspace)
+    assert not response.results[0].erased
+    assert len(set((await identity.states(workspace, [mail("ada"), CARD])).values())) == 1
+
+
+async def test_who_was_never_seen_can_be_erased(identity: Replica, workspace: str) -> None:
+    """So that what a channel still holds back of them is refused when it comes."""
+    assert (await identity.erase(workspace, [cookie("c")])).identifiers_erased == 0
+    [late] = await identity.resolve(workspace, [together(cookie("c"))])
+    assert late.erased
+    assert not late.keys
+
+
+async def test_a_call_that_comes_again_erases_nothing_more(identity: Replica, workspace: str) -> None:
+    """Whoever came back in between stays."""
+    await identity.resolve(workspace, [together(mail("ada"), CARD)])
+    first = await identity.erase(workspace, [mail("ada")], request_id="r1")
+    request = pb.ResolveRequest(sets=[now(mail("ada"))])
+    await identity.client.call(identity.stub.Resolve, request, workspace=workspace)
+    again = await identity.erase(workspace, [mail("ada")], request_id="r1")
+    assert (again.erased_at, again.identifiers_erased) == (first.erased_at, 1)
+    assert (await identity.lookup(workspace, [mail("ada")]))[0].identifiers
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pb.EraseIdentifiersRequest(), "identifiers"),
+        (pb.EraseIdentifiersRequest(profile_id="4711"), "profile_id"),
+        (pb.EraseIdentifiersRequest(identifiers=[identifier(Named("email", "nobody"))]), "identifiers[0].value"),
+    ],
+)
+async def test_what_is_wrong_is_named(
+    identity: Replica, workspace: str, request_: pb.EraseIdentifiersRequest, field: str
+) -> None:
+    """Every bad field is named, and nothing is erased."""
+    request_.deciding.MergeFrom(pb.Deciding(actor="a", reason="b", request_id="c"))
+    with pytest.raises(InvalidFieldsError) as raised:
+        await identity.client.call(identity.stub.EraseIdentifiers, request_, workspace=workspace)
+    assert [violation.field for violation in raised.value.violations] == [field]
