@@ -14,7 +14,7 @@ from benchmarks.stack import started
 from benchmarks.world import long_ago
 
 EDGES = 100_000
-CALLS = 500
+CALLS = 300
 
 _HUB = Identifier(kind="phone", value="+493023125000")
 _Set = tuple[str, Sequence[Identifier]]
