@@ -68,6 +68,14 @@ def sized(count: int, scale: float, least: int = 1) -> int:
     return max(min(least, count), round(count * scale))
 
 
+def short(count: int) -> str:
+    """A large number as it stands in the name of a figure: `20`, `100k`, `10m`; below its last unit it is cut off."""
+    for size, letter in ((1_000_000, "m"), (1_000, "k")):
+        if count >= size:
+            return f"{count // size}{letter}"
+    return str(count)
+
+
 def tell(text: str) -> None:
     """Tell who waits what is being done."""
     print(text, file=sys.stderr, flush=True)

@@ -1,19 +1,16 @@
 """What is measured over a million people and ten million events, which are loaded once for all of it."""
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from pathlib import Path
 
 import psycopg
-from sima_runtime.context import workspace_secret
 
 from benchmarks import evaluation, live
 from benchmarks.figures import Figure, sized, told
-from benchmarks.loading import WORKSPACE, load
-from benchmarks.stack import Stack, started
-from benchmarks.world import EVENTS, PEOPLE, World, make
+from benchmarks.loading import load
+from benchmarks.stack import Stack, started, temporary_folder
+from benchmarks.world import EVENTS, PEOPLE, WORKSPACE, World, make
 
 _FEWEST_PEOPLE = 1_000
 _FEWEST_EVENTS = 10_000
@@ -34,10 +31,9 @@ async def large(scale: float) -> AsyncIterator[Figure]:
 async def loaded(people: int, events: int) -> AsyncIterator[tuple[Stack, World]]:
     """Give a running Sima that holds a world, and has worked off all of it."""
     async with started() as stack:
-        with tempfile.TemporaryDirectory(prefix="sima-bench-", ignore_cleanup_errors=True) as name:
-            folder = Path(name)
+        with temporary_folder() as folder:
             with told(f"{people} people and {events} events made"):
-                world = await asyncio.to_thread(make, folder, secret(stack), people, events)
+                world = await asyncio.to_thread(make, folder, stack.secret(WORKSPACE), people, events)
             with closing(world):
                 with told("loaded into identity and profile"):
                     await asyncio.to_thread(load, world, stack.database_url, folder)
@@ -48,11 +44,6 @@ async def loaded(people: int, events: int) -> AsyncIterator[tuple[Stack, World]]
                 with told("worked off by everybody"):
                     await still(stack)
                 yield stack, world
-
-
-def secret(stack: Stack) -> bytes:
-    """The secret of the workspace."""
-    return workspace_secret(bytes.fromhex((stack.folder / "workspace.key").read_text()), WORKSPACE)
 
 
 async def still(stack: Stack) -> None:

@@ -12,7 +12,6 @@ import psycopg
 from benchmarks.figures import told
 from benchmarks.world import PROPERTIES, TRAITS, World
 
-WORKSPACE = "main"
 SOURCE = "bench"
 
 _AT_ONCE = 1_000_000  # events in one COPY
@@ -54,6 +53,8 @@ _CONSENTS = f"""SELECT $workspace AS workspace, {_SAID} AS fact_id, 0 AS positio
         {_PART.format(path="consent")} AS id, {_KEYS} AS keys, 'email_marketing' AS purpose, granted,
         '{SOURCE}' AS source, $start AS stated_at, $start AS received_at, $epoch AS epoch
     FROM people WHERE granted IS NOT NULL"""
+# Ids that are given out later are younger than those that were loaded.
+_FOUNDED = "SELECT setval('identity.founded_seq', greatest(nextval('identity.founded_seq'), %s))"
 
 
 def load(world: World, url: str, folder: Path) -> None:
@@ -64,15 +65,38 @@ def load(world: World, url: str, folder: Path) -> None:
         url: Of the database; identity and profile must have begun there, and know nobody yet.
         folder: For files on the way.
     """
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("SET timezone TO 'UTC'")
-        for schema, queries in (("identity", _identity()), ("profile", _profile(world))):
-            connection.execute(f"SET search_path TO {schema}".encode())
-            for table, query in queries:
-                with told(f"{schema}.{table}"):
-                    _copy(world, connection, table, query, folder / "rows.csv")
-        connection.execute("INSERT INTO profile.workspaces (workspace) VALUES (%s)", (WORKSPACE,))
-        connection.execute("SELECT setval('identity.founded_seq', %s)", (world.people,))
+    load_identity(world, url, folder)
+    with _connected(url) as connection:
+        _load(world, connection, "profile", _profile(world), folder)
+        connection.execute("INSERT INTO profile.workspaces (workspace) VALUES (%s)", (world.workspace,))
+
+
+def load_identity(world: World, url: str, folder: Path) -> None:
+    """Load what identity knows of a world, into a workspace of which it knows nobody yet.
+
+    Args:
+        world: Which.
+        url: Of the database.
+        folder: For files on the way.
+    """
+    # In one transaction, as the service writes identifiers and the log of their changes.
+    with _connected(url) as connection, connection.transaction():
+        _load(world, connection, "identity", _identity(), folder)
+        connection.execute(_FOUNDED, (world.people,))
+
+
+def _connected(url: str) -> psycopg.Connection:
+    return psycopg.connect(url, autocommit=True, options="-c timezone=UTC")
+
+
+def _load(
+    world: World, connection: psycopg.Connection, schema: str, queries: Iterable[tuple[str, str]], folder: Path
+) -> None:
+    """Fill tables of a schema, each with the rows of its query."""
+    connection.execute(f"SET search_path TO {schema}".encode())
+    for table, query in queries:
+        with told(f"{schema}.{table}"):
+            _copy(world, connection, table, query, folder / "rows.csv")
 
 
 def _identity() -> Iterator[tuple[str, str]]:
@@ -132,7 +156,7 @@ def _of_transaction(cursor: psycopg.Cursor) -> Mapping[str, int]:
 
 def _write(world: World, query: str, of_transaction: Mapping[str, int], file: Path) -> str:
     """Write the rows of a query into a file, and return the names of their columns."""
-    every = {"workspace": WORKSPACE, "start": world.start, **of_transaction}
+    every = {"workspace": world.workspace, "start": world.start, **of_transaction}
     parameters = {name: value for name, value in every.items() if f"${name}" in query}
     rows = world.tables.sql(query, params=parameters)
     rows.write_csv(str(file), header=False)

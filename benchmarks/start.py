@@ -1,15 +1,13 @@
 """How long everything takes to start from nothing."""
 
 import asyncio
-import tempfile
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from sima_cli.postgres import start_postgres
 
 from benchmarks.figures import Figure
-from benchmarks.stack import started
+from benchmarks.stack import started, temporary_folder
 
 
 async def start(_: float) -> AsyncIterator[Figure]:
@@ -23,10 +21,10 @@ async def start(_: float) -> AsyncIterator[Figure]:
 
 def postgres_seconds() -> float:
     """Seconds to make a database cluster and start it."""
-    with tempfile.TemporaryDirectory(prefix="sima-bench-", ignore_cleanup_errors=True) as name:
-        Path(name).chmod(0o755)  # PostgreSQL runs as another user when root starts it
+    with temporary_folder() as root:
+        root.chmod(0o755)  # PostgreSQL runs as another user when root starts it
         began = time.perf_counter()
-        handle = start_postgres(Path(name) / "postgres")
+        handle = start_postgres(root / "postgres")
         seconds = time.perf_counter() - began
         handle.stop()
     return seconds

@@ -4,10 +4,8 @@ The floor of a share is what the truth itself would reach: 1.
 """
 
 import asyncio
-import tempfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sima_cli.connection import Connection
 from sima_cli.demo.run import Listener, run_demo
@@ -17,7 +15,7 @@ from sima_cli.sample.people import Plan
 from sima_cli.stack import Setup, own_sources, running_stack
 
 from benchmarks.figures import SHARE, Figure, sized, tell
-from benchmarks.stack import prepared
+from benchmarks.stack import prepared, temporary_folder
 
 #: How many people, for seeds 1 to 20.
 PEOPLE = (
@@ -55,8 +53,8 @@ def plan(seed: int, scale: float) -> Plan:
 async def accuracy(plan: Plan) -> Accuracy:
     """Run the demo with a plan, in a fresh folder."""
     sample = await asyncio.to_thread(generate, plan)
-    with tempfile.TemporaryDirectory(prefix="sima-bench-", ignore_cleanup_errors=True) as name:
-        folder = prepared(Path(name))
+    with temporary_folder() as root:
+        folder = prepared(root)
         async with running_stack(Setup(folder, folder.root, own_sources(folder)), _unheard) as running:
             listener = Listener(_unheard, _unheard)
             findings = await run_demo(running, Connection(folder.root), sample, folder.root / "sample", listener)

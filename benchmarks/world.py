@@ -19,6 +19,7 @@ import pyarrow as pa
 from sima_identity.profile_ids import founded_id
 from sima_sdk.identifiers import identifier_key
 
+WORKSPACE = "main"
 PEOPLE = 1_000_000
 EVENTS = 10_000_000
 DAYS = 365
@@ -81,12 +82,14 @@ class World:
     Attributes:
         people: How many people; number `n` is known as `u{n}` and by `browser-{n}`.
         events: How many events they made.
+        workspace: Whose world it is.
         start: When the story begins, in UTC, without zone as DuckDB has it.
         tables: The tables: `people`, `traits`, `consents`, one per event name, and `events` with all of them.
     """
 
     people: int
     events: int
+    workspace: str
     start: datetime
     tables: duckdb.DuckDBPyConnection
 
@@ -114,7 +117,7 @@ class World:
         self.tables.close()
 
 
-def make(folder: Path, secret: bytes, people: int, events: int) -> World:
+def make(folder: Path, secret: bytes, people: int, events: int, workspace: str = WORKSPACE) -> World:
     """Make a world in a file of a folder.
 
     Args:
@@ -122,6 +125,7 @@ def make(folder: Path, secret: bytes, people: int, events: int) -> World:
         secret: Of the workspace; the keys of identifiers are made with it, as the services make them.
         people: How many people.
         events: How many events.
+        workspace: Into which it will be loaded.
     """
     settings: dict[str, str | bool | int | float | list[str]] = {"threads": THREADS, "memory_limit": MEMORY}
     tables = duckdb.connect(folder / "world.duckdb", config=settings)
@@ -129,7 +133,7 @@ def make(folder: Path, secret: bytes, people: int, events: int) -> World:
     tables.register("known", known(secret, people))
     tables.execute(_PEOPLE, {"cities": CITIES})
     tables.unregister("known")
-    start = now().replace(microsecond=0) - timedelta(days=DAYS)
+    start = long_ago()
     sizes = {"people": people, "events": events, "a_day": events / DAYS}
     tables.execute(_EVENTS, {**sizes, "start": start, "names": NAMES, "categories": CATEGORIES})
     for name, properties in PROPERTIES.items():
@@ -137,7 +141,7 @@ def make(folder: Path, secret: bytes, people: int, events: int) -> World:
     for statement in _TABLES:
         tables.execute(statement)
     tables.execute("CHECKPOINT")
-    return World(people, events, start, tables)
+    return World(people, events, workspace, start, tables)
 
 
 def known(secret: bytes, people: int) -> pa.Table:
@@ -147,6 +151,11 @@ def known(secret: bytes, people: int) -> pa.Table:
     persons = [founded_id(secret, user) for user in users]
     columns = {"person": persons, "user_key": users, "browser_key": browsers}
     return pa.table({"number": pa.array(range(people), pa.int32())} | {name: _uuids(columns[name]) for name in columns})
+
+
+def long_ago() -> datetime:
+    """When the story begins, a year ago: in whole seconds of UTC, without zone."""
+    return now().replace(microsecond=0) - timedelta(days=DAYS)
 
 
 def now() -> datetime:

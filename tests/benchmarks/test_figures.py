@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.figures import SHARE, Figure, percentile, sized
+from benchmarks.figures import SHARE, Figure, percentile, short, sized
 
 
 def figure(value: float, unit: str, bar: float | None) -> Figure:
@@ -40,3 +40,11 @@ def test_a_size_is_scaled_but_stays_sensible() -> None:
     assert sized(1_000, 0.01) == 10
     assert sized(1_000, 0.01, least=50) == 50
     assert sized(20, 0.01, least=50) == 20
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(20, "20"), (1_000, "1k"), (1_999, "1k"), (999_999, "999k"), (10_000_000, "10m")]
+)
+def test_a_size_is_short_in_a_name(count: int, expected: str) -> None:
+    """So that the figure of a smaller try is never taken for that of the full size."""
+    assert short(count) == expected

@@ -70,7 +70,7 @@ async def test_a_hub_that_is_none_any_more_joins_again(identity: Replica, worksp
     assert (await identity.states(workspace, [phone]))[phone].shared
     await identity.erase(workspace, people[:1])
     async with asyncio.timeout(30):
-        while (await identity.states(workspace, [phone]))[phone].shared:
+        while (await identity.states(workspace, [phone]))[phone].shared:  # noqa: ASYNC110  # no bell
             await asyncio.sleep(0.05)
     states = await identity.states(workspace, [phone, *people[1:]])
     assert len(set(states.values())) == 1

@@ -1,5 +1,7 @@
 """Why two identifiers are one person, or what keeps them apart."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from sima.identity.v1 import identity_service_pb2 as pb
@@ -79,10 +81,24 @@ async def test_nothing_leads_from_one_to_the_other(identity: Replica, workspace:
 
 
 async def test_only_a_part_of_a_huge_neighbourhood_is_searched(start_replica: StartReplica, workspace: str) -> None:
-    """The answer says so."""
+    """The answer says so, about two who are not one person."""
     identity = await start_replica(neighbourhood_limit=3)
-    await identity.resolve(workspace, [together(cookie(f"c{n}"), cookie(f"c{n + 1}")) for n in range(20)])
-    assert (await identity.explain(workspace, cookie("c0"), cookie("c20"))).partial
+    cookies = [cookie(f"c{number}") for number in range(20)]
+    await identity.resolve(workspace, [together(*pair) for pair in pairwise([ADA, *cookies, EVE])])
+    response = await identity.explain(workspace, ADA, EVE)
+    assert (response.linked, response.partial) == (False, True)
+
+
+async def test_the_way_through_a_person_is_found_whole_however_long_it_is(
+    start_replica: StartReplica, workspace: str
+) -> None:
+    """It lies within the person, so nothing around needs to be searched."""
+    identity = await start_replica(neighbourhood_limit=3)
+    links = [ADA, *(cookie(f"c{number}") for number in range(20))]
+    await identity.resolve(workspace, [together(*pair) for pair in pairwise(links)])
+    response = await identity.explain(workspace, ADA, links[-1])
+    assert (response.linked, response.partial) == (True, False)
+    assert way(response) == [{one.value, other.value} for one, other in pairwise(links)]
 
 
 async def test_a_graph_has_all_that_lies_within_and_around_a_profile(identity: Replica, workspace: str) -> None:
@@ -138,6 +154,8 @@ def test_a_way_is_whole_exactly_between_those_who_are_one(edges: list[Edge], dec
             found = chain(stored, key(one), key(other))
             if key(one) in home and home.get(key(one)) == home.get(key(other)):
                 assert not refused & set(found)
+                own = set(result.clusters[home[key(one)]])
+                assert found == chain([edge for edge in stored if own & set(edge.pair)], key(one), key(other))
             else:
                 is_way = any({key(one), key(other)} <= component for component in reachable)
                 assert bool(found) == bool(refused & set(found)) == is_way

@@ -1,6 +1,6 @@
 """Reads what is needed to explain the grouping."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from sima_runtime.database import Database, Driver
@@ -9,7 +9,7 @@ from sima_runtime.errors import NotFoundError
 from sima_identity.decisions import Decision
 from sima_identity.explaining import Link, chain
 from sima_identity.neighbourhood import Neighbourhoods, StoredWays
-from sima_identity.records import StoredEdge, Wanted
+from sima_identity.records import Stored, StoredEdge, Wanted
 from sima_identity.store import decisions, graph, links, lookups
 from sima_identity.store.lookups import Member
 
@@ -59,11 +59,13 @@ class Explainer:
             known = {row.key: row for row in await graph.read_identifiers(connection, workspace, {one, other})}
             if known.keys() != {one, other}:
                 raise NotFoundError("identifier", "unseen")
-            seeds = {key for key, row in known.items() if not (row.hub or row.blocked)}
-            edges, partial = await self._around(connection, workspace, seeds)
+            person = _common(row.profile_id for row in known.values())
+            if person is None:
+                edges, partial = await self._around(connection, workspace, known.values())
+            else:
+                edges, partial = await _within(connection, workspace, person), False
             found = await links.between(connection, workspace, chain(edges, one, other))
-        profiles = {row.profile_id for row in known.values()}
-        return Explanation(len(profiles) == 1 and None not in profiles, found, partial)
+        return Explanation(person is not None, found, partial)
 
     async def graph(self, workspace: str, wanted: Wanted) -> ProfileGraph:
         """Return all that is known about a profile's identifiers.
@@ -85,9 +87,10 @@ class Explainer:
         return ProfileGraph(found.profile_id, found.members, between, decided, partial, found.policy_version)
 
     async def _around(
-        self, connection: Driver, workspace: str, seeds: Collection[bytes]
-    ) -> tuple[set[StoredEdge], bool]:
+        self, connection: Driver, workspace: str, known: Iterable[Stored]
+    ) -> tuple[Iterable[StoredEdge], bool]:
         """Return what lies around identifiers, and whether that is only a part."""
+        seeds = {row.key for row in known if not row.closed}
         edges: set[StoredEdge] = set()
 
         async def read(keys: Collection[bytes]) -> list[StoredEdge]:
@@ -97,4 +100,16 @@ class Explainer:
 
         neighbourhoods = Neighbourhoods(seeds, self._limit, StoredWays())
         await neighbourhoods.load(read)
-        return edges, not neighbourhoods.members() >= set(seeds)
+        return edges, not neighbourhoods.members() >= seeds
+
+
+async def _within(connection: Driver, workspace: str, person: bytes) -> Iterable[StoredEdge]:
+    """Return the edges of a person: what binds lies among them, so no way through the person is missed."""
+    members = await decisions.members(connection, workspace, person)
+    return await graph.read_edges(connection, workspace, [key for key, _ in members])
+
+
+def _common(profiles: Iterable[bytes | None]) -> bytes | None:
+    """Return the one profile of all; None if there are several, or one has none."""
+    different = set(profiles)
+    return different.pop() if len(different) == 1 else None

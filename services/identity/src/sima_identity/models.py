@@ -80,7 +80,7 @@ class Edge(Base, table=True):
     """
 
     __tablename__ = "edges"
-    __table_args__: ClassVar[tuple[Any, ...]] = (Index("edges_by_high", "high", "workspace"),)
+    __table_args__: ClassVar[tuple[Any, ...]] = (Index("edges_by_high", "high", "low", "workspace"),)
 
     low: UUID = Field(primary_key=True)
     high: UUID = Field(primary_key=True)
@@ -148,7 +148,7 @@ class DecidedPair(Base, table=True):
 
     __tablename__ = "decided_pairs"
     __table_args__: ClassVar[tuple[Any, ...]] = (
-        Index("decided_pairs_by_high", "high", "workspace"),
+        Index("decided_pairs_by_high", "high", "low", "workspace"),
         Index("decided_pairs_by_decision", "decision_id", "workspace"),
     )
 

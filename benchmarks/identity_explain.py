@@ -1,0 +1,51 @@
+"""How fast the longest way through a profile is explained: a chain that begins with a user and goes on from one browser
+to the next."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+
+from sima.identity.v1 import identity_service_pb2 as pb
+from sima.type.v1.identifier_pb2 import Identifier
+
+from benchmarks import identity_floors as floors
+from benchmarks.figures import Figure, percentile, sized
+from benchmarks.graph import Graph
+from benchmarks.stack import started
+from benchmarks.world import long_ago
+
+#: Identifiers of a profile, and how often its chain is explained.
+PROFILES = {20: 500, 1_000: 100}
+
+_FLOOR = "one SELECT of all edges of the profile"
+
+
+async def explain(scale: float) -> AsyncIterator[Figure]:
+    """ExplainLink from one end of each chain to the other."""
+    async with started() as stack:
+        graph = Graph(stack, "chains", long_ago())
+        chains = {size: chain(size) for size in PROFILES}
+        for links in chains.values():
+            await graph.resolve(graph.seen((f"link {number}", pair) for number, pair in enumerate(pairwise(links))))
+        await asyncio.to_thread(stack.tidy)
+        for size, links in chains.items():
+            taken = await explained(graph, links, sized(PROFILES[size], scale, 10))
+            keys = graph.keys_of(links)
+            bare = await asyncio.to_thread(floors.select_ms, stack.database_url, graph.workspace, keys, len(taken))
+            for share in (0.5, 0.99):
+                name, floor = f"identity_explain_{size}_ms_p{round(share * 100)}", percentile(bare, share)
+                yield Figure(name, percentile(taken, share), "ms", floor, _FLOOR)
+
+
+async def explained(graph: Graph, links: Sequence[Identifier], calls: int) -> list[float]:
+    """Milliseconds of each explanation, which must name every link."""
+    request = pb.ExplainLinkRequest(identifier=links[0], other=links[-1])
+    answer: pb.ExplainLinkResponse = await graph.ask("ExplainLink", request)
+    assert (answer.linked, answer.partial, len(answer.chain)) == (True, False, len(links) - 1)
+    return [await graph.timed("ExplainLink", request) for _ in range(calls)]
+
+
+def chain(size: int) -> list[Identifier]:
+    """A user, and browsers of which each was seen with the one before."""
+    browsers = (Identifier(kind="anonymous_id", value=f"browser-{size}-{number}") for number in range(1, size))
+    return [Identifier(kind="user_id", value=f"u{size}"), *browsers]
