@@ -44,6 +44,7 @@ EMAIL = Identifier(kind="email", value="ada@castle.example")
 PHONE = Identifier(kind="phone", value="+4915127046318")
 CARD = Identifier(kind="loyalty_card", value="4711")
 AT = Timestamp(seconds=1_790_000_000)
+LATER = Timestamp(seconds=99_990_000_000)
 #: What only one workspace knows.
 VALUES = [PHONE.value, "crown-jewels", "throne_ascended", "hidden-chamber", "those who rule", "rulers"]
 #: How somebody is told that there is nothing for them; any other error would only mean that the call went wrong.
@@ -87,6 +88,12 @@ ASKING: dict[str, Callable[[Known], list[Message]]] = {
     "Identity.Lookup": lambda known: [
         identity_pb.LookupRequest(
             keys=[identity_pb.LookupKey(identifier=EMAIL), identity_pb.LookupKey(profile_id=known.profile_id)]
+        )
+    ],
+    "Identity.LookupAsKnown": lambda known: [
+        identity_pb.LookupAsKnownRequest(
+            keys=[identity_pb.LookupKey(identifier=EMAIL), identity_pb.LookupKey(profile_id=known.profile_id)],
+            known_at=LATER,
         )
     ],
     "Identity.ListProfileChanges": lambda known: [

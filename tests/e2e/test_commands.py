@@ -342,6 +342,16 @@ def test_a_wrong_merge_is_explained_taken_back_and_decided_otherwise(stack: Stac
     assert listed["id"] in contrary.stderr
     assert stack.sima("cli", "identity", "withdraw", listed["id"], "--reason", "married").exit_code == 0
     assert stack.json("cli", "identity", "explain", ines, omar)["linked"]
+    moved = made["changes"][0]["identifier"]  # of the two, who got the younger id
+    history = stack.json("cli", "identity", "history", moved)
+    assert [one["cause"] for one in history] == ["evidence", "decision", "decision"]
+    assert (history[0]["previous_profile_id"], history[1]["actor"]) == (None, "support")
+    assert listed["id"] in stack.sima("cli", "identity", "history", moved).stdout
+    then = stack.json("cli", "identity", "history", moved, "--at", history[1]["changed_at"])
+    assert then["profile_id"] == history[1]["profile_id"]
+    assert len({ines, omar}.difference(one["identifier"] for one in then["identifiers"])) == 1
+    assert "not known then" in stack.sima("cli", "identity", "history", moved, "--at", "2020-01-01").stdout
+    assert stack.sima("cli", "identity", "history", moved, "--at", "yesterday").exit_code == 3
     unseen = stack.sima("cli", "identity", "never", ines, "email:nobody@example.com", "--reason", "test")
     assert (unseen.exit_code, "never seen" in unseen.stderr) == (3, True)
     assert stack.sima("cli", "identity", "explain", ines, "nonsense").exit_code == 3

@@ -136,6 +136,16 @@ class Replica:
         request = pb.GetProfileGraphRequest(**by)
         return await self.client.call(self.stub.GetProfileGraph, request, workspace=workspace)
 
+    async def as_known(
+        self, workspace: str, wanted: Iterable[Named | str], moment: datetime
+    ) -> list[pb.LookupAsKnownResult]:
+        """Ask what a lookup would have answered at a moment."""
+        known_at = Timestamp()
+        known_at.FromDatetime(moment)
+        request = pb.LookupAsKnownRequest(keys=map(lookup_key, wanted), known_at=known_at)
+        response = await self.client.call(self.stub.LookupAsKnown, request, workspace=workspace, deadline=60)
+        return list(response.results)
+
     async def states(self, workspace: str, named: Sequence[Named]) -> dict[Named, State]:
         """What lookups say about identifiers; unknown ones are absent."""
         found = await self.lookup(workspace, named)

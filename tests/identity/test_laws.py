@@ -152,7 +152,8 @@ def replayed(changes: Sequence[pb.ProfileChange]) -> dict[tuple[str, bytes], Sta
     states: dict[tuple[str, bytes], State] = {}
     for change in changes:
         own = (change.identifier.kind, change.identifier.key)
-        assert change.previous_profile_id == (states[own].profile_id if own in states else "")
+        before = State(change.previous_profile_id, change.previously_shared, change.previously_blocked)
+        assert before == states.get(own, State("", shared=False, blocked=False))
         assert states.get(own) != State(change.profile_id, change.shared, change.blocked)
         states[own] = State(change.profile_id, change.shared, change.blocked)
     return states

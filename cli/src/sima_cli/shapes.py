@@ -180,6 +180,46 @@ def outcome(message: identity_pb.Outcome) -> Shape:
     }
 
 
+def change(message: identity_pb.ProfileChange) -> Shape:
+    """Return a change of whom an identifier belongs to."""
+    return {
+        "identifier": identifier(message.identifier),
+        "changed_at": _time(message, "changed_at"),
+        "previous_profile_id": message.previous_profile_id or None,
+        "profile_id": message.profile_id or None,
+        "previously": standing(message.previously_shared, message.previously_blocked),
+        "standing": standing(message.shared, message.blocked),
+        "cause": cause(message),
+        "decision_id": message.decision_id or None,
+        "actor": message.actor or None,
+    }
+
+
+def cause(message: identity_pb.ProfileChange) -> str:
+    """Return why something changed: evidence or decision."""
+    return identity_pb.ChangeCause.Name(message.cause).removeprefix("CHANGE_CAUSE_").lower()
+
+
+def standing(shared: bool, blocked: bool) -> str | None:
+    """Return whether an identifier is nobody's, and how; None if it can be somebody's."""
+    return "shared" if shared else "blocked" if blocked else None
+
+
+def as_known(message: identity_pb.LookupAsKnownResult) -> Shape:
+    """Return a profile as it was."""
+    return {
+        "profile_id": message.profile_id or None,
+        "identifiers": [
+            {
+                "identifier": identifier(one.identifier),
+                "standing": standing(one.shared, one.blocked),
+                "since": _time(one, "since"),
+            }
+            for one in message.identifiers
+        ],
+    }
+
+
 def value(message: Value) -> str | float | bool | None:
     """Return the value of a trait; a time as text."""
     kind = message.WhichOneof("kind")

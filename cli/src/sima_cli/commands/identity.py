@@ -2,16 +2,19 @@
 
 import getpass
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
+from google.protobuf.timestamp_pb2 import Timestamp
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 
 from sima_cli import shapes
 from sima_cli.commands.options import Json, Limit, connection_of
 from sima_cli.commands.profile import telling_of_regions
+from sima_cli.errors import RefusedError
 from sima_cli.failures import runs
 from sima_cli.keys import KEY_HELP, REGION_HELP, named_identifier, profile_key
 from sima_cli.output import age, out, print_json, table
@@ -34,6 +37,7 @@ Actor = Annotated[str | None, typer.Option("--actor", help="Who decides (default
 RequestId = Annotated[
     str | None, typer.Option("--request-id", help="The same id again decides nothing new (default: a new one).")
 ]
+At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="What was known then; UTC if it has no zone.")]
 Preview = Annotated[bool, typer.Option("--preview", help="Show what would change, and decide nothing.")]
 
 
@@ -107,6 +111,34 @@ async def decisions(
         print_json([shapes.decision(one) for one in found])
     else:
         _show_decisions(found)
+
+
+@app.command(epilog="Example: [cyan]sima identity history email:ada@example.com --at 2026-03-01T18:30:00+03:00[/]")
+@runs
+async def history(  # noqa: PLR0917 - its options
+    context: typer.Context,
+    key: Key,
+    at: At = None,
+    region: Region = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """Show where an identifier, or the identifiers of a profile, moved and why; or what was known at a moment."""
+    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+        with telling_of_regions(key, region):
+            if at is not None:
+                wanted = pb.LookupAsKnownRequest(keys=[pb.LookupKey(**_by(key, region))], known_at=_moment(at))
+                [known] = (await service.call(service.stub.LookupAsKnown, wanted)).results
+            else:
+                request = pb.ListProfileChangesRequest(**_by(key, region))
+                stub = service.stub.ListProfileChanges
+                changes = await service.pages(stub, request, lambda page: page.changes, limit)
+    if as_json:
+        print_json([shapes.change(one) for one in changes] if at is None else shapes.as_known(known))
+    elif at is None:
+        _show_changes(changes)
+    else:
+        _show_as_known(known)
 
 
 @app.command(
@@ -236,5 +268,46 @@ def _show_decisions(found: Iterable[pb.Decision]) -> None:
         out.print(table("Decisions", ("id", "kind", "identifiers", "others", "by", "taken back"), rows))
 
 
-def _standing(one: pb.KnownIdentifier) -> str:
-    return "shared" if one.shared else "blocked" if one.blocked else ""
+def _standing(one: pb.KnownIdentifier | pb.IdentifierAsKnown) -> str:
+    return shapes.standing(one.shared, one.blocked) or ""
+
+
+def _moment(text: str) -> Timestamp:
+    """The instant that somebody wrote; without time zone it is UTC."""
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise RefusedError("--at: expected a time such as 2026-03-01 or 2026-03-01T18:30:00+03:00") from None
+    moment = Timestamp()
+    moment.FromDatetime(read if read.tzinfo else read.replace(tzinfo=UTC))
+    return moment
+
+
+def _show_changes(found: Iterable[pb.ProfileChange]) -> None:
+    rows = [
+        (
+            f"{shapes.instant(one.changed_at):%Y-%m-%d %H:%M:%S}",
+            shapes.identifier(one.identifier),
+            _place(one.previous_profile_id, shapes.standing(one.previously_shared, one.previously_blocked)) or "new",
+            _place(one.profile_id, shapes.standing(one.shared, one.blocked)),
+            f"{shapes.cause(one)} {one.decision_id}".strip(),
+            one.actor,
+        )
+        for one in found
+    ]
+    out.print(table("Changes", ("time (UTC)", "identifier", "from", "to", "because of", "who"), rows))
+
+
+def _place(profile_id: str, standing: str | None) -> str:
+    return " ".join(filter(None, (profile_id, standing)))
+
+
+def _show_as_known(found: pb.LookupAsKnownResult) -> None:
+    if not found.identifiers:
+        out.print("[dim]It was not known then.[/]")
+        return
+    rows = [
+        (shapes.identifier(one.identifier), _standing(one), f"{shapes.instant(one.since):%Y-%m-%d %H:%M:%S}")
+        for one in found.identifiers
+    ]
+    out.print(table(f"Profile {found.profile_id}", ("identifier", "", "since (UTC)"), rows))

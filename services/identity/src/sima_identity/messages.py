@@ -13,7 +13,7 @@ from sima_identity.evidence import Refusal
 from sima_identity.explaining import Evidence, Link, remedy
 from sima_identity.records import ChangedIdentifier
 from sima_identity.resolving import Answer
-from sima_identity.store import log, lookups
+from sima_identity.store import history, log, lookups
 
 _KINDS = {
     DecisionKind.SPLIT: pb.DECISION_KIND_SPLIT,
@@ -48,6 +48,16 @@ def known_to_proto(member: lookups.Member) -> pb.KnownIdentifier:
     )
 
 
+def as_known_to_proto(member: history.Member) -> pb.IdentifierAsKnown:
+    """Return an identifier of a profile as it was."""
+    return pb.IdentifierAsKnown(
+        identifier=Identifier(kind=member.kind, value=member.value or "", key=member.key),
+        shared=member.shared,
+        blocked=member.blocked,
+        since=datetime_to_timestamp(member.since),
+    )
+
+
 def change_to_proto(change: log.Change) -> pb.ProfileChange:
     """Return a change as the log has it."""
     return pb.ProfileChange(
@@ -59,6 +69,9 @@ def change_to_proto(change: log.Change) -> pb.ProfileChange:
         changed_at=datetime_to_timestamp(change.changed_at),
         cause=_CAUSES[change.cause],
         decision_id=id_to_proto(change.decision_id),
+        actor=change.actor or "",
+        previously_shared=change.previously_shared,
+        previously_blocked=change.previously_blocked,
     )
 
 
@@ -94,6 +107,9 @@ def moved_to_proto(row: ChangedIdentifier, names: Mapping[bytes, Identifier], by
         blocked=row.blocked,
         cause=pb.CHANGE_CAUSE_DECISION,
         decision_id=by.id.hex(),
+        actor=by.withdrawn_by or by.actor,
+        previously_shared=row.previously_shared,
+        previously_blocked=row.previously_blocked,
     )
 
 

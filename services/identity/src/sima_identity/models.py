@@ -163,7 +163,8 @@ class DecidedPair(Base, table=True):
 class ProfileChange(Base, table=True):
     """An identifier moved, or began or ceased to be shared. Its value stands with the identifier, and nowhere else.
 
-    `standing_changed` says that it became or ceased to be shared or blocked.
+    `standing_changed` says that it became or ceased to be shared or blocked. All changes of a transaction have the same
+    time, which is later than that of every transaction that it builds upon.
     """
 
     __tablename__ = "profile_changes"
@@ -199,3 +200,5 @@ class ProfileChange(Base, table=True):
     standing_changed: bool
     cause: str = Field(sa_type=_BYTEWISE)
     decision_id: UUID | None
+    previously_shared: bool
+    previously_blocked: bool

@@ -182,6 +182,8 @@ def _changed(row: Stored, state: State, *, founds: bool, hub: bool) -> ChangedId
         row.first_seen_at,
         state_changed=(row.profile_id, row.shared) != (state.profile_id, state.shared),
         standing_changed=row.shared != state.shared,
+        previously_shared=row.shared,
+        previously_blocked=row.blocked,
     )
 
 

@@ -73,6 +73,8 @@ class ChangedIdentifier(NamedTuple):
     first_seen_at: int
     state_changed: bool
     standing_changed: bool
+    previously_shared: bool
+    previously_blocked: bool
 
 
 class WrittenEdge(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
 from sima.identity.v1 import identity_service_pb2 as pb
@@ -24,6 +24,7 @@ from sima_identity.deciding import Decider
 from sima_identity.decisions import DecisionKind, Outcome
 from sima_identity.explainer import Explainer
 from sima_identity.messages import (
+    as_known_to_proto,
     change_to_proto,
     decision_to_proto,
     id_to_proto,
@@ -34,7 +35,7 @@ from sima_identity.messages import (
 )
 from sima_identity.requests import RequestReader
 from sima_identity.resolving import Resolver
-from sima_identity.store import decisions, log, lookups
+from sima_identity.store import decisions, history, log, lookups
 
 _WORKSPACES = 1024
 _PAGE_ROWS = 2_000
@@ -42,6 +43,7 @@ _YEAR_10000 = 253_402_300_800_000_000  # microseconds since 1970
 _INTEGER, _BIGINT, _XID = range(1 << 31), range(1 << 63), range(1 << 64)  # of places in feeds
 
 _Context = grpc.aio.ServicerContext[Any, Any]
+_Member = TypeVar("_Member", lookups.Member, history.Member)
 
 
 class IdentityServicer(IdentityServiceServicer):
@@ -87,7 +89,7 @@ class IdentityServicer(IdentityServiceServicer):
         wanted = self._reader(workspace).wanted(request)
         async with self._database.statement() as connection:
             found = await lookups.lookup(connection, workspace, wanted)
-        _check_size(found.values())
+        _check_size(sum(len(profile.members) for profile in found.values()) <= lookups.MOST_MEMBERS)
         return pb.LookupResponse(results=[self._profile(found.get(number)) for number in range(len(wanted))])
 
     async def ListProfileChanges(  # noqa: N802
@@ -190,6 +192,24 @@ class IdentityServicer(IdentityServiceServicer):
             partial=graph.partial,
         )
 
+    async def LookupAsKnown(self, request: pb.LookupAsKnownRequest, _: _Context) -> pb.LookupAsKnownResponse:  # noqa: N802
+        """Find profiles as they were known at a moment."""
+        workspace = context.current().workspace
+        wanted, known_at = self._reader(workspace).as_known(request)
+        async with self._database.statement() as connection:
+            found, fits = await history.as_known(connection, workspace, wanted, known_at)
+        _check_size(fits)
+        results = (found.get(number, history.Found(None, ())) for number in range(len(wanted)))
+        return pb.LookupAsKnownResponse(
+            results=[
+                pb.LookupAsKnownResult(
+                    profile_id=id_to_proto(profile_id),
+                    identifiers=map(as_known_to_proto, self._by_strength(members)),
+                )
+                for profile_id, members in results
+            ]
+        )
+
     async def _outcome(self, workspace: str, outcome: Outcome) -> pb.Outcome:
         decision, changes, pending = outcome
         keys = [*decision.keys, *decision.others, *(row.key for row in changes)]
@@ -215,7 +235,7 @@ class IdentityServicer(IdentityServiceServicer):
         members = map(known_to_proto, self._by_strength(found.members))
         return pb.LookupResult(profile_id=id_to_proto(found.profile_id), identifiers=members)
 
-    def _by_strength(self, members: Iterable[lookups.Member]) -> list[lookups.Member]:
+    def _by_strength(self, members: Iterable[_Member]) -> list[_Member]:
         return sorted(members, key=lambda member: (self._strength.get(member.kind, 0), member.key))
 
 
@@ -228,8 +248,8 @@ def _place_before(request: pb.ListProfileChangesRequest) -> Cursor | None:
     raise PageTokenError
 
 
-def _check_size(found: Iterable[lookups.Found]) -> None:
-    if sum(len(profile.members) for profile in found) > lookups.MOST_MEMBERS:
+def _check_size(fits: bool) -> None:
+    if not fits:
         expected = f"expected profiles that have at most {lookups.MOST_MEMBERS} identifiers together"
         raise InvalidFieldsError([Violation("keys", expected)])
 

@@ -407,6 +407,9 @@ class ProfileChange(_message.Message):
     CHANGED_AT_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     DECISION_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    PREVIOUSLY_SHARED_FIELD_NUMBER: _builtins.int
+    PREVIOUSLY_BLOCKED_FIELD_NUMBER: _builtins.int
     previous_profile_id: _builtins.str
     """Its profile before. Absent: it was new, or belonged to nobody because it was blocked."""
     profile_id: _builtins.str
@@ -421,6 +424,12 @@ class ProfileChange(_message.Message):
     """The decision that was the cause. Absent if there was none, and where the neighbourhood was so large that the change
     was made beside the call.
     """
+    actor: _builtins.str
+    """Who made that decision, or took it back if that was the cause. Absent: there is no `decision_id`."""
+    previously_shared: _builtins.bool
+    """Whether it was shared before. Absent: no, or it was new."""
+    previously_blocked: _builtins.bool
+    """Whether it was blocked before. Absent: no, or it was new."""
     @_builtins.property
     def identifier(self) -> _identifier_pb2.Identifier:
         """The identifier."""
@@ -440,10 +449,13 @@ class ProfileChange(_message.Message):
         changed_at: _timestamp_pb2.Timestamp | None = ...,
         cause: Global___ChangeCause.ValueType = ...,
         decision_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        previously_shared: _builtins.bool = ...,
+        previously_blocked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "identifier", b"identifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "cause", b"cause", "changed_at", b"changed_at", "decision_id", b"decision_id", "identifier", b"identifier", "previous_profile_id", b"previous_profile_id", "profile_id", b"profile_id", "shared", b"shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "blocked", b"blocked", "cause", b"cause", "changed_at", b"changed_at", "decision_id", b"decision_id", "identifier", b"identifier", "previous_profile_id", b"previous_profile_id", "previously_blocked", b"previously_blocked", "previously_shared", b"previously_shared", "profile_id", b"profile_id", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -459,12 +471,15 @@ class ListProfileChangesRequest(_message.Message):
     IDENTIFIER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DEFAULT_REGION_FIELD_NUMBER: _builtins.int
     profile_id: _builtins.str
     """Changes that this profile gained or lost identifiers by."""
     page_size: _builtins.int
     """At most this many; absent means 100, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
     """The `next_page_token` of the page before. Absent: the first page."""
+    default_region: _builtins.str
+    """Region for a phone number without country code. Absent: such numbers are refused."""
     @_builtins.property
     def identifier(self) -> _identifier_pb2.Identifier:
         """Changes of this identifier."""
@@ -476,10 +491,11 @@ class ListProfileChangesRequest(_message.Message):
         identifier: _identifier_pb2.Identifier | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        default_region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "identifier", b"identifier", "profile_id", b"profile_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "identifier", b"identifier", "page_size", b"page_size", "page_token", b"page_token", "profile_id", b"profile_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "default_region", b"default_region", "identifier", b"identifier", "page_size", b"page_size", "page_token", b"page_token", "profile_id", b"profile_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_by: _TypeAlias = _typing.Literal["profile_id", "identifier"]  # noqa: Y015
     _WhichOneofArgType_by: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
@@ -1268,3 +1284,123 @@ class GetProfileGraphResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetProfileGraphResponse: _TypeAlias = GetProfileGraphResponse  # noqa: Y015
+
+@_typing.final
+class LookupAsKnownRequest(_message.Message):
+    """What to look up in the past."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    KNOWN_AT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupKey]:
+        """At least one, at most 1,000."""
+
+    @_builtins.property
+    def known_at(self) -> _timestamp_pb2.Timestamp:
+        """The moment, by the clock of Sima's database. Required. What is after now answers what is known now."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___LookupKey] | None = ...,
+        known_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_at", b"known_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "known_at", b"known_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupAsKnownRequest: _TypeAlias = LookupAsKnownRequest  # noqa: Y015
+
+@_typing.final
+class LookupAsKnownResponse(_message.Message):
+    """Answers in the order of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupAsKnownResult]:
+        """One per key, in the same order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___LookupAsKnownResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupAsKnownResponse: _TypeAlias = LookupAsKnownResponse  # noqa: Y015
+
+@_typing.final
+class LookupAsKnownResult(_message.Message):
+    """What was known of one key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILE_ID_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    profile_id: _builtins.str
+    """The profile that the key belonged to. Absent: not known yet, or blocked and therefore nobody's."""
+    @_builtins.property
+    def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___IdentifierAsKnown]:
+        """All identifiers of that profile, strongest first. Of a blocked identifier: itself. Empty: not known yet."""
+
+    def __init__(
+        self,
+        *,
+        profile_id: _builtins.str = ...,
+        identifiers: _abc.Iterable[Global___IdentifierAsKnown] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identifiers", b"identifiers", "profile_id", b"profile_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupAsKnownResult: _TypeAlias = LookupAsKnownResult  # noqa: Y015
+
+@_typing.final
+class IdentifierAsKnown(_message.Message):
+    """An identifier of a profile at a moment of the past."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    BLOCKED_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    shared: _builtins.bool
+    """Whether it was shared."""
+    blocked: _builtins.bool
+    """Whether it was blocked."""
+    @_builtins.property
+    def identifier(self) -> _identifier_pb2.Identifier:
+        """Kind, normalised value (absent for protected kinds) and key."""
+
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Since when all this had been so."""
+
+    def __init__(
+        self,
+        *,
+        identifier: _identifier_pb2.Identifier | None = ...,
+        shared: _builtins.bool = ...,
+        blocked: _builtins.bool = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identifier", b"identifier", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "identifier", b"identifier", "shared", b"shared", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdentifierAsKnown: _TypeAlias = IdentifierAsKnown  # noqa: Y015

@@ -90,6 +90,11 @@ class IdentityServiceStub:
                 request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphRequest.SerializeToString,
                 response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphResponse.FromString,
                 _registered_method=True)
+        self.LookupAsKnown = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/LookupAsKnown',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -178,6 +183,14 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LookupAsKnown(self, request, context):
+        """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
+        that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -235,6 +248,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.GetProfileGraph,
                     request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphRequest.FromString,
                     response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphResponse.SerializeToString,
+            ),
+            'LookupAsKnown': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookupAsKnown,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -535,6 +553,33 @@ class IdentityService:
             '/sima.identity.v1.IdentityService/GetProfileGraph',
             sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphRequest.SerializeToString,
             sima_dot_identity_dot_v1_dot_identity__service__pb2.GetProfileGraphResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookupAsKnown(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/LookupAsKnown',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownResponse.FromString,
             options,
             channel_credentials,
             insecure,

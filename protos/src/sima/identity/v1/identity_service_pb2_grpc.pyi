@@ -64,6 +64,10 @@ class IdentityServiceStub:
     """Says why two identifiers are one person, or what keeps them apart."""
     GetProfileGraph: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetProfileGraphRequest, _identity_service_pb2.GetProfileGraphResponse]
     """Answers the identifiers of a profile with all evidence and decisions about them, binding and refused."""
+    LookupAsKnown: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.LookupAsKnownRequest, _identity_service_pb2.LookupAsKnownResponse]
+    """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
+    that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
+    """
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -101,6 +105,10 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Says why two identifiers are one person, or what keeps them apart."""
     GetProfileGraph: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetProfileGraphRequest, _identity_service_pb2.GetProfileGraphResponse]  # type: ignore[assignment]
     """Answers the identifiers of a profile with all evidence and decisions about them, binding and refused."""
+    LookupAsKnown: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LookupAsKnownRequest, _identity_service_pb2.LookupAsKnownResponse]  # type: ignore[assignment]
+    """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
+    that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
+    """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """Which identifiers are one person. The workspace comes from the caller's credential."""
@@ -201,5 +209,15 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.GetProfileGraphResponse, _abc.Awaitable[_identity_service_pb2.GetProfileGraphResponse]]:
         """Answers the identifiers of a profile with all evidence and decisions about them, binding and refused."""
+
+    @_abc_1.abstractmethod
+    def LookupAsKnown(
+        self,
+        request: _identity_service_pb2.LookupAsKnownRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.LookupAsKnownResponse, _abc.Awaitable[_identity_service_pb2.LookupAsKnownResponse]]:
+        """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
+        that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
+        """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

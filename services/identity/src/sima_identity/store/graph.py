@@ -97,12 +97,17 @@ INSERT INTO profile_changes
 SELECT %(workspace)s, key, kind, profile_id, shared, blocked, shared OR blocked, %(cause)s, {CURRENT_EPOCH}
 FROM inserted"""
 
+# What this transaction has inserted changed at the same moment.
+_CHANGED_AT = f"""coalesce((SELECT changed_at FROM profile_changes WHERE workspace = %(workspace)s
+    AND epoch = {CURRENT_EPOCH} AND xid = pg_current_xact_id() ORDER BY seq LIMIT 1), statement_timestamp())"""
+
 _UPDATE = f"""WITH given AS (
     SELECT * FROM unnest(%(key)s::uuid[], %(kind)s::text[], %(previous)s::uuid[], %(profile_id)s::uuid[],
         %(founds)s::boolean[], %(shared)s::boolean[], %(hub)s::boolean[], %(blocked)s::boolean[],
-        %(seen_at)s::bigint[], %(state_changed)s::boolean[], %(standing_changed)s::boolean[])
+        %(seen_at)s::bigint[], %(state_changed)s::boolean[], %(standing_changed)s::boolean[],
+        %(previously_shared)s::boolean[], %(previously_blocked)s::boolean[])
         AS given(key, kind, previous, profile_id, founds, shared, hub, blocked, seen_at, state_changed,
-            standing_changed)
+            standing_changed, previously_shared, previously_blocked)
 ), written AS (
     UPDATE identifiers SET
         profile_id = nullif(given.profile_id, {_OR_NULL}),
@@ -117,9 +122,9 @@ _UPDATE = f"""WITH given AS (
 )
 INSERT INTO profile_changes
     (workspace, key, kind, previous_profile_id, profile_id, shared, blocked, standing_changed, cause, decision_id,
-        epoch)
+        previously_shared, previously_blocked, changed_at, epoch)
 SELECT %(workspace)s, key, kind, nullif(previous, {_OR_NULL}), nullif(profile_id, {_OR_NULL}), shared, blocked,
-    standing_changed, %(cause)s, %(decision_id)s, {CURRENT_EPOCH}
+    standing_changed, %(cause)s, %(decision_id)s, previously_shared, previously_blocked, {_CHANGED_AT}, {CURRENT_EPOCH}
 FROM given WHERE state_changed"""
 
 _WRITE_EDGES = f"""INSERT INTO edges (workspace, low, high, evidence, source, message_id, first_at, refusal)
@@ -265,7 +270,8 @@ async def update_identifiers(
     connection: Driver, workspace: str, rows: Sequence[ChangedIdentifier], decision: bytes | None = None
 ) -> None:
     """Rewrite identifiers that are locked, and log those whose state changed, because of a decision if there is one."""
-    key, kind, previous, profile_id, founds, shared, hub, blocked, first_seen_at, *changed = _columns(rows)
+    key, kind, previous, profile_id, founds, shared, hub, blocked, first_seen_at, *flagged = _columns(rows)
+    names = ("state_changed", "standing_changed", "previously_shared", "previously_blocked")
     parameters = {
         "workspace": workspace,
         "key": Keys(key),
@@ -277,8 +283,7 @@ async def update_identifiers(
         "hub": flags(hub),
         "blocked": flags(blocked),
         "seen_at": numbers(first_seen_at),
-        "state_changed": flags(changed[0]),
-        "standing_changed": flags(changed[1]),
+        **dict(zip(names, map(flags, flagged), strict=True)),
         "cause": EVIDENCE if decision is None else DECISION,
         "decision_id": decision and Key(decision),
     }
