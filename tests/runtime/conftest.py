@@ -80,7 +80,7 @@ class Told(IdentityServiceServicer):
         raise NotImplementedError
 
     NeverLink = AlwaysLink = WithdrawDecision = ListDecisions = ExplainLink = GetProfileGraph = Split
-    LookupAsKnown = Split
+    LookupAsKnown = ListShared = ListHubs = ListGrowth = Split
 
 
 @dataclass

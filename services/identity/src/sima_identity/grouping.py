@@ -10,11 +10,12 @@ from sima_runtime.telemetry import meter
 
 from sima_identity.batch import Batch
 from sima_identity.evidence import Refusal
+from sima_identity.hubs import GrowthLimits, to_recount
 from sima_identity.neighbourhood import Neighbourhoods, leading_out
 from sima_identity.planning import Plan, Planner, Situation
 from sima_identity.policy import Policy
 from sima_identity.records import Stored, StoredEdge
-from sima_identity.store import graph
+from sima_identity.store import graph, hubs
 from sima_identity.store.log import FEED, STANDINGS
 
 # Groupings of more identifiers than this are computed beside the event loop, so that other calls go on.
@@ -36,16 +37,23 @@ class OvertakenError(Exception):
 class Grouping:
     """Keeps the stored grouping equal to that of all evidence and decisions. Every method is for a transaction."""
 
-    def __init__(self, policy: Policy, secrets: Callable[[str], bytes], neighbourhood_limit: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        secrets: Callable[[str], bytes],
+        neighbourhood_limit: int,
+        growth: GrowthLimits,
+    ) -> None:
         """Set up.
 
         Args:
             policy: The rules.
             secrets: Gives the secret of a workspace.
             neighbourhood_limit: Neighbourhoods with more identifiers are grouped in the background.
+            growth: What growth is suspicious, and therefore to be counted.
         """
         self.limit = neighbourhood_limit
-        self._policy = policy
+        self._policy, self._growth = policy, growth
         self._planner = lru_cache(_WORKSPACES)(lambda workspace: Planner(policy, secrets(workspace)))
 
     def by_strength(self, kinds: Mapping[bytes, str]) -> list[bytes]:
@@ -84,10 +92,15 @@ class Grouping:
 
     async def plan(self, workspace: str, batch: Batch, situation: Situation) -> Plan:
         """Group what is there together with a batch, and say what that changes."""
-        work = partial(self._planner(workspace).plan, batch, situation)
+        work = partial(self._planned, workspace, batch, situation)
         if len(situation.members) + len(batch.identifiers) > _MANY:
             return await asyncio.to_thread(work)
         return work()
+
+    def _planned(self, workspace: str, batch: Batch, situation: Situation) -> Plan:
+        plan = self._planner(workspace).plan(batch, situation)
+        plan.recounts = to_recount(batch, situation, plan, self._policy, self._growth)
+        return plan
 
 
 async def write(connection: Driver, workspace: str, plan: Plan, decision: bytes | None = None) -> None:
@@ -106,6 +119,8 @@ async def write(connection: Driver, workspace: str, plan: Plan, decision: bytes 
         await graph.write_refusals(connection, workspace, plan.refusals)
     if plan.pending:
         await graph.add_pending(connection, workspace, plan.pending, decision)
+    if plan.recounts:
+        await hubs.ask(connection, workspace, plan.recounts)
     if plan.changes_states():
         await notify(connection, FEED, workspace)
     if plan.changes_standings():

@@ -11,9 +11,11 @@ from sima_runtime.wire import datetime_to_timestamp
 from sima_identity.decisions import Decision, DecisionKind
 from sima_identity.evidence import Refusal
 from sima_identity.explaining import Evidence, Link, remedy
+from sima_identity.hubs import Degree
 from sima_identity.records import ChangedIdentifier
 from sima_identity.resolving import Answer
 from sima_identity.store import history, log, lookups
+from sima_identity.store.hubs import Listed, ListedGrowth
 
 _KINDS = {
     DecisionKind.SPLIT: pb.DECISION_KIND_SPLIT,
@@ -133,3 +135,55 @@ def _evidence(evidence: Evidence) -> pb.Evidence:
 
 def _timestamp(instant: datetime | None) -> Timestamp | None:
     return None if instant is None else datetime_to_timestamp(instant)
+
+
+def shared_to_proto(listed: Listed) -> pb.SharedIdentifier:
+    """Return an identifier that belongs to nobody alone."""
+    return pb.SharedIdentifier(
+        identifier=_named(listed),
+        profile_id=id_to_proto(listed.profile_id),
+        reason=pb.SHARED_REASON_HUB if listed.hub else pb.SHARED_REASON_SEVERAL_PEOPLE,
+        shared_since=_timestamp(listed.shared_since),
+        degree=listed.degree and _degree(listed.degree),
+        growth_noticed_at=_timestamp(listed.noticed_at),
+    )
+
+
+def hub_to_proto(listed: Listed) -> pb.Hub:
+    """Return an identifier that was seen with many."""
+    return pb.Hub(
+        identifier=_named(listed),
+        profile_id=id_to_proto(listed.profile_id),
+        hub=listed.hub,
+        degree=listed.degree and _degree(listed.degree),
+        growth_noticed_at=_timestamp(listed.noticed_at),
+    )
+
+
+def growth_to_proto(grown: ListedGrowth) -> pb.NoticedGrowth:
+    """Return that something grew suspiciously."""
+    noticed_at, key, kind, value, profile_id, gained, most = grown
+    return pb.NoticedGrowth(
+        noticed_at=datetime_to_timestamp(noticed_at),
+        profile_id=id_to_proto(profile_id),
+        identifier=Identifier(kind=kind, value=value or "", key=key) if kind else None,
+        gained=gained,
+        limit=most,
+    )
+
+
+def _named(listed: Listed) -> Identifier:
+    return Identifier(kind=listed.kind, value=listed.value or "", key=listed.key)
+
+
+def _degree(degree: Degree) -> pb.Degree:
+    return pb.Degree(
+        identifiers=degree.identifiers,
+        strong=degree.strong,
+        limit=degree.most,
+        profiles=degree.profiles,
+        kinds=[pb.KindCount(kind=kind, identifiers=count) for kind, count in sorted(degree.kinds.items())],
+        last_day=pb.Growth(identifiers=degree.day.identifiers, profiles=degree.day.profiles),
+        last_week=pb.Growth(identifiers=degree.week.identifiers, profiles=degree.week.profiles),
+        counted_at=_timestamp(degree.counted_at),
+    )

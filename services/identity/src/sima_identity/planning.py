@@ -15,6 +15,7 @@ from sima_identity.records import (
     State,
     Stored,
     StoredEdge,
+    Subject,
     WrittenEdge,
 )
 
@@ -46,6 +47,7 @@ class Plan:
         refusals: Stored edges that bind no longer, bind now, or are refused for another reason.
         pending: Identifiers whose neighbourhood has to be looked at in the background.
         states: Of all identifiers that were looked at.
+        recounts: What is worth counting anew.
     """
 
     new: list[NewIdentifier] = field(default_factory=list)
@@ -54,6 +56,7 @@ class Plan:
     refusals: list[RefusedPair] = field(default_factory=list)
     pending: set[bytes] = field(default_factory=set)
     states: dict[bytes, State] = field(default_factory=dict)
+    recounts: set[Subject] = field(default_factory=set)
 
     def pending_pairs(self) -> set[Pair]:
         """Pairs of the batch that have not been looked at."""

@@ -101,3 +101,10 @@ class Wanted(NamedTuple):
 
     key: bytes | None
     profile_id: bytes | None
+
+
+class Subject(NamedTuple):
+    """What is counted: an identifier by its key, or a profile by its id."""
+
+    id: bytes
+    is_profile: bool

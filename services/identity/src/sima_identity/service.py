@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +19,11 @@ from sima_runtime.wakeups import Wakeups
 from sima_sdk.identifiers import IdentifierKinds
 from sima_sdk.plugins import identifier_kinds, loaded, plugin_manager
 
+from sima_identity.counting import Counting
 from sima_identity.deciding import Decider
 from sima_identity.explainer import Explainer
 from sima_identity.grouping import Grouping
+from sima_identity.hubs import GrowthLimits
 from sima_identity.policy import Policy
 from sima_identity.resolving import Resolver
 from sima_identity.servicer import IdentityServicer
@@ -29,7 +31,7 @@ from sima_identity.settings import IdentitySettings
 from sima_identity.store.log import FEEDS
 
 # New evidence about a neighbourhood waits while it is grouped, and with it all that is new in the workspace. So between
-# two groupings calls have this many times as long as the one before took.
+# two groupings calls have this many times as long as the one before took. And counting is only a part of all work.
 _REST = 3
 
 _log = structlog.get_logger()
@@ -77,7 +79,9 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
     secrets = partial(workspace_secret, settings.master_key())
     database = Database(settings, "identity")
     wakeups = Wakeups(database, FEEDS)
-    grouping = Grouping(policy, secrets, settings.neighbourhood_limit)
+    growth = GrowthLimits(settings.growth_per_identifier, settings.growth_per_profile)
+    grouping = Grouping(policy, secrets, settings.neighbourhood_limit, growth)
+    counting = Counting(database, policy, growth, settings.count_again_seconds)
     resolver = Resolver(database, grouping)
     feeds = {name: Feed(name, database, wakeups, settings) for name in FEEDS}
     decider = Decider(database, grouping, secrets)
@@ -88,7 +92,11 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
     try:
         yield Service(
             Servicer(name, add_IdentityServiceServicer_to_server, servicer),
-            (wakeups.run, partial(settle, resolver, settings.settle_seconds)),
+            (
+                wakeups.run,
+                partial(settle, resolver, settings.settle_seconds),
+                partial(count, counting, settings.count_seconds),
+            ),
             wakeups,
         )
     finally:
@@ -97,8 +105,17 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
 
 async def settle(resolver: Resolver, pause_seconds: float) -> None:
     """Group what was too large for a call, for ever, with a rest behind each."""
+    await _again_and_again(resolver.settle_one, pause_seconds)
+
+
+async def count(counting: Counting, pause_seconds: float) -> None:
+    """Count with how many others identifiers were seen, for ever, with a rest behind each counting."""
+    await _again_and_again(counting.count_some, pause_seconds)
+
+
+async def _again_and_again(work: Callable[[], Awaitable[bool]], pause_seconds: float) -> None:
     while True:
         began = time.monotonic()
-        found = await resolver.settle_one()
+        found = await work()
         rest = _REST * (time.monotonic() - began)
         await asyncio.sleep(rest if found else max(rest, pause_seconds))

@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import grpc.aio
+from google.protobuf.message import Message
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceServicer
 from sima.type.v1.identifier_pb2 import Identifier
@@ -27,20 +28,25 @@ from sima_identity.messages import (
     as_known_to_proto,
     change_to_proto,
     decision_to_proto,
+    growth_to_proto,
+    hub_to_proto,
     id_to_proto,
     known_to_proto,
     link_to_proto,
     moved_to_proto,
     resolved_to_proto,
+    shared_to_proto,
 )
 from sima_identity.requests import RequestReader
 from sima_identity.resolving import Resolver
-from sima_identity.store import decisions, history, log, lookups
+from sima_identity.store import decisions, history, hubs, log, lookups
 
 _WORKSPACES = 1024
 _PAGE_ROWS = 2_000
 _YEAR_10000 = 253_402_300_800_000_000  # microseconds since 1970
 _INTEGER, _BIGINT, _XID = range(1 << 31), range(1 << 63), range(1 << 64)  # of places in feeds
+_BIT = range(2)
+_HUBS_ONLY = {pb.SHARED_REASON_HUB: True, pb.SHARED_REASON_SEVERAL_PEOPLE: False}
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Member = TypeVar("_Member", lookups.Member, history.Member)
@@ -157,7 +163,7 @@ class IdentityServicer(IdentityServiceServicer):
         """List the decisions about an identifier or a profile."""
         workspace = context.current().workspace
         subject = self._reader(workspace).subject(request)
-        size, after = page_size(request.page_size), _decision_before(request)
+        size, after = page_size(request.page_size), _time_and_id_before(request)
         async with self._database.statement() as connection:
             found = await decisions.listed(connection, workspace, subject, after, size + 1)
         names = await self._names(workspace, [key for each in found for key in (*each.keys, *each.others)])
@@ -210,6 +216,42 @@ class IdentityServicer(IdentityServiceServicer):
             ]
         )
 
+    async def ListShared(self, request: pb.ListSharedRequest, _: _Context) -> pb.ListSharedResponse:  # noqa: N802
+        """List the identifiers that belong to nobody alone."""
+        workspace = context.current().workspace
+        size, after = page_size(request.page_size), _number_and_id_before(request, _BIT)
+        hub = _HUBS_ONLY.get(request.reason)
+        async with self._database.statement() as connection:
+            found = await hubs.list_shared(connection, workspace, hub, after, size + 1)
+        response = pb.ListSharedResponse(identifiers=map(shared_to_proto, found[:size]))
+        if len(found) > size:
+            position = (int(found[size - 1].hub), found[size - 1].key.hex())
+            response.next_page_token = next_page_token(position, request)
+        return response
+
+    async def ListHubs(self, request: pb.ListHubsRequest, _: _Context) -> pb.ListHubsResponse:  # noqa: N802
+        """List the identifiers that were seen with many others."""
+        workspace = context.current().workspace
+        size, after = page_size(request.page_size), _number_and_id_before(request, _BIGINT)
+        async with self._database.statement() as connection:
+            found = await hubs.list_hubs(connection, workspace, after, size + 1)
+        response = pb.ListHubsResponse(hubs=map(hub_to_proto, found[:size]))
+        if len(found) > size and (degree := found[size - 1].degree) is not None:
+            response.next_page_token = next_page_token((degree.identifiers, found[size - 1].key.hex()), request)
+        return response
+
+    async def ListGrowth(self, request: pb.ListGrowthRequest, _: _Context) -> pb.ListGrowthResponse:  # noqa: N802
+        """List what grew suspiciously."""
+        workspace = context.current().workspace
+        size, after = page_size(request.page_size), _time_and_id_before(request)
+        async with self._database.statement() as connection:
+            found = await hubs.list_growth(connection, workspace, after, size + 1)
+        response = pb.ListGrowthResponse(growth=map(growth_to_proto, found[:size]))
+        if len(found) > size:
+            position = (datetime_to_micros(found[size - 1].noticed_at), found[size - 1].subject.hex())
+            response.next_page_token = next_page_token(position, request)
+        return response
+
     async def _outcome(self, workspace: str, outcome: Outcome) -> pb.Outcome:
         decision, changes, pending = outcome
         keys = [*decision.keys, *decision.others, *(row.key for row in changes)]
@@ -254,10 +296,17 @@ def _check_size(fits: bool) -> None:
         raise InvalidFieldsError([Violation("keys", expected)])
 
 
-def _decision_before(request: pb.ListDecisionsRequest) -> tuple[datetime, bytes] | None:
+def _time_and_id_before(request: pb.ListDecisionsRequest | pb.ListGrowthRequest) -> tuple[datetime, bytes] | None:
+    if (before := _number_and_id_before(request, range(_YEAR_10000))) is None:
+        return None
+    micros, own = before
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros), own
+
+
+def _number_and_id_before(request: Message, numbers: range) -> tuple[int, bytes] | None:
     match page_position(request):
         case None:
             return None
-        case [int() as micros, str() as own] if 0 <= micros < _YEAR_10000 and re.fullmatch("[0-9a-f]{32}", own):
-            return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros), bytes.fromhex(own)
+        case [int() as number, str() as own] if number in numbers and re.fullmatch("[0-9a-f]{32}", own):
+            return number, bytes.fromhex(own)
     raise PageTokenError
