@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import importlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -257,3 +258,26 @@ async def test_transactions_that_overlap_are_known_in_the_order_in_which_they_bu
     await waiting
     [known] = await identity.as_known(workspace, [ADA], released)
     assert [one.identifier.value for one in known.identifiers] == [ADA.value]
+
+
+async def test_what_was_logged_before_is_told_with_the_standing_before(
+    start_replica: StartReplica, open_database: Callable[[str], Database], workspace: str
+) -> None:
+    """The migration finds for changes of older versions what newer ones store."""
+    identity, database = await start_replica(), open_database("identity")
+    await identity.resolve(workspace, [together(ADA, TABLET)])
+    await identity.resolve(workspace, [together(EVE, TABLET)])
+    await identity.always(workspace, ADA, EVE)
+    before = await identity.changes(workspace)
+    [backfill] = [one for one in migration("0003_history").STATEMENTS if one.startswith("UPDATE")]
+    async with database.statement() as connection:
+        forget = "UPDATE profile_changes SET previously_shared = false, previously_blocked = false WHERE workspace = %s"
+        await execute(connection, forget, (workspace,))
+        assert await identity.changes(workspace) != before
+        await execute(connection, backfill)
+    assert await identity.changes(workspace) == before
+
+
+def migration(name: str) -> Any:
+    """The module of a migration."""
+    return importlib.import_module(f"sima_identity.migrations.versions.{name}")

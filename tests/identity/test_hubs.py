@@ -19,6 +19,7 @@ from sima_runtime.database import Database, execute, fetch
 from sima_runtime.errors import PageTokenError
 
 from .conftest import START, Named, Reason, Replica, Secret, Sighted, StartReplica, cookie, device, mail, policy, user
+from .test_history import migration
 from .test_laws import DECISIONS, RANDOM, SIGHTINGS, TIGHT, Decided, Fixture, batches, decide, seen, until_settled
 
 OpenDatabase = Callable[[str], Database]
@@ -381,3 +382,27 @@ async def test_growth_is_forgotten_after_a_season(
     assert [one.gained for one in grown] == [5, 9]
     moments = [one.noticed_at.ToDatetime(UTC) for one in grown]
     assert all(later - earlier > timedelta(days=80) for later, earlier in pairwise(moments))
+
+
+async def test_what_was_recorded_before_is_counted_after_a_migration(
+    start_replica: StartReplica, open_database: OpenDatabase, workspace: str
+) -> None:
+    """An installation of an older version has its lists at once."""
+    identity, database = await start_replica(count_seconds=0.01), open_database("identity")
+    await kiosk(identity, workspace, range(15))
+    await kiosk(identity, workspace, range(30), minutes=60 * 24)
+    await identity.resolve(workspace, [Sighted([TABLET, user("a")]), Sighted([TABLET, user("b")])])
+    await until_counted(database, workspace)
+    shared, hubs = await numbers(identity.shared(workspace)), await numbers(identity.hubs(workspace))
+    async with database.statement() as connection:
+        await execute(connection, "DELETE FROM degrees WHERE workspace = %s", (workspace,))
+        assert await numbers(identity.hubs(workspace)) == {}
+        await execute(connection, migration("0004_hubs").STATEMENTS[-1])
+    await until_counted(database, workspace)
+    assert (await numbers(identity.shared(workspace)), await numbers(identity.hubs(workspace))) == (shared, hubs)
+    assert (len(shared), len(hubs)) == (2, 1)
+
+
+async def numbers(listing: Awaitable[Sequence[pb.SharedIdentifier | pb.Hub]]) -> dict[str, Count]:
+    """What a list says of each identifier."""
+    return {one.identifier.value: counted(one.degree) for one in await listing}

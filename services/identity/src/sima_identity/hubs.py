@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import NamedTuple
 
 from sima_identity.batch import Batch
@@ -94,11 +95,14 @@ def _many(batch: Batch, situation: Situation, plan: Plan, policy: Policy, limits
     yield from (row.key for row in plan.new if row.shared)
     yield from (row.key for row in plan.changed if row.standing_changed)
     looked_at = {end for edge in batch.edges for end in edge[:2]} or situation.members
+    yield from (key for key in looked_at if plan.states[key].shared)
     pairs = {edge.pair for edge in situation.edges if edge.verdict is None}.union(edge[:2] for edge in batch.edges)
-    for key, count in Counter(end for pair in pairs for end in pair if end in looked_at).items():
-        state, stored = plan.states[key], situation.stored.get(key)
+    degrees = Counter(chain.from_iterable(pairs))
+    fewest = min(_least(name, policy, limits) for name in ("", *policy.kinds))  # nearly all were seen with fewer
+    for key in looked_at.intersection(key for key, count in degrees.items() if count >= fewest):
+        stored = situation.stored.get(key)
         kind = batch.identifiers[key].kind if stored is None else stored.kind
-        if state.shared or (not state.blocked and count >= _least(kind, policy, limits)):
+        if degrees[key] >= _least(kind, policy, limits) and not plan.states[key].blocked:
             yield key
 
 
