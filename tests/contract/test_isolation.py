@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,12 +22,14 @@ from sima.segment.v1 import segment_service_pb2 as segment_pb
 from sima.segment.v1.segment_service_pb2_grpc import SegmentServiceStub
 from sima.type.v1.fact_pb2 import CONSENT_STATUS_GRANTED, METHOD_DECLARED, Fact
 from sima.type.v1.identifier_pb2 import Identifier
+from sima_identity.policy import Policy
 from sima_identity.service import assembled as identity_assembled
 from sima_identity.settings import IdentitySettings
 from sima_profile.service import assembled as profile_assembled
 from sima_profile.settings import ProfileSettings
 from sima_runtime.clients import open_channel
 from sima_runtime.settings import ClientSettings
+from sima_sdk.identifiers import BUILT_IN_KINDS
 from sima_segment.service import assembled as segment_assembled
 from sima_segment.settings import SegmentSettings
 
@@ -44,10 +47,14 @@ OWN, OTHER = "castle", "village"
 EMAIL = Identifier(kind="email", value="ada@castle.example")
 PHONE = Identifier(kind="phone", value="+4915127046318")
 CARD = Identifier(kind="loyalty_card", value="4711")
+KIOSK = Identifier(kind="device_id", value="court-jester")
 AT = Timestamp(seconds=1_790_000_000)
 RULES = identity_pb.IdentityPolicy(blocked_values=[EMAIL])
+LATER = Timestamp(seconds=99_990_000_000)
+#: Three people make a hub of a device.
+SOON_A_HUB = Policy({**BUILT_IN_KINDS, "device_id": replace(BUILT_IN_KINDS["device_id"], shared_above=2)})
 #: What only one workspace knows.
-VALUES = [PHONE.value, "crown-jewels", "throne_ascended", "hidden-chamber", "those who rule", "rulers"]
+VALUES = [PHONE.value, KIOSK.value, "crown-jewels", "throne_ascended", "hidden-chamber", "those who rule", "rulers"]
 #: How somebody is told that there is nothing for them; any other error would only mean that the call went wrong.
 NOTHING_THERE = ("NOT_FOUND", "INVALID_ARGUMENT", "OUT_OF_RANGE")
 
@@ -91,6 +98,12 @@ ASKING: dict[str, Callable[[Known], list[Message]]] = {
             keys=[identity_pb.LookupKey(identifier=EMAIL), identity_pb.LookupKey(profile_id=known.profile_id)]
         )
     ],
+    "Identity.LookupAsKnown": lambda known: [
+        identity_pb.LookupAsKnownRequest(
+            keys=[identity_pb.LookupKey(identifier=EMAIL), identity_pb.LookupKey(profile_id=known.profile_id)],
+            known_at=LATER,
+        )
+    ],
     "Identity.ListProfileChanges": lambda known: [
         identity_pb.ListProfileChangesRequest(identifier=EMAIL),
         identity_pb.ListProfileChangesRequest(profile_id=known.profile_id),
@@ -130,6 +143,12 @@ ASKING: dict[str, Callable[[Known], list[Message]]] = {
         identity_pb.GetProfileGraphRequest(identifier=EMAIL),
         identity_pb.GetProfileGraphRequest(profile_id=known.profile_id),
     ],
+    "Identity.ListShared": lambda _: [
+        identity_pb.ListSharedRequest(),
+        identity_pb.ListSharedRequest(reason=identity_pb.SHARED_REASON_HUB, page_size=1),
+    ],
+    "Identity.ListHubs": lambda _: [identity_pb.ListHubsRequest()],
+    "Identity.ListGrowth": lambda _: [identity_pb.ListGrowthRequest()],
     "Identity.WatchProfileChanges": lambda known: [
         identity_pb.WatchProfileChangesRequest(until_now=True),
         identity_pb.WatchProfileChangesRequest(until_now=True, cursor=known.cursors["Identity"]),
@@ -264,8 +283,8 @@ async def installation(
     """All three services, which know their callers by their tokens."""
     common: dict[str, Any] = {"workspace_key_file": workspace_key_file, **token_files}
     async with AsyncExitStack() as stack:
-        identity = IdentitySettings(database_url=migrated("sima_identity"), **common)
-        common["identity_address"] = await serve(stack, identity, identity_assembled(identity))
+        identity = IdentitySettings(database_url=migrated("sima_identity"), growth_per_identifier=2, **common)
+        common["identity_address"] = await serve(stack, identity, identity_assembled(identity, SOON_A_HUB))
         profile = ProfileSettings(database_url=migrated("sima_profile"), **common)
         common["profile_address"] = await serve(stack, profile, profile_assembled(profile))
         url = stack.enter_context(segment_database(postgres_server))
@@ -306,12 +325,29 @@ async def filled(own: Caller) -> Known:
     async with asyncio.timeout(30):  # until it is applied, its answer changes
         while not (await own.call("Identity.GetIdentityPolicy", asking))[0].policy.HasField("applied_at"):  # noqa: ASYNC110  # no bell
             await asyncio.sleep(0.05)
+    await crowd(own)
     lookup = identity_pb.LookupRequest(keys=[identity_pb.LookupKey(profile_id=profile_id)])
     [looked_up] = await own.call("Identity.Lookup", lookup)
     keys = [known.identifier.key for known in looked_up.results[0].identifiers]
     listing = identity_pb.ListProfileChangesRequest(profile_id=profile_id, page_size=1)
     [changes] = await own.call("Identity.ListProfileChanges", listing)
     return Known(profile_id, decided.outcome.decision.id, keys, cursors, {"changes": changes.next_page_token})
+
+
+async def crowd(own: Caller) -> None:
+    """Have several people come to one device within the hour, and wait until that is noticed."""
+    now = Timestamp()
+    now.GetCurrentTime()
+    seen = [
+        identity_pb.IdentifierSet(
+            identifiers=[KIOSK, Identifier(kind="user_id", value=f"u{n}")], observed_at=now, source="court"
+        )
+        for n in range(3)
+    ]
+    await own.call("Identity.Resolve", identity_pb.ResolveRequest(sets=seen))
+    async with asyncio.timeout(60):
+        while not (await own.call("Identity.ListGrowth", identity_pb.ListGrowthRequest()))[0].growth:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
 
 
 def test_every_rpc_is_asked_for_what_belongs_to_others() -> None:

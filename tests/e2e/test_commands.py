@@ -2,7 +2,9 @@
 
 import json
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sima_cli.main import app
@@ -343,6 +345,47 @@ def test_a_wrong_merge_is_explained_taken_back_and_decided_otherwise(stack: Stac
     assert listed["id"] in contrary.stderr
     assert stack.sima("cli", "identity", "withdraw", listed["id"], "--reason", "married").exit_code == 0
     assert stack.json("cli", "identity", "explain", ines, omar)["linked"]
+    moved = made["changes"][0]["identifier"]  # of the two, who got the younger id
+    history = stack.json("cli", "identity", "history", moved)
+    assert [one["cause"] for one in history] == ["evidence", "decision", "decision"]
+    assert (history[0]["previous_profile_id"], history[1]["actor"]) == (None, "support")
+    assert listed["id"] in stack.sima("cli", "identity", "history", moved).stdout
+    then = stack.json("cli", "identity", "history", moved, "--at", history[1]["changed_at"])
+    assert then["profile_id"] == history[1]["profile_id"]
+    assert len({ines, omar}.difference(one["identifier"] for one in then["identifiers"])) == 1
+    assert "not known then" in stack.sima("cli", "identity", "history", moved, "--at", "2020-01-01").stdout
+    assert stack.sima("cli", "identity", "history", moved, "--at", "yesterday").exit_code == 3
     unseen = stack.sima("cli", "identity", "never", ines, "email:nobody@example.com", "--reason", "test")
     assert (unseen.exit_code, "never seen" in unseen.stderr) == (3, True)
     assert stack.sima("cli", "identity", "explain", ines, "nonsense").exit_code == 3
+
+
+def test_a_phone_that_many_have_is_listed_as_a_hub(stack: Stack, tmp_path: Path) -> None:
+    """Sixty contacts with the phone of their call centre: shared, a hub, and marked, for it came within a day."""
+    file = tmp_path / "centre.csv"
+    rows = (f"{100 + number},Caller,caller{number}@example.com,+49 30 901820" for number in range(60))
+    file.write_text("\n".join(["Record ID,First Name,Email,Phone Number", *rows]))
+    assert stack.sima("cli", "import", "cli", str(file)).exit_code == 0
+
+    phone = "phone:+4930901820"
+    deadline = time.monotonic() + 60
+    while (hub := listed(stack, phone, "hubs")) is None or hub["degree"]["identifiers"] < 120:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert (hub["hub"], hub["degree"]["profiles"]) == (True, 60)
+    assert phone in stack.sima("cli", "identity", "hubs").stdout
+    shared = listed(stack, phone, "shared", "--reason", "hub")
+    assert shared is not None
+    assert (shared["reason"], shared["degree"]) == ("hub", hub["degree"])
+    assert f"{phone} ⚠" in stack.sima("cli", "identity", "shared").stdout
+    assert listed(stack, phone, "shared", "--reason", "several_people") is None
+    grown = listed(stack, phone, "growth")
+    assert grown is not None
+    assert grown["gained"] == 120
+    assert phone in stack.sima("cli", "identity", "growth").stdout
+
+
+def listed(stack: Stack, identifier: str, *command: str) -> dict[str, Any] | None:
+    """What a list of `sima identity` says of one identifier."""
+    found = stack.json("cli", "identity", *command)
+    return next((one for one in found if one["identifier"] == identifier), None)

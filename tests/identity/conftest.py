@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from uuid import uuid4
 
 import pytest
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+ANY = pb.SHARED_REASON_UNSPECIFIED
+Reason: TypeAlias = "pb.SharedReason.ValueType"
 
 
 class Named(NamedTuple):
@@ -165,6 +167,38 @@ class Replica:
             identifiers=map(identifier, named), profile_id=profile_id, deciding=deciding(**by)
         )
         return await self.client.call(self.stub.EraseIdentifiers, request, workspace=workspace, deadline=60)
+
+    async def as_known(
+        self, workspace: str, wanted: Iterable[Named | str], moment: datetime
+    ) -> list[pb.LookupAsKnownResult]:
+        """Ask what a lookup would have answered at a moment."""
+        known_at = Timestamp()
+        known_at.FromDatetime(moment)
+        request = pb.LookupAsKnownRequest(keys=map(lookup_key, wanted), known_at=known_at)
+        response = await self.client.call(self.stub.LookupAsKnown, request, workspace=workspace, deadline=60)
+        return list(response.results)
+
+    async def shared(self, workspace: str, reason: Reason = ANY, size: int = 0) -> list[pb.SharedIdentifier]:
+        """All shared identifiers, listed so many at a time."""
+        request = pb.ListSharedRequest(reason=reason, page_size=size)
+        return [one for page in await self._pages(workspace, "ListShared", request) for one in page.identifiers]
+
+    async def hubs(self, workspace: str, size: int = 0) -> list[pb.Hub]:
+        """All hubs and those that may become some, listed so many at a time."""
+        pages = await self._pages(workspace, "ListHubs", pb.ListHubsRequest(page_size=size))
+        return [one for page in pages for one in page.hubs]
+
+    async def growth(self, workspace: str, size: int = 0) -> list[pb.NoticedGrowth]:
+        """Everything that grew suspiciously, listed so many at a time."""
+        pages = await self._pages(workspace, "ListGrowth", pb.ListGrowthRequest(page_size=size))
+        return [one for page in pages for one in page.growth]
+
+    async def _pages(self, workspace: str, rpc: str, request: Any) -> list[Any]:
+        pages: list[Any] = []
+        while not pages or request.page_token:
+            pages.append(await self.client.call(getattr(self.stub, rpc), request, workspace=workspace))
+            request.page_token = pages[-1].next_page_token
+        return pages
 
     async def states(self, workspace: str, named: Sequence[Named]) -> dict[Named, State]:
         """What lookups say about identifiers; unknown ones are absent."""

@@ -182,7 +182,8 @@ def replayed(changes: Sequence[pb.ProfileChange]) -> dict[tuple[str, bytes], Sta
             assert change.identifier.value == change.profile_id == ""
             states.pop(own, None)
             continue
-        assert change.previous_profile_id == (states[own].profile_id if own in states else "")
+        before = State(change.previous_profile_id, change.previously_shared, change.previously_blocked)
+        assert before == states.get(own, State("", shared=False, blocked=False))
         assert states.get(own) != State(change.profile_id, change.shared, change.blocked)
         states[own] = State(change.profile_id, change.shared, change.blocked)
     return states

@@ -87,6 +87,8 @@ class Told(IdentityServiceServicer):
         for never in list[str]():
             yield never
 
+    LookupAsKnown = ListShared = ListHubs = ListGrowth = Split
+
 
 @dataclass
 class Served:

@@ -38,6 +38,10 @@ async def upstream(migrated: Callable[[str], str], workspace_key_file: Path) -> 
             feed_poll_seconds=SELDOM,
             plugins=None,
             most_identifiers=5_000,
+            growth_per_identifier=50,
+            growth_per_profile=30,
+            count_seconds=1,
+            count_again_seconds=3_600,
             neighbourhood_limit=10_000,
         )
         identity_address = await serve(stack, identity, identity_assembled(identity))

@@ -180,6 +180,85 @@ def outcome(message: identity_pb.Outcome) -> Shape:
     }
 
 
+def change(message: identity_pb.ProfileChange) -> Shape:
+    """Return a change of whom an identifier belongs to."""
+    return {
+        "identifier": identifier(message.identifier),
+        "changed_at": _time(message, "changed_at"),
+        "previous_profile_id": message.previous_profile_id or None,
+        "profile_id": message.profile_id or None,
+        "previously": standing(message.previously_shared, message.previously_blocked),
+        "standing": standing(message.shared, message.blocked),
+        "cause": cause(message),
+        "decision_id": message.decision_id or None,
+        "actor": message.actor or None,
+    }
+
+
+def cause(message: identity_pb.ProfileChange) -> str:
+    """Return why something changed: evidence or decision."""
+    return identity_pb.ChangeCause.Name(message.cause).removeprefix("CHANGE_CAUSE_").lower()
+
+
+def standing(shared: bool, blocked: bool) -> str | None:
+    """Return whether an identifier is nobody's, and how; None if it can be somebody's."""
+    return "shared" if shared else "blocked" if blocked else None
+
+
+def as_known(message: identity_pb.LookupAsKnownResult) -> Shape:
+    """Return a profile as it was."""
+    return {
+        "profile_id": message.profile_id or None,
+        "identifiers": [
+            {
+                "identifier": identifier(one.identifier),
+                "standing": standing(one.shared, one.blocked),
+                "since": _time(one, "since"),
+            }
+            for one in message.identifiers
+        ],
+    }
+
+
+def shared(message: identity_pb.SharedIdentifier) -> Shape:
+    """Return an identifier that belongs to nobody alone."""
+    return {
+        "identifier": identifier(message.identifier),
+        "profile_id": message.profile_id,
+        "reason": shared_reason(message),
+        "shared_since": _time(message, "shared_since"),
+        "degree": _degree(message.degree) if message.HasField("degree") else None,
+        "growth_noticed_at": _time(message, "growth_noticed_at"),
+    }
+
+
+def shared_reason(message: identity_pb.SharedIdentifier) -> str:
+    """Return why an identifier belongs to nobody alone: hub or several_people."""
+    return identity_pb.SharedReason.Name(message.reason).removeprefix("SHARED_REASON_").lower()
+
+
+def hub(message: identity_pb.Hub) -> Shape:
+    """Return an identifier that was seen with many."""
+    return {
+        "identifier": identifier(message.identifier),
+        "profile_id": message.profile_id,
+        "hub": message.hub,
+        "degree": _degree(message.degree),
+        "growth_noticed_at": _time(message, "growth_noticed_at"),
+    }
+
+
+def growth(message: identity_pb.NoticedGrowth) -> Shape:
+    """Return that an identifier or a profile grew suspiciously."""
+    return {
+        "noticed_at": _time(message, "noticed_at"),
+        "identifier": identifier(message.identifier) if message.HasField("identifier") else None,
+        "profile_id": message.profile_id,
+        "gained": message.gained,
+        "limit": message.limit,
+    }
+
+
 def value(message: Value) -> str | float | bool | None:
     """Return the value of a trait; a time as text."""
     kind = message.WhichOneof("kind")
@@ -201,6 +280,19 @@ def survivorship(message: Trait) -> str:
 def granted(message: Consent) -> bool:
     """Whether a consent was given."""
     return message.status == CONSENT_STATUS_GRANTED
+
+
+def _degree(message: identity_pb.Degree) -> Shape:
+    return {
+        "identifiers": message.identifiers,
+        "strong": message.strong,
+        "limit": message.limit,
+        "profiles": message.profiles,
+        "kinds": {one.kind: one.identifiers for one in message.kinds},
+        "last_day": {"identifiers": message.last_day.identifiers, "profiles": message.last_day.profiles},
+        "last_week": {"identifiers": message.last_week.identifiers, "profiles": message.last_week.profiles},
+        "counted_at": _time(message, "counted_at"),
+    }
 
 
 def _trait(message: Trait) -> Shape:

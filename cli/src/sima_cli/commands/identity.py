@@ -3,17 +3,21 @@
 import getpass
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
+from google.protobuf.timestamp_pb2 import Timestamp
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 
 from sima_cli import shapes
 from sima_cli.commands.options import Json, Limit, connection_of
 from sima_cli.commands.profile import telling_of_regions
+from sima_cli.errors import RefusedError
 from sima_cli.failures import runs
 from sima_cli.graphs.folding import fold
 from sima_cli.graphs.model import read
@@ -21,6 +25,16 @@ from sima_cli.graphs.svg import draw
 from sima_cli.graphs.terminal import terminal
 from sima_cli.keys import KEY_HELP, REGION_HELP, named_identifier, profile_key
 from sima_cli.output import age, out, print_json, table
+
+
+class Why(StrEnum):
+    """Why an identifier is shared."""
+
+    HUB = "hub"
+    SEVERAL_PEOPLE = "several_people"
+
+
+_REASONS = {Why.HUB: pb.SHARED_REASON_HUB, Why.SEVERAL_PEOPLE: pb.SHARED_REASON_SEVERAL_PEOPLE}
 
 app = typer.Typer(no_args_is_help=True, help="Why identifiers are one person, and decisions where that is wrong.")
 
@@ -46,6 +60,8 @@ Svg = Annotated[
 Drawn = Annotated[
     int, typer.Option("--limit", min=1, max=1_000, help="Draw at most so many identifiers; the rest is counted.")
 ]
+At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="What was known then; UTC if it has no zone.")]
+WhyShared = Annotated[Why | None, typer.Option("--reason", help="Only those that are shared for this reason.")]
 Preview = Annotated[bool, typer.Option("--preview", help="Show what would change, and decide nothing.")]
 
 
@@ -129,6 +145,95 @@ async def decisions(
         print_json([shapes.decision(one) for one in found])
     else:
         _show_decisions(found)
+
+
+@app.command(epilog="Example: [cyan]sima identity history email:ada@example.com --at 2026-03-01T18:30:00+03:00[/]")
+@runs
+async def history(  # noqa: PLR0917 - its options
+    context: typer.Context,
+    key: Key,
+    at: At = None,
+    region: Region = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """Show where an identifier, or the identifiers of a profile, moved and why; or what was known at a moment."""
+    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+        with telling_of_regions(key, region):
+            if at is not None:
+                wanted = pb.LookupAsKnownRequest(keys=[pb.LookupKey(**_by(key, region))], known_at=_moment(at))
+                [known] = (await service.call(service.stub.LookupAsKnown, wanted)).results
+            else:
+                request = pb.ListProfileChangesRequest(**_by(key, region))
+                stub = service.stub.ListProfileChanges
+                changes = await service.pages(stub, request, lambda page: page.changes, limit)
+    if as_json:
+        print_json([shapes.change(one) for one in changes] if at is None else shapes.as_known(known))
+    elif at is None:
+        _show_changes(changes)
+    else:
+        _show_as_known(known)
+
+
+@app.command(epilog="Example: [cyan]sima identity shared --reason several_people[/]")
+@runs
+async def shared(context: typer.Context, reason: WhyShared = None, limit: Limit = 50, as_json: Json = False) -> None:
+    """List identifiers that belong to nobody alone, and with how many others they were seen; ⚠ grew suspiciously."""
+    request = pb.ListSharedRequest(reason=pb.SHARED_REASON_UNSPECIFIED if reason is None else _REASONS[reason])
+    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+        found = await service.pages(service.stub.ListShared, request, lambda page: page.identifiers, limit)
+    if as_json:
+        print_json([shapes.shared(one) for one in found])
+        return
+    rows = [
+        (_marked(one), shapes.shared_reason(one), *_seen_with(one), age(shapes.instant(one.shared_since)))
+        for one in found
+    ]
+    out.print(table("Shared", ("identifier", "because of", *_SEEN_WITH, "shared since"), rows))
+
+
+@app.command(epilog="Example: [cyan]sima identity hubs --limit 20[/]")
+@runs
+async def hubs(context: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
+    """List identifiers seen with so many others that they bind nobody, or soon will; ⚠ grew suspiciously."""
+    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+        found = await service.pages(service.stub.ListHubs, pb.ListHubsRequest(), lambda page: page.hubs, limit)
+    if as_json:
+        print_json([shapes.hub(one) for one in found])
+        return
+    rows = [
+        (
+            _marked(one),
+            "hub" if one.hub else "near",
+            f"{one.degree.strong} of {one.degree.limit}",
+            *_seen_with(one),
+            _gained(one.degree.last_day),
+            _gained(one.degree.last_week),
+        )
+        for one in found
+    ]
+    out.print(table("Hubs", ("identifier", "", "#strong", *_SEEN_WITH, "#last day", "#last week"), rows))
+
+
+@app.command(epilog="Example: [cyan]sima identity growth[/]")
+@runs
+async def growth(context: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
+    """List what gained suspiciously many identifiers within a day, the latest first."""
+    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+        found = await service.pages(service.stub.ListGrowth, pb.ListGrowthRequest(), lambda page: page.growth, limit)
+    if as_json:
+        print_json([shapes.growth(one) for one in found])
+        return
+    rows = [
+        (
+            age(shapes.instant(one.noticed_at)),
+            shapes.identifier(one.identifier) if one.HasField("identifier") else "the profile",
+            one.profile_id,
+            f"{one.gained:,} (limit {one.limit:,})",
+        )
+        for one in found
+    ]
+    out.print(table("Suspicious growth", ("noticed", "what grew", "profile", "#gained in a day"), rows))
 
 
 @app.command(
@@ -265,3 +370,68 @@ def _show_decisions(found: Iterable[pb.Decision]) -> None:
     ]
     if rows:
         out.print(table("Decisions", ("id", "kind", "identifiers", "others", "by", "taken back"), rows))
+
+
+def _standing(one: pb.KnownIdentifier | pb.IdentifierAsKnown) -> str:
+    return shapes.standing(one.shared, one.blocked) or ""
+
+
+def _moment(text: str) -> Timestamp:
+    """The instant that somebody wrote; without time zone it is UTC."""
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        raise RefusedError("--at: expected a time such as 2026-03-01 or 2026-03-01T18:30:00+03:00") from None
+    moment = Timestamp()
+    moment.FromDatetime(read if read.tzinfo else read.replace(tzinfo=UTC))
+    return moment
+
+
+def _show_changes(found: Iterable[pb.ProfileChange]) -> None:
+    rows = [
+        (
+            f"{shapes.instant(one.changed_at):%Y-%m-%d %H:%M:%S}",
+            shapes.identifier(one.identifier),
+            _place(one.previous_profile_id, shapes.standing(one.previously_shared, one.previously_blocked)) or "new",
+            _place(one.profile_id, shapes.standing(one.shared, one.blocked)),
+            f"{shapes.cause(one)} {one.decision_id}".strip(),
+            one.actor,
+        )
+        for one in found
+    ]
+    out.print(table("Changes", ("time (UTC)", "identifier", "from", "to", "because of", "who"), rows))
+
+
+def _place(profile_id: str, standing: str | None) -> str:
+    return " ".join(filter(None, (profile_id, standing)))
+
+
+_SEEN_WITH = ("#seen with", "#profiles", "of kinds")
+
+
+def _seen_with(one: pb.SharedIdentifier | pb.Hub) -> tuple[str, str, str]:
+    """The columns that say with how many others an identifier was seen."""
+    if not one.HasField("degree"):
+        return "not counted yet", "", ""
+    kinds = ", ".join(f"{each.identifiers:,} {each.kind}" for each in one.degree.kinds)
+    return f"{one.degree.identifiers:,}", f"{one.degree.profiles:,}", kinds
+
+
+def _marked(one: pb.SharedIdentifier | pb.Hub) -> str:
+    """An identifier, with a mark if it grew suspiciously."""
+    return shapes.identifier(one.identifier) + (" ⚠" if one.HasField("growth_noticed_at") else "")
+
+
+def _gained(growth: pb.Growth) -> str:
+    return f"+{growth.identifiers:,} (+{growth.profiles:,} profiles)" if growth.identifiers else ""
+
+
+def _show_as_known(found: pb.LookupAsKnownResult) -> None:
+    if not found.identifiers:
+        out.print("[dim]It was not known then.[/]")
+        return
+    rows = [
+        (shapes.identifier(one.identifier), _standing(one), f"{shapes.instant(one.since):%Y-%m-%d %H:%M:%S}")
+        for one in found.identifiers
+    ]
+    out.print(table(f"Profile {found.profile_id}", ("identifier", "", "since (UTC)"), rows))

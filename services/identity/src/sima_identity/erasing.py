@@ -18,9 +18,10 @@ from sima_identity.batch import Batch
 from sima_identity.decisions import Deciding
 from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, write
 from sima_identity.planning import Situation
-from sima_identity.records import ChangedIdentifier, Stored
+from sima_identity.records import ChangedIdentifier, Stored, Subject
 from sima_identity.rules import Rules
 from sima_identity.store import decisions, erasures, graph, policies
+from sima_identity.store import hubs as hub_counts
 from sima_identity.store.erasures import Erased
 from sima_identity.store.log import FEED, STANDINGS
 
@@ -140,6 +141,7 @@ class Eraser:
         if hubs:
             await erasures.make_stale(connection, workspace, hubs)
             await policies.unsettle(connection, workspace, Rules().to_json())
+            await hub_counts.ask(connection, workspace, [Subject(key, is_profile=False) for key in hubs])
         if left_out:
             await graph.add_pending(connection, workspace, left_out)
 

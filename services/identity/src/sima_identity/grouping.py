@@ -12,11 +12,12 @@ from sima_runtime.telemetry import meter
 from sima_identity.batch import Batch
 from sima_identity.closing import Closing
 from sima_identity.evidence import Refusal
+from sima_identity.hubs import GrowthLimits, to_recount
 from sima_identity.neighbourhood import Neighbourhoods, leading_out
 from sima_identity.planning import Plan, Planner, Situation
 from sima_identity.policies import InForce, Policies
 from sima_identity.records import Stored, StoredEdge
-from sima_identity.store import graph
+from sima_identity.store import graph, hubs
 from sima_identity.store.log import FEED, STANDINGS
 
 # Groupings of more identifiers than this are computed beside the event loop, so that other calls go on.
@@ -61,16 +62,23 @@ class Locked(NamedTuple):
 class Grouping:
     """Keeps the stored grouping equal to that of all evidence and decisions. Every method is for a transaction."""
 
-    def __init__(self, policies: Policies, secrets: Callable[[str], bytes], neighbourhood_limit: int) -> None:
+    def __init__(
+        self,
+        policies: Policies,
+        secrets: Callable[[str], bytes],
+        neighbourhood_limit: int,
+        growth: GrowthLimits,
+    ) -> None:
         """Set up.
 
         Args:
             policies: The rules.
             secrets: Gives the secret of a workspace.
             neighbourhood_limit: Neighbourhoods with more identifiers are grouped in the background.
+            growth: What growth is suspicious, and therefore to be counted.
         """
         self.limit = neighbourhood_limit
-        self._policies, self._secrets = policies, secrets
+        self._policies, self._secrets, self._growth = policies, secrets, growth
 
     def by_strength(self, kinds: Mapping[bytes, str]) -> list[bytes]:
         """Return the keys of identifiers, the strongest first, given the kind of each."""
@@ -137,11 +145,16 @@ class Grouping:
 
     async def plan(self, transaction: Transaction, batch: Batch, situation: Situation) -> Plan:
         """Group what is there together with a batch, and say what that changes."""
-        planner = Planner(transaction.in_force, self._secrets(transaction.workspace))
-        work = partial(planner.plan, batch, situation)
+        work = partial(self._planned, transaction, batch, situation)
         if len(situation.members) + len(batch.identifiers) > _MANY:
             return await asyncio.to_thread(work)
         return work()
+
+    def _planned(self, transaction: Transaction, batch: Batch, situation: Situation) -> Plan:
+        _, workspace, in_force = transaction
+        plan = Planner(in_force, self._secrets(workspace)).plan(batch, situation)
+        plan.recounts = to_recount(batch, situation, plan, in_force.policy, self._growth)
+        return plan
 
 
 async def write(transaction: Transaction, plan: Plan, decision: bytes | None = None) -> None:
@@ -163,6 +176,8 @@ async def write(transaction: Transaction, plan: Plan, decision: bytes | None = N
         await graph.write_refusals(connection, workspace, plan.refusals)
     if plan.pending:
         await graph.add_pending(connection, workspace, plan.pending, decision)
+    if plan.recounts:
+        await hubs.ask(connection, workspace, plan.recounts)
     if plan.changes_states():
         await notify(connection, FEED, workspace)
     if plan.changes_standings():

@@ -11,9 +11,11 @@ from sima_runtime.wire import datetime_to_timestamp
 from sima_identity.decisions import Decision, DecisionKind
 from sima_identity.evidence import Refusal
 from sima_identity.explaining import Evidence, Link, remedy
+from sima_identity.hubs import Degree
 from sima_identity.records import ChangedIdentifier
 from sima_identity.resolving import Answer
-from sima_identity.store import log, lookups
+from sima_identity.store import history, log, lookups
+from sima_identity.store.hubs import Listed, ListedGrowth
 
 _KINDS = {
     DecisionKind.SPLIT: pb.DECISION_KIND_SPLIT,
@@ -61,6 +63,16 @@ def known_to_proto(member: lookups.Member) -> pb.KnownIdentifier:
     )
 
 
+def as_known_to_proto(member: history.Member) -> pb.IdentifierAsKnown:
+    """Return an identifier of a profile as it was."""
+    return pb.IdentifierAsKnown(
+        identifier=Identifier(kind=member.kind, value=member.value or "", key=member.key),
+        shared=member.shared,
+        blocked=member.blocked,
+        since=datetime_to_timestamp(member.since),
+    )
+
+
 def change_to_proto(change: log.Change) -> pb.ProfileChange:
     """Return a change as the log has it."""
     return pb.ProfileChange(
@@ -73,6 +85,9 @@ def change_to_proto(change: log.Change) -> pb.ProfileChange:
         cause=_CAUSES[change.cause],
         decision_id=id_to_proto(change.decision_id),
         policy_version=change.policy_version or 0,
+        actor=change.actor or "",
+        previously_shared=change.previously_shared,
+        previously_blocked=change.previously_blocked,
     )
 
 
@@ -112,6 +127,9 @@ def moved_to_proto(
         cause=pb.CHANGE_CAUSE_POLICY if row.repoliced else cause,
         decision_id="" if row.repoliced or by is None else by.id.hex(),
         policy_version=row.policy_version if row.repoliced else 0,
+        actor="" if row.repoliced or by is None else by.withdrawn_by or by.actor,
+        previously_shared=row.previously_shared,
+        previously_blocked=row.previously_blocked,
     )
 
 
@@ -135,3 +153,55 @@ def _evidence(evidence: Evidence) -> pb.Evidence:
 
 def _timestamp(instant: datetime | None) -> Timestamp | None:
     return None if instant is None else datetime_to_timestamp(instant)
+
+
+def shared_to_proto(listed: Listed) -> pb.SharedIdentifier:
+    """Return an identifier that belongs to nobody alone."""
+    return pb.SharedIdentifier(
+        identifier=_named(listed),
+        profile_id=id_to_proto(listed.profile_id),
+        reason=pb.SHARED_REASON_HUB if listed.hub else pb.SHARED_REASON_SEVERAL_PEOPLE,
+        shared_since=_timestamp(listed.shared_since),
+        degree=listed.degree and _degree(listed.degree),
+        growth_noticed_at=_timestamp(listed.noticed_at),
+    )
+
+
+def hub_to_proto(listed: Listed) -> pb.Hub:
+    """Return an identifier that was seen with many."""
+    return pb.Hub(
+        identifier=_named(listed),
+        profile_id=id_to_proto(listed.profile_id),
+        hub=listed.hub,
+        degree=listed.degree and _degree(listed.degree),
+        growth_noticed_at=_timestamp(listed.noticed_at),
+    )
+
+
+def growth_to_proto(grown: ListedGrowth) -> pb.NoticedGrowth:
+    """Return that something grew suspiciously."""
+    noticed_at, key, kind, value, profile_id, gained, most = grown
+    return pb.NoticedGrowth(
+        noticed_at=datetime_to_timestamp(noticed_at),
+        profile_id=id_to_proto(profile_id),
+        identifier=Identifier(kind=kind, value=value or "", key=key) if kind else None,
+        gained=gained,
+        limit=most,
+    )
+
+
+def _named(listed: Listed) -> Identifier:
+    return Identifier(kind=listed.kind, value=listed.value or "", key=listed.key)
+
+
+def _degree(degree: Degree) -> pb.Degree:
+    return pb.Degree(
+        identifiers=degree.identifiers,
+        strong=degree.strong,
+        limit=degree.most,
+        profiles=degree.profiles,
+        kinds=[pb.KindCount(kind=kind, identifiers=count) for kind, count in sorted(degree.kinds.items())],
+        last_day=pb.Growth(identifiers=degree.day.identifiers, profiles=degree.day.profiles),
+        last_week=pb.Growth(identifiers=degree.week.identifiers, profiles=degree.week.profiles),
+        counted_at=_timestamp(degree.counted_at),
+    )

@@ -4,13 +4,13 @@ Keys and ids are `uuid`, 16 bytes each. Evidence is append-only: an edge only ev
 another reason; whom an identifier belongs to is derived from all edges and can be built again.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
 from sima_runtime.columns import Xid8
 from sqlalchemy import BigInteger, Index, Text, text
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
@@ -47,6 +47,7 @@ class Identifier(Base, table=True):
     __table_args__: ClassVar[tuple[Any, ...]] = (
         Index("identifiers_by_profile", "profile_id", "workspace"),
         Index("identifiers_by_founded", "founded_id", "workspace", postgresql_where=text("founded_id IS NOT NULL")),
+        Index("identifiers_shared", "workspace", "hub", "key", postgresql_where=text("shared")),
     )
 
     key: UUID = Field(primary_key=True)
@@ -212,7 +213,8 @@ class Tombstone(Base, table=True):
 class ProfileChange(Base, table=True):
     """An identifier moved, or began or ceased to be shared. Its value stands with the identifier, and nowhere else.
 
-    `standing_changed` says that it became or ceased to be shared or blocked.
+    `standing_changed` says that it became or ceased to be shared or blocked. All changes of a transaction have the same
+    time, which is later than that of every transaction that it builds upon.
     """
 
     __tablename__ = "profile_changes"
@@ -282,3 +284,74 @@ class StatedPolicy(Base, table=True):
     applied_at: datetime | None = Field(sa_type=_TIME)
     place: UUID | None
     barrier: int | None = Field(sa_type=Xid8)
+    previously_shared: bool
+    previously_blocked: bool
+
+
+class Recount(Base, table=True):
+    """Something that is to be counted anew: an identifier by its key, or a profile by its id."""
+
+    __tablename__ = "recounts"
+
+    id: int = Field(primary_key=True, sa_type=BigInteger)
+    workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    subject: UUID
+    is_profile: bool
+
+
+class Degree(Base, table=True):
+    """With how many others an identifier was seen; there is one of each that is shared, or was seen with many.
+
+    Attributes:
+        key: The identifier.
+        workspace: Whose it is.
+        identifiers: Distinct identifiers that were seen with it, junk apart.
+        strong: Those of them that are strong.
+        most: With more strong ones than this it is a hub.
+        profiles: Distinct profiles that they belong to, those of shared ones apart.
+        kinds: How many there are of each kind.
+        day_identifiers: Those that were first seen with it within 24 hours before it was counted ...
+        day_profiles: ... and the profiles to which it did not lead before.
+        week_identifiers: The same of seven days ...
+        week_profiles: ... and of their profiles.
+        crowded: It is a hub, or `strong` is at least half of `most`.
+        counted_at: When it was counted.
+    """
+
+    __tablename__ = "degrees"
+    __table_args__: ClassVar[tuple[Any, ...]] = (
+        Index("degrees_by_size", "workspace", "identifiers", "key", postgresql_where=text("crowded")),
+        Index("degrees_by_age", "counted_at"),
+    )
+
+    key: UUID = Field(primary_key=True)
+    workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    identifiers: int = Field(sa_type=BigInteger)
+    strong: int = Field(sa_type=BigInteger)
+    most: int = Field(sa_type=BigInteger)
+    profiles: int = Field(sa_type=BigInteger)
+    kinds: dict[str, int] = Field(sa_type=JSONB)
+    day_identifiers: int = Field(sa_type=BigInteger)
+    day_profiles: int = Field(sa_type=BigInteger)
+    week_identifiers: int = Field(sa_type=BigInteger)
+    week_profiles: int = Field(sa_type=BigInteger)
+    crowded: bool
+    counted_at: datetime = Field(sa_type=_TIME)
+
+
+class Growth(Base, table=True):
+    """That an identifier (by its key) or a profile (by its id) gained more than `most` identifiers within 24 hours.
+
+    There is one a day; `gained` is the largest number of that day.
+    """
+
+    __tablename__ = "growth"
+    __table_args__: ClassVar[tuple[Any, ...]] = (Index("growth_by_time", "workspace", "noticed_at", "subject"),)
+
+    subject: UUID = Field(primary_key=True)
+    workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    day: date = Field(primary_key=True)
+    is_profile: bool
+    gained: int = Field(sa_type=BigInteger)
+    most: int = Field(sa_type=BigInteger)
+    noticed_at: datetime = Field(sa_type=_TIME)

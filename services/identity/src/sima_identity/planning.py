@@ -15,6 +15,7 @@ from sima_identity.records import (
     State,
     Stored,
     StoredEdge,
+    Subject,
     WrittenEdge,
 )
 
@@ -52,6 +53,7 @@ class Plan:
         pending: Identifiers whose neighbourhood has to be looked at in the background.
         states: Of all identifiers that were looked at.
         policy_version: The version of the policy under which all this is.
+        recounts: What is worth counting anew.
     """
 
     policy_version: int
@@ -62,6 +64,7 @@ class Plan:
     refusals: list[RefusedPair] = field(default_factory=list)
     pending: set[bytes] = field(default_factory=set)
     states: dict[bytes, State] = field(default_factory=dict)
+    recounts: set[Subject] = field(default_factory=set)
 
     def pending_pairs(self) -> set[Pair]:
         """Pairs of the batch that have not been looked at."""
@@ -194,6 +197,8 @@ def _changed(row: Stored, state: State, *, founds: bool, hub: bool) -> ChangedId
         state_changed=row.state[:3] != state[:3],
         standing_changed=(row.shared, row.blocked) != (state.shared, state.blocked),
         repoliced=row.policy_version != state.policy_version,
+        previously_shared=row.shared,
+        previously_blocked=row.blocked,
     )
 
 

@@ -107,6 +107,8 @@ class ChangedIdentifier(NamedTuple):
     state_changed: bool
     standing_changed: bool
     repoliced: bool
+    previously_shared: bool
+    previously_blocked: bool
 
 
 class WrittenEdge(NamedTuple):
@@ -133,3 +135,10 @@ class Wanted(NamedTuple):
 
     key: bytes | None
     profile_id: bytes | None
+
+
+class Subject(NamedTuple):
+    """What is counted: an identifier by its key, or a profile by its id."""
+
+    id: bytes
+    is_profile: bool

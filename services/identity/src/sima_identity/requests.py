@@ -66,7 +66,7 @@ class RequestReader:
         bad.check()
         return sightings
 
-    def wanted(self, request: pb.LookupRequest) -> list[Wanted]:
+    def wanted(self, request: pb.LookupRequest | pb.LookupAsKnownRequest) -> list[Wanted]:
         """Read what is to be looked up."""
         bad = Violations()
         if bad.require(0 < len(request.keys) <= MOST_KEYS, "keys", f"expected 1 to {MOST_KEYS} keys"):
@@ -77,11 +77,18 @@ class RequestReader:
         bad.check()
         return wanted
 
+    def as_known(self, request: pb.LookupAsKnownRequest) -> tuple[list[Wanted], int]:
+        """Read what is to be looked up in the past, and the moment in microseconds since 1970."""
+        bad = Violations()
+        known_at = timestamp_to_micros(request.known_at) if request.HasField("known_at") else _NEVER
+        bad.require(_YEAR_1 <= known_at < _YEAR_10000, "known_at", "expected a time in the years 1 to 9999")
+        bad.check()
+        return self.wanted(request), known_at
+
     def subject(self, request: _Subject) -> Wanted:
         """Read whose changes, decisions or graph are asked for."""
         bad = Violations()
-        region = "" if isinstance(request, pb.ListProfileChangesRequest) else request.default_region
-        wanted = self._wanted(request, region, "", bad)
+        wanted = self._wanted(request, request.default_region, "", bad)
         bad.check()
         return wanted
 

@@ -20,10 +20,12 @@ from sima_sdk.identifiers import IdentifierKinds
 from sima_sdk.plugins import identifier_kinds, loaded, plugin_manager
 
 from sima_identity.applying import Applier
+from sima_identity.counting import Counting
 from sima_identity.deciding import Decider
 from sima_identity.erasing import Eraser
 from sima_identity.explainer import Explainer
 from sima_identity.grouping import Grouping
+from sima_identity.hubs import GrowthLimits
 from sima_identity.policies import Policies
 from sima_identity.policy import Policy, configured_patterns
 from sima_identity.previewer import Previewer
@@ -33,7 +35,7 @@ from sima_identity.settings import IdentitySettings
 from sima_identity.store.log import FEEDS
 
 # New evidence about a neighbourhood waits while it is grouped, and with it all that is new in the workspace. So between
-# two groupings calls have this many times as long as the one before took.
+# two groupings calls have this many times as long as the one before took. And counting is only a part of all work.
 _REST = 3
 
 _log = structlog.get_logger()
@@ -82,7 +84,9 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
     database = Database(settings, "identity")
     wakeups = Wakeups(database, FEEDS)
     policies = Policies(database, policy, secrets)
-    grouping = Grouping(policies, secrets, settings.neighbourhood_limit)
+    growth = GrowthLimits(settings.growth_per_identifier, settings.growth_per_profile)
+    grouping = Grouping(policies, secrets, settings.neighbourhood_limit, growth)
+    counting = Counting(database, policies, growth, settings.count_again_seconds)
     resolver = Resolver(database, grouping)
     eraser = Eraser(database, grouping, secrets)
     previewer = Previewer(database, policies, secrets)
@@ -107,7 +111,11 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
     try:
         yield Service(
             Servicer(name, add_IdentityServiceServicer_to_server, servicer),
-            (wakeups.run, *(partial(keep_at, work, settings.settle_seconds) for work in beside)),
+            (
+                wakeups.run,
+                *(partial(keep_at, work, settings.settle_seconds) for work in beside),
+                partial(keep_at, counting.count_some, settings.count_seconds),
+            ),
             wakeups,
         )
     finally:

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc.aio
+from google.protobuf.message import Message
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceServicer
 from sima.type.v1.identifier_pb2 import Identifier
@@ -25,27 +26,34 @@ from sima_identity.decisions import DecisionKind, Outcome
 from sima_identity.erasing import Eraser
 from sima_identity.explainer import Explainer
 from sima_identity.messages import (
+    as_known_to_proto,
     change_to_proto,
     decision_to_proto,
+    growth_to_proto,
+    hub_to_proto,
     id_to_proto,
     known_to_proto,
     link_to_proto,
     moved_to_proto,
     resolved_to_proto,
+    shared_to_proto,
 )
 from sima_identity.policies import Policies
 from sima_identity.policy_messages import policy_to_proto, progress_to_proto
 from sima_identity.previewer import Previewer
 from sima_identity.requests import RequestReader
 from sima_identity.resolving import Resolver
-from sima_identity.store import decisions, log, lookups
+from sima_identity.store import decisions, history, hubs, log, lookups
 
 _WORKSPACES = 1024
 _PAGE_ROWS = 2_000
 _YEAR_10000 = 253_402_300_800_000_000  # microseconds since 1970
 _INTEGER, _BIGINT, _XID = range(1 << 31), range(1 << 63), range(1 << 64)  # of places in feeds
+_BIT = range(2)
+_HUBS_ONLY = {pb.SHARED_REASON_HUB: True, pb.SHARED_REASON_SEVERAL_PEOPLE: False}
 
 _Context = grpc.aio.ServicerContext[Any, Any]
+_Member = TypeVar("_Member", lookups.Member, history.Member)
 
 
 class IdentityServicer(IdentityServiceServicer):
@@ -98,7 +106,7 @@ class IdentityServicer(IdentityServiceServicer):
         wanted = self._reader(workspace).wanted(request)
         async with self._database.statement() as connection:
             found = await lookups.lookup(connection, workspace, wanted)
-        _check_size(found.values())
+        _check_size(sum(len(profile.members) for profile in found.values()) <= lookups.MOST_MEMBERS)
         return pb.LookupResponse(results=[self._profile(found.get(number)) for number in range(len(wanted))])
 
     async def ListProfileChanges(  # noqa: N802
@@ -166,7 +174,7 @@ class IdentityServicer(IdentityServiceServicer):
         """List the decisions about an identifier or a profile."""
         workspace = context.current().workspace
         subject = self._reader(workspace).subject(request)
-        size, after = page_size(request.page_size), _decision_before(request)
+        size, after = page_size(request.page_size), _time_and_id_before(request)
         async with self._database.statement() as connection:
             found = await decisions.listed(connection, workspace, subject, after, size + 1)
         names = await self._names(workspace, [key for each in found for key in (*each.keys, *each.others)])
@@ -246,6 +254,60 @@ class IdentityServicer(IdentityServiceServicer):
             pending=pending,
         )
 
+    async def LookupAsKnown(self, request: pb.LookupAsKnownRequest, _: _Context) -> pb.LookupAsKnownResponse:  # noqa: N802
+        """Find profiles as they were known at a moment."""
+        workspace = context.current().workspace
+        wanted, known_at = self._reader(workspace).as_known(request)
+        async with self._database.statement() as connection:
+            found, fits = await history.as_known(connection, workspace, wanted, known_at)
+        _check_size(fits)
+        results = (found.get(number, history.Found(None, ())) for number in range(len(wanted)))
+        return pb.LookupAsKnownResponse(
+            results=[
+                pb.LookupAsKnownResult(
+                    profile_id=id_to_proto(profile_id),
+                    identifiers=map(as_known_to_proto, self._by_strength(members)),
+                )
+                for profile_id, members in results
+            ]
+        )
+
+    async def ListShared(self, request: pb.ListSharedRequest, _: _Context) -> pb.ListSharedResponse:  # noqa: N802
+        """List the identifiers that belong to nobody alone."""
+        workspace = context.current().workspace
+        size, after = page_size(request.page_size), _number_and_id_before(request, _BIT)
+        hub = _HUBS_ONLY.get(request.reason)
+        async with self._database.statement() as connection:
+            found = await hubs.list_shared(connection, workspace, hub, after, size + 1)
+        response = pb.ListSharedResponse(identifiers=map(shared_to_proto, found[:size]))
+        if len(found) > size:
+            position = (int(found[size - 1].hub), found[size - 1].key.hex())
+            response.next_page_token = next_page_token(position, request)
+        return response
+
+    async def ListHubs(self, request: pb.ListHubsRequest, _: _Context) -> pb.ListHubsResponse:  # noqa: N802
+        """List the identifiers that were seen with many others."""
+        workspace = context.current().workspace
+        size, after = page_size(request.page_size), _number_and_id_before(request, _BIGINT)
+        async with self._database.statement() as connection:
+            found = await hubs.list_hubs(connection, workspace, after, size + 1)
+        response = pb.ListHubsResponse(hubs=map(hub_to_proto, found[:size]))
+        if len(found) > size and (degree := found[size - 1].degree) is not None:
+            response.next_page_token = next_page_token((degree.identifiers, found[size - 1].key.hex()), request)
+        return response
+
+    async def ListGrowth(self, request: pb.ListGrowthRequest, _: _Context) -> pb.ListGrowthResponse:  # noqa: N802
+        """List what grew suspiciously."""
+        workspace = context.current().workspace
+        size, after = page_size(request.page_size), _time_and_id_before(request)
+        async with self._database.statement() as connection:
+            found = await hubs.list_growth(connection, workspace, after, size + 1)
+        response = pb.ListGrowthResponse(growth=map(growth_to_proto, found[:size]))
+        if len(found) > size:
+            position = (datetime_to_micros(found[size - 1].noticed_at), found[size - 1].subject.hex())
+            response.next_page_token = next_page_token(position, request)
+        return response
+
     async def _outcome(self, workspace: str, outcome: Outcome) -> pb.Outcome:
         decision, changes, pending = outcome
         keys = [*decision.keys, *decision.others, *(row.key for row in changes)]
@@ -273,7 +335,7 @@ class IdentityServicer(IdentityServiceServicer):
             profile_id=id_to_proto(found.profile_id), identifiers=members, policy_version=found.policy_version
         )
 
-    def _by_strength(self, members: Iterable[lookups.Member]) -> list[lookups.Member]:
+    def _by_strength(self, members: Iterable[_Member]) -> list[_Member]:
         return sorted(members, key=lambda member: (self._strength.get(member.kind, 0), member.key))
 
 
@@ -286,16 +348,23 @@ def _place_before(request: pb.ListProfileChangesRequest) -> Cursor | None:
     raise PageTokenError
 
 
-def _check_size(found: Iterable[lookups.Found]) -> None:
-    if sum(len(profile.members) for profile in found) > lookups.MOST_MEMBERS:
+def _check_size(fits: bool) -> None:
+    if not fits:
         expected = f"expected profiles that have at most {lookups.MOST_MEMBERS} identifiers together"
         raise InvalidFieldsError([Violation("keys", expected)])
 
 
-def _decision_before(request: pb.ListDecisionsRequest) -> tuple[datetime, bytes] | None:
+def _time_and_id_before(request: pb.ListDecisionsRequest | pb.ListGrowthRequest) -> tuple[datetime, bytes] | None:
+    if (before := _number_and_id_before(request, range(_YEAR_10000))) is None:
+        return None
+    micros, own = before
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros), own
+
+
+def _number_and_id_before(request: Message, numbers: range) -> tuple[int, bytes] | None:
     match page_position(request):
         case None:
             return None
-        case [int() as micros, str() as own] if 0 <= micros < _YEAR_10000 and re.fullmatch("[0-9a-f]{32}", own):
-            return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros), bytes.fromhex(own)
+        case [int() as number, str() as own] if number in numbers and re.fullmatch("[0-9a-f]{32}", own):
+            return number, bytes.fromhex(own)
     raise PageTokenError

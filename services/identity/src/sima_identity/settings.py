@@ -27,7 +27,22 @@ class GroupingSettings(BaseSettings):
     settle_seconds: float = Field(0.5, gt=0, description="How often to look for what is to be grouped so.")
 
 
-class IdentitySettings(ServiceSettings, GroupingSettings):
+class CountingSettings(BaseSettings):
+    """How identifiers that are seen with many are counted, and when their growth is suspicious."""
+
+    growth_per_identifier: int = Field(
+        50, ge=1, description="An identifier that is seen with more new ones than this within 24 hours is suspicious."
+    )
+    growth_per_profile: int = Field(
+        30, ge=1, description="A profile that gains more identifiers than this within 24 hours is suspicious."
+    )
+    count_seconds: float = Field(1.0, gt=0, description="How often to look for what is to be counted.")
+    count_again_seconds: float = Field(
+        3_600, gt=0, description="What was counted so long ago is counted again: days pass, and people become one."
+    )
+
+
+class IdentitySettings(ServiceSettings, GroupingSettings, CountingSettings):
     """All that the identity service is told."""
 
     model_config = service_config("identity")

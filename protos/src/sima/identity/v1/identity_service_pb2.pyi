@@ -130,6 +130,30 @@ LINK_REFUSAL_PERIOD_LIMIT: LinkRefusal.ValueType  # 8
 """The profile would have too many identifiers of one kind that were seen first within one period."""
 Global___LinkRefusal: _TypeAlias = LinkRefusal  # noqa: Y015
 
+class _SharedReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SharedReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SharedReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SHARED_REASON_UNSPECIFIED: _SharedReason.ValueType  # 0
+    """Never sent. In a request: any."""
+    SHARED_REASON_HUB: _SharedReason.ValueType  # 1
+    """It was seen with more identifiers than its kind allows; it is shared for good."""
+    SHARED_REASON_SEVERAL_PEOPLE: _SharedReason.ValueType  # 2
+    """It is weak, a device for example, and leads to several people."""
+
+class SharedReason(_SharedReason, metaclass=_SharedReasonEnumTypeWrapper):
+    """Why an identifier belongs to nobody alone."""
+
+SHARED_REASON_UNSPECIFIED: SharedReason.ValueType  # 0
+"""Never sent. In a request: any."""
+SHARED_REASON_HUB: SharedReason.ValueType  # 1
+"""It was seen with more identifiers than its kind allows; it is shared for good."""
+SHARED_REASON_SEVERAL_PEOPLE: SharedReason.ValueType  # 2
+"""It is weak, a device for example, and leads to several people."""
+Global___SharedReason: _TypeAlias = SharedReason  # noqa: Y015
+
 @_typing.final
 class IdentifierSet(_message.Message):
     """Identifiers that one message showed together."""
@@ -435,6 +459,9 @@ class ProfileChange(_message.Message):
     CAUSE_FIELD_NUMBER: _builtins.int
     DECISION_ID_FIELD_NUMBER: _builtins.int
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    PREVIOUSLY_SHARED_FIELD_NUMBER: _builtins.int
+    PREVIOUSLY_BLOCKED_FIELD_NUMBER: _builtins.int
     previous_profile_id: _builtins.str
     """Its profile before. Absent: it was new, or belonged to nobody because it was blocked."""
     profile_id: _builtins.str
@@ -451,6 +478,12 @@ class ProfileChange(_message.Message):
     """
     policy_version: _builtins.int
     """The version of the policy that was the cause. Absent: there was another cause."""
+    actor: _builtins.str
+    """Who made that decision, or took it back if that was the cause. Absent: there is no `decision_id`."""
+    previously_shared: _builtins.bool
+    """Whether it was shared before. Absent: no, or it was new."""
+    previously_blocked: _builtins.bool
+    """Whether it was blocked before. Absent: no, or it was new."""
     @_builtins.property
     def identifier(self) -> _identifier_pb2.Identifier:
         """The identifier."""
@@ -471,10 +504,13 @@ class ProfileChange(_message.Message):
         cause: Global___ChangeCause.ValueType = ...,
         decision_id: _builtins.str = ...,
         policy_version: _builtins.int = ...,
+        actor: _builtins.str = ...,
+        previously_shared: _builtins.bool = ...,
+        previously_blocked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "identifier", b"identifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "cause", b"cause", "changed_at", b"changed_at", "decision_id", b"decision_id", "identifier", b"identifier", "policy_version", b"policy_version", "previous_profile_id", b"previous_profile_id", "profile_id", b"profile_id", "shared", b"shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "blocked", b"blocked", "cause", b"cause", "changed_at", b"changed_at", "decision_id", b"decision_id", "identifier", b"identifier", "policy_version", b"policy_version", "previous_profile_id", b"previous_profile_id", "previously_blocked", b"previously_blocked", "previously_shared", b"previously_shared", "profile_id", b"profile_id", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -490,12 +526,15 @@ class ListProfileChangesRequest(_message.Message):
     IDENTIFIER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DEFAULT_REGION_FIELD_NUMBER: _builtins.int
     profile_id: _builtins.str
     """Changes that this profile gained or lost identifiers by."""
     page_size: _builtins.int
     """At most this many; absent means 100, more than 1,000 is taken as 1,000."""
     page_token: _builtins.str
     """The `next_page_token` of the page before. Absent: the first page."""
+    default_region: _builtins.str
+    """Region for a phone number without country code. Absent: such numbers are refused."""
     @_builtins.property
     def identifier(self) -> _identifier_pb2.Identifier:
         """Changes of this identifier."""
@@ -507,10 +546,11 @@ class ListProfileChangesRequest(_message.Message):
         identifier: _identifier_pb2.Identifier | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        default_region: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "identifier", b"identifier", "profile_id", b"profile_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "identifier", b"identifier", "page_size", b"page_size", "page_token", b"page_token", "profile_id", b"profile_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "default_region", b"default_region", "identifier", b"identifier", "page_size", b"page_size", "page_token", b"page_token", "profile_id", b"profile_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_by: _TypeAlias = _typing.Literal["profile_id", "identifier"]  # noqa: Y015
     _WhichOneofArgType_by: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
@@ -1907,3 +1947,537 @@ class PersonGroup(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PersonGroup: _TypeAlias = PersonGroup  # noqa: Y015
+
+@_typing.final
+class LookupAsKnownRequest(_message.Message):
+    """What to look up in the past."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    KNOWN_AT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupKey]:
+        """At least one, at most 1,000."""
+
+    @_builtins.property
+    def known_at(self) -> _timestamp_pb2.Timestamp:
+        """The moment, by the clock of Sima's database. Required. What is after now answers what is known now."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___LookupKey] | None = ...,
+        known_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["known_at", b"known_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "known_at", b"known_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupAsKnownRequest: _TypeAlias = LookupAsKnownRequest  # noqa: Y015
+
+@_typing.final
+class LookupAsKnownResponse(_message.Message):
+    """Answers in the order of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupAsKnownResult]:
+        """One per key, in the same order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___LookupAsKnownResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupAsKnownResponse: _TypeAlias = LookupAsKnownResponse  # noqa: Y015
+
+@_typing.final
+class LookupAsKnownResult(_message.Message):
+    """What was known of one key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROFILE_ID_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    profile_id: _builtins.str
+    """The profile that the key belonged to. Absent: not known yet, or blocked and therefore nobody's."""
+    @_builtins.property
+    def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___IdentifierAsKnown]:
+        """All identifiers of that profile, strongest first. Of a blocked identifier: itself. Empty: not known yet."""
+
+    def __init__(
+        self,
+        *,
+        profile_id: _builtins.str = ...,
+        identifiers: _abc.Iterable[Global___IdentifierAsKnown] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identifiers", b"identifiers", "profile_id", b"profile_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupAsKnownResult: _TypeAlias = LookupAsKnownResult  # noqa: Y015
+
+@_typing.final
+class IdentifierAsKnown(_message.Message):
+    """An identifier of a profile at a moment of the past."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
+    BLOCKED_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    shared: _builtins.bool
+    """Whether it was shared."""
+    blocked: _builtins.bool
+    """Whether it was blocked."""
+    @_builtins.property
+    def identifier(self) -> _identifier_pb2.Identifier:
+        """Kind, normalised value (absent for protected kinds) and key."""
+
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Since when all this had been so."""
+
+    def __init__(
+        self,
+        *,
+        identifier: _identifier_pb2.Identifier | None = ...,
+        shared: _builtins.bool = ...,
+        blocked: _builtins.bool = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identifier", b"identifier", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "identifier", b"identifier", "shared", b"shared", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IdentifierAsKnown: _TypeAlias = IdentifierAsKnown  # noqa: Y015
+
+@_typing.final
+class KindCount(_message.Message):
+    """Of one kind, how many distinct identifiers were seen with an identifier."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """The kind."""
+    identifiers: _builtins.int
+    """How many; at least 1."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        identifiers: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identifiers", b"identifiers", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KindCount: _TypeAlias = KindCount  # noqa: Y015
+
+@_typing.final
+class Growth(_message.Message):
+    """What was first seen with an identifier in a span of time before `counted_at`, by the time of messages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    PROFILES_FIELD_NUMBER: _builtins.int
+    identifiers: _builtins.int
+    """Distinct identifiers."""
+    profiles: _builtins.int
+    """Distinct profiles to which it did not lead before."""
+    def __init__(
+        self,
+        *,
+        identifiers: _builtins.int = ...,
+        profiles: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identifiers", b"identifiers", "profiles", b"profiles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Growth: _TypeAlias = Growth  # noqa: Y015
+
+@_typing.final
+class Degree(_message.Message):
+    """With how many others an identifier was seen. Counted beside all calls: after something new was seen with it, and from
+    time to time.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    STRONG_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PROFILES_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
+    LAST_WEEK_FIELD_NUMBER: _builtins.int
+    COUNTED_AT_FIELD_NUMBER: _builtins.int
+    identifiers: _builtins.int
+    """Distinct identifiers that were seen with it, junk apart."""
+    strong: _builtins.int
+    """Those of them that are strong (a user id, a card, an address): what `limit` is about."""
+    limit: _builtins.int
+    """With more strong ones than this it is a hub."""
+    profiles: _builtins.int
+    """Distinct profiles that they belong to now, those of shared identifiers apart: about as many people."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___KindCount]:
+        """How many there are of each kind, by name of the kind."""
+
+    @_builtins.property
+    def last_day(self) -> Global___Growth:
+        """Of the last 24 hours."""
+
+    @_builtins.property
+    def last_week(self) -> Global___Growth:
+        """Of the last seven times 24 hours."""
+
+    @_builtins.property
+    def counted_at(self) -> _timestamp_pb2.Timestamp:
+        """When all this was counted."""
+
+    def __init__(
+        self,
+        *,
+        identifiers: _builtins.int = ...,
+        strong: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        profiles: _builtins.int = ...,
+        kinds: _abc.Iterable[Global___KindCount] | None = ...,
+        last_day: Global___Growth | None = ...,
+        last_week: Global___Growth | None = ...,
+        counted_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counted_at", b"counted_at", "last_day", b"last_day", "last_week", b"last_week"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted_at", b"counted_at", "identifiers", b"identifiers", "kinds", b"kinds", "last_day", b"last_day", "last_week", b"last_week", "limit", b"limit", "profiles", b"profiles", "strong", b"strong"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Degree: _TypeAlias = Degree  # noqa: Y015
+
+@_typing.final
+class ListSharedRequest(_message.Message):
+    """Which shared identifiers to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    reason: Global___SharedReason.ValueType
+    """Only those that are shared for this reason. Absent: all."""
+    page_size: _builtins.int
+    """At most this many; absent means 100, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """The `next_page_token` of the page before. Absent: the first page."""
+    def __init__(
+        self,
+        *,
+        reason: Global___SharedReason.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSharedRequest: _TypeAlias = ListSharedRequest  # noqa: Y015
+
+@_typing.final
+class ListSharedResponse(_message.Message):
+    """One page of shared identifiers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page. Absent: this was the last."""
+    @_builtins.property
+    def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___SharedIdentifier]:
+        """Those that lead to several people, then hubs, each by key."""
+
+    def __init__(
+        self,
+        *,
+        identifiers: _abc.Iterable[Global___SharedIdentifier] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identifiers", b"identifiers", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSharedResponse: _TypeAlias = ListSharedResponse  # noqa: Y015
+
+@_typing.final
+class SharedIdentifier(_message.Message):
+    """An identifier that belongs to nobody alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    PROFILE_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SHARED_SINCE_FIELD_NUMBER: _builtins.int
+    DEGREE_FIELD_NUMBER: _builtins.int
+    GROWTH_NOTICED_AT_FIELD_NUMBER: _builtins.int
+    profile_id: _builtins.str
+    """Its own profile, which nobody else has."""
+    reason: Global___SharedReason.ValueType
+    """Why it is shared."""
+    @_builtins.property
+    def identifier(self) -> _identifier_pb2.Identifier:
+        """The identifier."""
+
+    @_builtins.property
+    def shared_since(self) -> _timestamp_pb2.Timestamp:
+        """Since when it has been shared, for whatever reason."""
+
+    @_builtins.property
+    def degree(self) -> Global___Degree:
+        """With how many it was seen. Absent: not counted yet."""
+
+    @_builtins.property
+    def growth_noticed_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was last noticed that it grew suspiciously. Absent: neither today nor yesterday (UTC)."""
+
+    def __init__(
+        self,
+        *,
+        identifier: _identifier_pb2.Identifier | None = ...,
+        profile_id: _builtins.str = ...,
+        reason: Global___SharedReason.ValueType = ...,
+        shared_since: _timestamp_pb2.Timestamp | None = ...,
+        degree: Global___Degree | None = ...,
+        growth_noticed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["degree", b"degree", "growth_noticed_at", b"growth_noticed_at", "identifier", b"identifier", "shared_since", b"shared_since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degree", b"degree", "growth_noticed_at", b"growth_noticed_at", "identifier", b"identifier", "profile_id", b"profile_id", "reason", b"reason", "shared_since", b"shared_since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedIdentifier: _TypeAlias = SharedIdentifier  # noqa: Y015
+
+@_typing.final
+class ListHubsRequest(_message.Message):
+    """Which hubs to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; absent means 100, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """The `next_page_token` of the page before. Absent: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHubsRequest: _TypeAlias = ListHubsRequest  # noqa: Y015
+
+@_typing.final
+class ListHubsResponse(_message.Message):
+    """One page of hubs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HUBS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page. Absent: this was the last."""
+    @_builtins.property
+    def hubs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hub]:
+        """Those seen with most others first."""
+
+    def __init__(
+        self,
+        *,
+        hubs: _abc.Iterable[Global___Hub] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hubs", b"hubs", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHubsResponse: _TypeAlias = ListHubsResponse  # noqa: Y015
+
+@_typing.final
+class Hub(_message.Message):
+    """An identifier that was seen with many."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    PROFILE_ID_FIELD_NUMBER: _builtins.int
+    HUB_FIELD_NUMBER: _builtins.int
+    DEGREE_FIELD_NUMBER: _builtins.int
+    GROWTH_NOTICED_AT_FIELD_NUMBER: _builtins.int
+    profile_id: _builtins.str
+    """Its profile: its own if it is a hub or shared, else that of somebody."""
+    hub: _builtins.bool
+    """Whether it is a hub. Absent: not yet."""
+    @_builtins.property
+    def identifier(self) -> _identifier_pb2.Identifier:
+        """The identifier."""
+
+    @_builtins.property
+    def degree(self) -> Global___Degree:
+        """With how many it was seen."""
+
+    @_builtins.property
+    def growth_noticed_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was last noticed that it grew suspiciously. Absent: neither today nor yesterday (UTC)."""
+
+    def __init__(
+        self,
+        *,
+        identifier: _identifier_pb2.Identifier | None = ...,
+        profile_id: _builtins.str = ...,
+        hub: _builtins.bool = ...,
+        degree: Global___Degree | None = ...,
+        growth_noticed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["degree", b"degree", "growth_noticed_at", b"growth_noticed_at", "identifier", b"identifier"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degree", b"degree", "growth_noticed_at", b"growth_noticed_at", "hub", b"hub", "identifier", b"identifier", "profile_id", b"profile_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hub: _TypeAlias = Hub  # noqa: Y015
+
+@_typing.final
+class ListGrowthRequest(_message.Message):
+    """Which growth to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; absent means 100, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """The `next_page_token` of the page before. Absent: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGrowthRequest: _TypeAlias = ListGrowthRequest  # noqa: Y015
+
+@_typing.final
+class ListGrowthResponse(_message.Message):
+    """One page of growth."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROWTH_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page. Absent: this was the last."""
+    @_builtins.property
+    def growth(self) -> _containers.RepeatedCompositeFieldContainer[Global___NoticedGrowth]:
+        """The latest first."""
+
+    def __init__(
+        self,
+        *,
+        growth: _abc.Iterable[Global___NoticedGrowth] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["growth", b"growth", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGrowthResponse: _TypeAlias = ListGrowthResponse  # noqa: Y015
+
+@_typing.final
+class NoticedGrowth(_message.Message):
+    """That an identifier or a profile gained suspiciously many identifiers within 24 hours."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTICED_AT_FIELD_NUMBER: _builtins.int
+    PROFILE_ID_FIELD_NUMBER: _builtins.int
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    GAINED_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    profile_id: _builtins.str
+    """The profile that grew, or that the identifier belongs to."""
+    gained: _builtins.int
+    """How many distinct identifiers it gained within 24 hours, at most on that day."""
+    limit: _builtins.int
+    """More than this is suspicious."""
+    @_builtins.property
+    def noticed_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was noticed first on that day (UTC)."""
+
+    @_builtins.property
+    def identifier(self) -> _identifier_pb2.Identifier:
+        """The identifier that was seen with so many others. Absent: the profile itself grew."""
+
+    def __init__(
+        self,
+        *,
+        noticed_at: _timestamp_pb2.Timestamp | None = ...,
+        profile_id: _builtins.str = ...,
+        identifier: _identifier_pb2.Identifier | None = ...,
+        gained: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identifier", b"identifier", "noticed_at", b"noticed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gained", b"gained", "identifier", b"identifier", "limit", b"limit", "noticed_at", b"noticed_at", "profile_id", b"profile_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoticedGrowth: _TypeAlias = NoticedGrowth  # noqa: Y015

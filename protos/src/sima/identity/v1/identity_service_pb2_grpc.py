@@ -110,6 +110,26 @@ class IdentityServiceStub:
                 request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersRequest.SerializeToString,
                 response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersResponse.FromString,
                 _registered_method=True)
+        self.LookupAsKnown = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/LookupAsKnown',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownResponse.FromString,
+                _registered_method=True)
+        self.ListShared = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/ListShared',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListSharedRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListSharedResponse.FromString,
+                _registered_method=True)
+        self.ListHubs = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/ListHubs',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListHubsRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListHubsResponse.FromString,
+                _registered_method=True)
+        self.ListGrowth = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/ListGrowth',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListGrowthRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListGrowthResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -229,6 +249,37 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LookupAsKnown(self, request, context):
+        """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
+        that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListShared(self, request, context):
+        """Lists the identifiers that belong to nobody alone: hubs behind those that lead to several people.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHubs(self, request, context):
+        """Lists the identifiers that are hubs, or were seen with at least half as many others as would make them one; those
+        seen with most first. What is counted anew between two pages may be missing or come twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGrowth(self, request, context):
+        """Lists the identifiers and profiles that gained suspiciously many identifiers within a day, the latest first. Each
+        is noticed once a day, and forgotten after 90 days.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -306,6 +357,26 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.EraseIdentifiers,
                     request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersRequest.FromString,
                     response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersResponse.SerializeToString,
+            ),
+            'LookupAsKnown': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookupAsKnown,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownResponse.SerializeToString,
+            ),
+            'ListShared': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListShared,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListSharedRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListSharedResponse.SerializeToString,
+            ),
+            'ListHubs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHubs,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListHubsRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListHubsResponse.SerializeToString,
+            ),
+            'ListGrowth': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGrowth,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListGrowthRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListGrowthResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -714,6 +785,114 @@ class IdentityService:
             '/sima.identity.v1.IdentityService/EraseIdentifiers',
             sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersRequest.SerializeToString,
             sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookupAsKnown(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/LookupAsKnown',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListShared(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/ListShared',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ListSharedRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ListSharedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHubs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/ListHubs',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ListHubsRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ListHubsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGrowth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/ListGrowth',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ListGrowthRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ListGrowthResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,6 +78,20 @@ class IdentityServiceStub:
     """Erases identifiers with everything that was seen of them and decided about them; who is left is grouped anew. Nothing
     but keyed tombstones stays: what was observed before is refused, as often as it comes. Idempotent by `request_id`.
     """
+    LookupAsKnown: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.LookupAsKnownRequest, _identity_service_pb2.LookupAsKnownResponse]
+    """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
+    that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
+    """
+    ListShared: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListSharedRequest, _identity_service_pb2.ListSharedResponse]
+    """Lists the identifiers that belong to nobody alone: hubs behind those that lead to several people."""
+    ListHubs: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListHubsRequest, _identity_service_pb2.ListHubsResponse]
+    """Lists the identifiers that are hubs, or were seen with at least half as many others as would make them one; those
+    seen with most first. What is counted anew between two pages may be missing or come twice.
+    """
+    ListGrowth: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListGrowthRequest, _identity_service_pb2.ListGrowthResponse]
+    """Lists the identifiers and profiles that gained suspiciously many identifiers within a day, the latest first. Each
+    is noticed once a day, and forgotten after 90 days.
+    """
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -128,6 +142,20 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     EraseIdentifiers: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.EraseIdentifiersRequest, _identity_service_pb2.EraseIdentifiersResponse]  # type: ignore[assignment]
     """Erases identifiers with everything that was seen of them and decided about them; who is left is grouped anew. Nothing
     but keyed tombstones stays: what was observed before is refused, as often as it comes. Idempotent by `request_id`.
+    """
+    LookupAsKnown: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LookupAsKnownRequest, _identity_service_pb2.LookupAsKnownResponse]  # type: ignore[assignment]
+    """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
+    that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
+    """
+    ListShared: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListSharedRequest, _identity_service_pb2.ListSharedResponse]  # type: ignore[assignment]
+    """Lists the identifiers that belong to nobody alone: hubs behind those that lead to several people."""
+    ListHubs: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListHubsRequest, _identity_service_pb2.ListHubsResponse]  # type: ignore[assignment]
+    """Lists the identifiers that are hubs, or were seen with at least half as many others as would make them one; those
+    seen with most first. What is counted anew between two pages may be missing or come twice.
+    """
+    ListGrowth: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListGrowthRequest, _identity_service_pb2.ListGrowthResponse]  # type: ignore[assignment]
+    """Lists the identifiers and profiles that gained suspiciously many identifiers within a day, the latest first. Each
+    is noticed once a day, and forgotten after 90 days.
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -266,6 +294,44 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_identity_service_pb2.EraseIdentifiersResponse, _abc.Awaitable[_identity_service_pb2.EraseIdentifiersResponse]]:
         """Erases identifiers with everything that was seen of them and decided about them; who is left is grouped anew. Nothing
         but keyed tombstones stays: what was observed before is refused, as often as it comes. Idempotent by `request_id`.
+        """
+
+    @_abc_1.abstractmethod
+    def LookupAsKnown(
+        self,
+        request: _identity_service_pb2.LookupAsKnownRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.LookupAsKnownResponse, _abc.Awaitable[_identity_service_pb2.LookupAsKnownResponse]]:
+        """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
+        that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
+        """
+
+    @_abc_1.abstractmethod
+    def ListShared(
+        self,
+        request: _identity_service_pb2.ListSharedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ListSharedResponse, _abc.Awaitable[_identity_service_pb2.ListSharedResponse]]:
+        """Lists the identifiers that belong to nobody alone: hubs behind those that lead to several people."""
+
+    @_abc_1.abstractmethod
+    def ListHubs(
+        self,
+        request: _identity_service_pb2.ListHubsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ListHubsResponse, _abc.Awaitable[_identity_service_pb2.ListHubsResponse]]:
+        """Lists the identifiers that are hubs, or were seen with at least half as many others as would make them one; those
+        seen with most first. What is counted anew between two pages may be missing or come twice.
+        """
+
+    @_abc_1.abstractmethod
+    def ListGrowth(
+        self,
+        request: _identity_service_pb2.ListGrowthRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ListGrowthResponse, _abc.Awaitable[_identity_service_pb2.ListGrowthResponse]]:
+        """Lists the identifiers and profiles that gained suspiciously many identifiers within a day, the latest first. Each
+        is noticed once a day, and forgotten after 90 days.
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

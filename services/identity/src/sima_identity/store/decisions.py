@@ -27,7 +27,8 @@ _INSERT_PAIRS = """INSERT INTO decided_pairs (workspace, low, high, decision_id,
     SELECT %(workspace)s, low, high, %(id)s, %(verdict)s, reversed, true
     FROM unnest(%(low)s::uuid[], %(high)s::uuid[], %(reversed)s::boolean[]) AS given(low, high, reversed)
     ORDER BY low, high"""
-_WITHDRAW = """UPDATE decisions SET withdrawn_at = now(), withdrawn_by = %s, withdrawal_reason = %s
+# Later than every change of the decision itself, and earlier than what comes of its being taken back.
+_WITHDRAW = """UPDATE decisions SET withdrawn_at = statement_timestamp(), withdrawn_by = %s, withdrawal_reason = %s
     WHERE id = %s AND workspace = %s AND withdrawn_at IS NULL RETURNING withdrawn_at"""
 _LIFT = "UPDATE decided_pairs SET holds = false, refusal = NULL WHERE decision_id = %s AND workspace = %s"
 # Keys are looked up one by one, so that no plan reads the decisions of a whole workspace.

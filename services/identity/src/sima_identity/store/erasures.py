@@ -39,13 +39,17 @@ _DELETE = (
     "DELETE FROM decided_pairs WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)",
     "DELETE FROM pending WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)",
     "DELETE FROM identifiers WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)",
+    "DELETE FROM degrees WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)",
+    "DELETE FROM growth WHERE workspace = %(workspace)s AND subject = ANY(%(keys)s)",
     "DELETE FROM profile_changes WHERE key = ANY(%(keys)s) AND workspace = %(workspace)s",
 )
 _LOG = f"""INSERT INTO profile_changes
-        (workspace, key, kind, previous_profile_id, shared, blocked, standing_changed, cause, epoch)
+        (workspace, key, kind, previous_profile_id, shared, blocked, standing_changed, cause, previously_shared,
+            previously_blocked, changed_at, epoch)
     SELECT %(workspace)s, key, (%(kinds)s::text[])[place], nullif((%(profiles)s::uuid[])[place], {OR_NULL}), false,
-        false, standing, '{ERASURE}', {CURRENT_EPOCH}
-    FROM unnest(%(keys)s::uuid[], %(standings)s::boolean[]) WITH ORDINALITY AS gone(key, standing, place)"""
+        false, was_shared OR was_blocked, '{ERASURE}', was_shared, was_blocked, statement_timestamp(), {CURRENT_EPOCH}
+    FROM unnest(%(keys)s::uuid[], %(shared)s::boolean[], %(blocked)s::boolean[])
+        WITH ORDINALITY AS gone(key, was_shared, was_blocked, place)"""
 # A version that none is makes them be looked at again; `shown_version` knows the one that it was.
 _MAKE_STALE = """UPDATE identifiers SET policy_version = -policy_version - 1
     WHERE workspace = %(workspace)s AND key = ANY(%(keys)s) AND policy_version >= 0"""
@@ -116,7 +120,8 @@ async def delete(connection: Driver, workspace: str, rows: Sequence[Stored]) -> 
         "keys": keys,
         "kinds": [row.kind for row in rows],
         "profiles": Keys([row.profile_id or NOBODY for row in rows]),
-        "standings": flags(row.shared or row.blocked for row in rows),
+        "shared": flags(row.shared for row in rows),
+        "blocked": flags(row.blocked for row in rows),
     }
     await execute(connection, _LOG, parameters)
 

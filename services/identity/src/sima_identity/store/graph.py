@@ -61,9 +61,9 @@ SELECT wanted.number, NULL, NULL, first_at <= {instant("seen_at")}, NULL, NULL
     WHERE (first_at <= {instant("seen_at")} AND refusal IS DISTINCT FROM 'pending') IS NOT TRUE"""
 
 # Statements of a transaction that records look up keys, and nothing else.
-_BEGIN = """SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-    set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true),
-    pg_current_xact_id()"""
+_LOOK_UP = """SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true)"""
+_BEGIN = f"{_LOOK_UP}, pg_current_xact_id()"
 # Not for ever: a process that is gone without a word must not hold up the feed for good.
 _TAKE_TIME = """SELECT set_config('statement_timeout', '1h', true),
     set_config('idle_in_transaction_session_timeout', '1h', true)"""
@@ -98,13 +98,18 @@ INSERT INTO profile_changes
 SELECT %(workspace)s, key, kind, profile_id, shared, blocked, shared OR blocked, %(cause)s, {CURRENT_EPOCH}
 FROM inserted"""
 
+# What this transaction has inserted changed at the same moment.
+_CHANGED_AT = f"""coalesce((SELECT changed_at FROM profile_changes WHERE workspace = %(workspace)s
+    AND epoch = {CURRENT_EPOCH} AND xid = pg_current_xact_id() ORDER BY seq LIMIT 1), statement_timestamp())"""
+
 _UPDATE = f"""WITH given AS (
     SELECT * FROM unnest(%(key)s::uuid[], %(kind)s::text[], %(previous)s::uuid[], %(profile_id)s::uuid[],
         %(founds)s::boolean[], %(shared)s::boolean[], %(hub)s::boolean[], %(blocked)s::boolean[],
         %(seen_at)s::bigint[], %(policy_version)s::integer[], %(state_changed)s::boolean[],
-        %(standing_changed)s::boolean[], %(repoliced)s::boolean[])
+        %(standing_changed)s::boolean[], %(repoliced)s::boolean[], %(previously_shared)s::boolean[],
+        %(previously_blocked)s::boolean[])
         AS given(key, kind, previous, profile_id, founds, shared, hub, blocked, seen_at, policy_version, state_changed,
-            standing_changed, repoliced)
+            standing_changed, repoliced, previously_shared, previously_blocked)
 ), written AS (
     UPDATE identifiers SET
         profile_id = nullif(given.profile_id, {OR_NULL}),
@@ -121,11 +126,11 @@ _UPDATE = f"""WITH given AS (
 )
 INSERT INTO profile_changes
     (workspace, key, kind, previous_profile_id, profile_id, shared, blocked, standing_changed, cause, decision_id,
-        policy_version, epoch)
+        policy_version, previously_shared, previously_blocked, changed_at, epoch)
 SELECT %(workspace)s, key, kind, nullif(previous, {OR_NULL}), nullif(profile_id, {OR_NULL}), shared, blocked,
     standing_changed, CASE WHEN repoliced THEN '{POLICY}' ELSE %(cause)s END,
     CASE WHEN NOT repoliced THEN %(decision_id)s::uuid END, CASE WHEN repoliced THEN policy_version END,
-    {CURRENT_EPOCH}
+    previously_shared, previously_blocked, {_CHANGED_AT}, {CURRENT_EPOCH}
 FROM given WHERE state_changed"""
 
 _WRITE_EDGES = f"""INSERT INTO edges (workspace, low, high, evidence, source, message_id, first_at, refusal)
@@ -208,6 +213,11 @@ async def read(connection: Driver, workspace: str, batch: Batch) -> Reading:
             reading.missing.append(edges[number - 1])
     reading.unknown = (batch.identifiers.keys() - reading.states.keys()) | earlier
     return reading
+
+
+async def look_up(connection: Driver) -> None:
+    """Begin a transaction that looks up keys."""
+    await execute(connection, _LOOK_UP)
 
 
 async def begin(connection: Driver) -> None:
@@ -295,7 +305,8 @@ async def update_identifiers(
     connection: Driver, workspace: str, rows: Sequence[ChangedIdentifier], decision: bytes | None = None
 ) -> None:
     """Rewrite identifiers that are locked, and log those whose state changed, because of a decision if there is one."""
-    key, kind, previous, profile_id, founds, shared, hub, blocked, first_seen_at, version, *changed = _columns(rows)
+    key, kind, previous, profile_id, founds, shared, hub, blocked, first_seen_at, version, *flagged = _columns(rows)
+    names = ("state_changed", "standing_changed", "repoliced", "previously_shared", "previously_blocked")
     parameters = {
         "workspace": workspace,
         "key": Keys(key),
@@ -308,9 +319,7 @@ async def update_identifiers(
         "blocked": flags(blocked),
         "seen_at": numbers(first_seen_at),
         "policy_version": numbers(version),
-        "state_changed": flags(changed[0]),
-        "standing_changed": flags(changed[1]),
-        "repoliced": flags(changed[2]),
+        **dict(zip(names, map(flags, flagged), strict=True)),
         "cause": EVIDENCE if decision is None else DECISION,
         "decision_id": decision and Key(decision),
     }

@@ -20,12 +20,15 @@ FEEDS = (FEED, STANDINGS)
 EVIDENCE, DECISION, POLICY, ERASURE = "evidence", "decision", "policy", "erasure"
 
 _CHANGE = """key, kind, value, previous_profile_id, changes.profile_id, changes.shared, changes.blocked, changed_at,
-    cause, decision_id, changes.policy_version"""
-# Values are kept in one place only, from which they can be erased.
+    cause, decision_id, changes.policy_version, by.actor, previously_shared, previously_blocked"""
+# Values are kept in one place only, from which they can be erased; so are those who decided.
 _WITH_VALUES = f"""SELECT {FEED_ORDER}, {_CHANGE}
     FROM changes LEFT JOIN LATERAL (
         SELECT value FROM identifiers WHERE workspace = %(workspace)s AND key = changes.key OFFSET 0
-    ) AS known ON true
+    ) AS known ON true LEFT JOIN LATERAL (
+        SELECT CASE WHEN changes.changed_at >= withdrawn_at THEN withdrawn_by ELSE actor END AS actor
+        FROM decisions WHERE workspace = %(workspace)s AND id = changes.decision_id OFFSET 0
+    ) AS by ON true
     ORDER BY {FEED_ORDER}"""
 _PAGE = f"""WITH changes AS (
         SELECT * FROM profile_changes WHERE workspace = %(workspace)s AND {FEED_RANGE} {{condition}}
@@ -50,6 +53,9 @@ class Change(NamedTuple):
     cause: str
     decision_id: bytes | None
     policy_version: int | None
+    actor: str | None
+    previously_shared: bool
+    previously_blocked: bool
 
 
 async def read_page(
