@@ -7,6 +7,7 @@ mistake.
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -25,39 +26,44 @@ class Config(Strict):
     identity: IdentityRules | None = None
 
 
-def read_config(path: str | Path) -> Config:
+@dataclass(frozen=True, slots=True)
+class RulesFile:
+    """The rules of identity that a file says; `name` is what errors call the file."""
+
+    name: str
+    rules: IdentityRules
+
+
+def read_config(path: Path) -> Config:
     """Read a file; `-` is the standard input.
 
     Raises:
         MisconfiguredError: It is no such file; the text names all mistakes, each with its place, and no value.
         OSError: It cannot be read.
     """
-    standard = str(path) == "-"
-    content = sys.stdin.buffer.read() if standard else Path(path).read_bytes()
-    return parse_config(content, "the standard input" if standard else str(path))
-
-
-def parse_config(content: bytes, name: str) -> Config:
-    """Return what the content of a file says; `name` is what errors call it.
-
-    Raises:
-        MisconfiguredError: See `read_config`.
-    """
+    content = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     try:
-        return Config.model_validate(_loaded(content, name))
+        return Config.model_validate(_loaded(content, _called(path)))
     except ValidationError as error:
-        raise _mistaken(name, mistakes(error, _SECTIONS)) from None
+        raise _mistaken(_called(path), mistakes(error, _SECTIONS)) from None
 
 
-def rules_of(config: Config, name: str) -> IdentityRules:
-    """Return the rules of identity of a file.
-
-    Raises:
-        MisconfiguredError: It says nothing about them.
-    """
+def read_rules(path: Path) -> RulesFile:
+    """Read the rules of identity from a file, which must say some; raises as `read_config` does."""
+    config = read_config(path)
     if config.identity is None:
-        raise _mistaken(name, ["identity: expected this section; {} stands for the rules of the installation"])
-    return config.identity
+        raise _mistaken(_called(path), ["identity: expected this section; {} stands for the rules of the installation"])
+    return RulesFile(_called(path), config.identity)
+
+
+def rules_at_start(path: Path) -> RulesFile | None:
+    """Return the rules of identity that a file says, if it says any; raises as `read_config` does."""
+    rules = read_config(path).identity
+    return None if rules is None else RulesFile(_called(path), rules)
+
+
+def _called(path: Path) -> str:
+    return "the standard input" if str(path) == "-" else str(path)
 
 
 def _loaded(content: bytes, name: str) -> object:

@@ -128,7 +128,18 @@ class IdentityRules(Strict):
 
 def as_yaml(rules: IdentityRules) -> str:
     """Return a file that says the rules."""
-    return yaml.safe_dump({"identity": rules.as_data()}, allow_unicode=True, sort_keys=False, width=100)
+    data = {"identity": rules.as_data()}
+    return yaml.dump(data, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Escapes what is no printable sign: PyYAML would write some line breaks so that it reads others."""
+
+    def represent_str(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def to_message(rules: IdentityRules) -> pb.IdentityPolicy:
