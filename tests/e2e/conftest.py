@@ -43,6 +43,7 @@ SOURCES: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, str]]] = {
     "readme": ("contacts", {"import_token": TOKEN}, {}),
     "untold": ("contacts", {}, {}),
     "rules": ("contacts", {"import_token": TOKEN}, {}),
+    "page": ("contacts", {"import_token": TOKEN}, crm.OPTIONS),
     "crm": ("contacts", {"import_token": TOKEN}, crm.OPTIONS),
 }
 

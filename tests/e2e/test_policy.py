@@ -1,6 +1,7 @@
 """The rules of identity through the commands alone, and from `sima.yaml` at the start."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from sima_cli.main import app
 from typer.testing import CliRunner, Result
 
 from tests.e2e.conftest import Stack, sources_yaml, up
+from tests.e2e.test_readme import ROOT, blocks
+from tests.e2e.test_wrong_merge import steps, words
 
 PEOPLE = """\
 Record ID,First Name,Email,Phone Number
@@ -127,3 +130,23 @@ def test_a_start_puts_the_rules_of_its_folder_in_force(own_folder: Path) -> None
         rules.write_text(mistake)
         with pytest.raises(AssertionError, match=told), up(home, sources):
             pass
+
+
+def test_every_command_of_the_page_prints_what_it_says(stack: Stack, tmp_path: Path) -> None:
+    """With the files of the page; which identifiers stand for the others in an example is up to the keys."""
+    page = (ROOT / "docs" / "identity.md").read_text()
+    known = {"crm": "page"}
+    for name, language in (("contacts.csv", "csv"), ("sima.yaml", "yaml")):
+        (text,) = blocks(language, page)
+        (tmp_path / name).write_text(text)
+        known[name] = str(tmp_path / name)
+    listed = list(steps(page))
+    assert len(listed) >= 3
+    for command, said in listed:
+        result = stack.sima("page", *(known.get(word, word) for word in command))
+        assert told(result.output) == told(said), command
+
+
+def told(said: str) -> set[str]:
+    """The words of an output without identifiers and times of the day."""
+    return words(re.sub(r"[a-z]+:[^\s,]+,?|\d\d:\d\d", "", said))

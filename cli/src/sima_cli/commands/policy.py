@@ -36,7 +36,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="sima.yaml, or - for 
 #: How long a preview, or `--wait`, takes at most.
 _PATIENCE_SECONDS = 3_600.0
 _LOOK_SECONDS = 0.5
-_SHOWN = 5
+_SHOWN = 3
 
 
 @app.command(epilog="Example: [cyan]sima identity policy show > sima.yaml[/]")
