@@ -42,6 +42,8 @@ SOURCES: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, str]]] = {
     "till": ("transactions", {"import_token": TOKEN}, {"order": "receipt"}),
     "readme": ("contacts", {"import_token": TOKEN}, {}),
     "untold": ("contacts", {}, {}),
+    "rules": ("contacts", {"import_token": TOKEN}, {}),
+    "page": ("contacts", {"import_token": TOKEN}, crm.OPTIONS),
     "crm": ("contacts", {"import_token": TOKEN}, crm.OPTIONS),
 }
 
@@ -146,9 +148,9 @@ def sources_yaml() -> str:
 
 
 @contextmanager
-def up(data_dir: Path, sources: Path) -> Iterator[Running]:
+def up(data_dir: Path, sources: Path, *options: str) -> Iterator[Running]:
     """Run `sima up` until SIGTERM; it must end with success and leave no process behind."""
-    command = [sys.executable, "-m", "sima_cli", "--data-dir", str(data_dir), "up", "--sources", str(sources)]
+    command = [sys.executable, "-m", "sima_cli", "--data-dir", str(data_dir), "up", "--sources", str(sources), *options]
     output = data_dir.with_suffix(".out")
     with output.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment_for(data_dir))

@@ -300,7 +300,8 @@ def test_plugins_are_listed_with_what_they_bring() -> None:
     "command",
     [[], ["up"], ["demo"], ["import"], ["plugins"], ["profile", "get"], ["profile", "events"], ["profile", "segments"]]
     + [["segment", verb] for verb in ("create", "update", "preview", "list", "show", "members", "delete", "watch")]
-    + [["identity", verb] for verb in ("explain", "graph", "decisions", "split", "never", "always", "withdraw")],
+    + [["identity", verb] for verb in ("explain", "graph", "decisions", "split", "never", "always", "withdraw")]
+    + [["identity", "policy", verb] for verb in ("show", "preview", "set")],
 )
 def test_every_command_has_help_with_an_example(command: list[str]) -> None:
     """`--help` everywhere, and a line to copy."""

@@ -26,9 +26,9 @@ def contacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def steps() -> Iterator[tuple[list[str], str]]:
-    """The commands of the page, each with what it printed."""
-    for block in blocks("console", PAGE):
+def steps(page: str = PAGE) -> Iterator[tuple[list[str], str]]:
+    """The commands of a page, each with what it printed."""
+    for block in blocks("console", page):
         for step in re.split(r"^\$ sima ", block, flags=re.MULTILINE)[1:]:
             command, _, said = step.partition("\n")
             yield shlex.split(command), said

@@ -142,8 +142,8 @@ class Replica:
 
     async def set_policy(self, workspace: str, rules: pb.IdentityPolicy, **by: Any) -> pb.PolicyVersion:
         """Set the policy."""
-        expected = by.pop("expected_version", None)
-        request = pb.SetIdentityPolicyRequest(policy=rules, expected_version=expected, deciding=deciding(**by))
+        own = {field: by.pop(field) for field in ("expected_version", "unless_in_force") if field in by}
+        request = pb.SetIdentityPolicyRequest(policy=rules, deciding=deciding(**by), **own)
         return (await self.client.call(self.stub.SetIdentityPolicy, request, workspace=workspace)).policy
 
     async def policy(self, workspace: str, version: int = 0) -> pb.PolicyVersion:

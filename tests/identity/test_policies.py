@@ -87,6 +87,28 @@ async def test_who_began_with_another_version_is_told(quick: Replica, workspace:
         await quick.policy(workspace, 7)
 
 
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rules=st.lists(policies(UNIVERSE), min_size=1, max_size=4), spelt=st.booleans())
+async def test_what_is_in_force_already_is_not_set_again(
+    quick: Replica, rules: list[pb.IdentityPolicy], spelt: bool
+) -> None:
+    """With `unless_in_force` there are as many versions as changes, whoever set the one before, also of none at all."""
+    workspace = f"w{uuid4().hex}"
+    assert (await quick.set_policy(workspace, pb.IdentityPolicy(), unless_in_force=True)).version == 0
+    version = 0
+    for each in rules:
+        set_once = await quick.set_policy(workspace, each, unless_in_force=True)
+        assert set_once.version in (version, version + 1)
+        version = set_once.version
+        if spelt:
+            for blocked in each.blocked_values:
+                blocked.value = f" {blocked.value} "
+        again = await quick.set_policy(workspace, each, unless_in_force=True)
+        assert again == set_once or again.HasField("applied_at")
+        assert again.version == version
+    assert (await quick.set_policy(workspace, rules[-1])).version == version + 1
+
+
 WRONG = {
     "policy.kinds[0].kind": pb.IdentityPolicy(kinds=[pb.KindRules(kind="shoe")]),
     "policy.kinds": pb.IdentityPolicy(kinds=[pb.KindRules(kind="email"), pb.KindRules(kind="email")]),

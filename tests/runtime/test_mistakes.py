@@ -45,7 +45,7 @@ def told(content: object) -> list[str]:
         ({"texts": "secret-value"}, "parts[0].texts: expected a list"),
         ({"names": "secret-value"}, "parts[0].names: expected a mapping"),
         ({"names": {"a": "secret-value", "b": ""}}, "parts[0].names: expected one name"),
-        ({"other": "secret-value"}, "parts[0].other: Extra inputs are not permitted"),
+        ({"other": "secret-value"}, "parts[0].other: expected no such key"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(part: str | Mapping[str, object], mistake: str) -> None:

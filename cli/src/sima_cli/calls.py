@@ -40,9 +40,11 @@ class Calls(Generic[Stub]):
         """Call a method of the stub and return its answer."""
         return await self.client.call(method, request, workspace=self.workspace)
 
-    def stream(self, method: UnaryStreamMultiCallable[Request, Response], request: Request) -> AsyncIterator[Response]:
-        """Call a method of the stub and yield its answers."""
-        return self.client.stream(method, request, workspace=self.workspace)
+    def stream(
+        self, method: UnaryStreamMultiCallable[Request, Response], request: Request, deadline: float | None = None
+    ) -> AsyncIterator[Response]:
+        """Call a method of the stub and yield its answers, for at most `deadline` seconds if they are given."""
+        return self.client.stream(method, request, workspace=self.workspace, deadline=deadline)
 
     async def pages(
         self,

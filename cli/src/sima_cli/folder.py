@@ -72,6 +72,11 @@ class Folder:
         return self.root / "sources.yaml"
 
     @property
+    def config(self) -> Path:
+        """What the workspace says about itself unless told otherwise; nobody makes it but the people who use it."""
+        return self.root / "sima.yaml"
+
+    @property
     def workspace_key(self) -> Path:
         """The master key of all workspaces."""
         return self.root / "workspace.key"

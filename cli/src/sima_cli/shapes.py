@@ -22,6 +22,8 @@ from sima.type.v1.fact_pb2 import CONSENT_STATUS_GRANTED, Method
 from sima.type.v1.identifier_pb2 import Identifier
 from sima.type.v1.value_pb2 import Value
 
+from sima_cli.rules import from_message
+
 Shape = dict[str, Any]
 
 
@@ -256,6 +258,43 @@ def growth(message: identity_pb.NoticedGrowth) -> Shape:
         "profile_id": message.profile_id,
         "gained": message.gained,
         "limit": message.limit,
+    }
+
+
+def policy_version(message: identity_pb.PolicyVersion) -> Shape:
+    """Return a policy, with who set it; `identity` is what a file would say."""
+    return {
+        "version": message.version,
+        "identity": from_message(message.policy).as_data(),
+        "actor": message.actor or None,
+        "reason": message.reason or None,
+        "request_id": message.request_id or None,
+        "set_at": _time(message, "set_at"),
+        "applied_at": _time(message, "applied_at"),
+    }
+
+
+def policy_effect(message: identity_pb.PolicyEffect) -> Shape:
+    """Return what a policy would change."""
+    examples = ("merge_examples", "split_examples")
+    counts = (name for name in message.DESCRIPTOR.fields_by_name if name not in examples)
+    return {name: getattr(message, name) for name in counts} | {
+        name: [_regrouping(one) for one in getattr(message, name)] for name in examples
+    }
+
+
+def _regrouping(message: identity_pb.Regrouping) -> Shape:
+    return {
+        "before": [_person_group(one) for one in message.before],
+        "after": [_person_group(one) for one in message.after],
+    }
+
+
+def _person_group(message: identity_pb.PersonGroup) -> Shape:
+    return {
+        "profile_id": message.profile_id or None,
+        "identifiers": [identifier(one) for one in message.identifiers],
+        "size": message.size,
     }
 
 

@@ -14,10 +14,12 @@ from sima_collector.sources import IMPORT_TOKEN, read_sources
 from sima_runtime.migrations import migrate
 
 from sima_cli import health
+from sima_cli.config import RulesFile
 from sima_cli.folder import Folder, Running, Tell, make_private, write_private
 from sima_cli.guard import born
 from sima_cli.postgres import start_postgres
 from sima_cli.processes import HOST, Nursery, is_free, nursery, reserved_addresses
+from sima_cli.ruling import put_in_force
 from sima_cli.sample.sources import sources_yaml
 
 SERVICES = ("identity", "profile", "segment")
@@ -38,12 +40,14 @@ class Setup:
         data: Where the databases are.
         sources: File with the sources that the collector serves.
         lock: What `Folder.alone` gave; None where nobody else comes.
+        rules: By what the workspace wants its people told apart; None: as was said last.
     """
 
     folder: Folder
     data: Path
     sources: Path
     lock: int | None = None
+    rules: RulesFile | None = None
 
 
 @asynccontextmanager
@@ -53,10 +57,13 @@ async def running_stack(setup: Setup, tell: Tell) -> AsyncIterator[Running]:
     Raises:
         CrashedError: A process ended by itself.
         MisconfiguredError: Settings or the sources file have mistakes.
+        SimaError: Identity refuses the rules.
     """
     async with nursery(setup.folder.logs, lock=setup.lock) as ours:
         try:
             running = await _start(ours, setup, tell)
+            if setup.rules:
+                tell(await put_in_force(setup.rules, running))
             setup.folder.announce(running)
             yield running
         finally:

@@ -23,9 +23,21 @@ SourcesFile = Annotated[
 ]
 
 
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        exists=True,
+        dir_okay=False,
+        metavar="FILE",
+        help="The rules of identity, YAML. Default: sima.yaml of the data directory, if there is one.",
+    ),
+]
+
+
 @runs
-async def up(context: typer.Context, sources: SourcesFile = None) -> None:
+async def up(context: typer.Context, sources: SourcesFile = None, config: ConfigFile = None) -> None:
     """Start PostgreSQL, identity, profile, segment and collector on this machine, and stay until Ctrl-C."""
     from sima_cli.staying import stay_up  # noqa: PLC0415 - takes a second, and the other commands need none of it
 
-    await stay_up(Folder(connection_of(context).data_dir), sources)
+    await stay_up(Folder(connection_of(context).data_dir), sources, config)

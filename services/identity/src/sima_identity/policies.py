@@ -10,7 +10,7 @@ from sima_identity.decisions import Deciding
 from sima_identity.policy import Blocking, Policy
 from sima_identity.rules import Rules, effective, rules_from_json
 from sima_identity.store import policies
-from sima_identity.store.policies import Stated
+from sima_identity.store.policies import Head, Stated
 
 _WORKSPACES = 1024
 
@@ -51,7 +51,7 @@ class Policies:
         known = self._known.get(workspace)
         head = await policies.head(connection, workspace, known.version if known else None)
         if known is None or head.version != known.version:
-            known = self.under(workspace, head.version, Rules() if head.rules is None else rules_from_json(head.rules))
+            known = self.under(workspace, head.version, _said(head))
             if len(self._known) >= _WORKSPACES:
                 self._known.clear()
             self._known[workspace] = known
@@ -62,8 +62,12 @@ class Policies:
         async with self._database.statement() as connection:
             return await policies.find(connection, workspace, version)
 
-    async def set(self, workspace: str, rules: Rules, by: Deciding, expected: int | None) -> Stated:
+    async def set(
+        self, workspace: str, rules: Rules, by: Deciding, expected: int | None, *, unless_in_force: bool = False
+    ) -> Stated | None:
         """Say something new about the policy of a workspace, or return what the same call said before.
+
+        With `unless_in_force`, what says the same as the policy in force is not new; None: nobody ever said anything.
 
         Raises:
             AlreadyExistsError: The same call said something else before.
@@ -79,9 +83,16 @@ class Policies:
             head = await policies.head(connection, workspace, None)
             if expected not in (None, head.version):
                 raise StaleVersionError("policy", str(head.version))
+            if unless_in_force and rules.to_json() == _said(head).to_json():  # tuples there are lists here
+                return await policies.find(connection, workspace, None)
             return await policies.insert(connection, workspace, rules.to_json(), by)
 
     def under(self, workspace: str, version: int, rules: Rules) -> InForce:
         """Return the policy of a workspace that would say this."""
         policy = effective(rules, self.base)
         return InForce(version, True, policy, Blocking(policy, self._secrets(workspace)))
+
+
+def _said(head: Head) -> Rules:
+    """What a workspace says, of which the rules are not known yet."""
+    return Rules() if head.rules is None else rules_from_json(head.rules)

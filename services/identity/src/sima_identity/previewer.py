@@ -28,7 +28,7 @@ class Progress(NamedTuple):
 
 
 class Previewer:
-    """Tries policies out, one at a time, for each holds a whole graph in memory: about 100 bytes for an identifier."""
+    """Tries policies out, one at a time, for each holds a whole graph in memory; see docs/operating.md."""
 
     def __init__(self, database: Database, policies: Policies, secrets: Callable[[str], bytes]) -> None:
         """Set up.

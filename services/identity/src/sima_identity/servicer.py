@@ -225,7 +225,8 @@ class IdentityServicer(IdentityServiceServicer):
         """Set the policy."""
         workspace = context.current().workspace
         rules, by, expected = self._reader(workspace).new_policy(request, self._policies.base)
-        stated = await self._policies.set(workspace, rules, by, expected)
+        once = request.unless_in_force
+        stated = await self._policies.set(workspace, rules, by, expected, unless_in_force=once)
         return pb.SetIdentityPolicyResponse(policy=policy_to_proto(stated, self._policies))
 
     async def PreviewIdentityPolicy(  # noqa: N802

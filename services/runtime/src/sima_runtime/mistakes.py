@@ -12,6 +12,7 @@ _PLAIN = {
     "model_type": "expected a mapping",
     "tuple_type": 'expected a JSON list such as ["one", "two"]',
     "unexpected_keyword_argument": "expected no such key",
+    "extra_forbidden": "expected no such key",
 }
 
 

@@ -1694,10 +1694,15 @@ class SetIdentityPolicyRequest(_message.Message):
     DEFAULT_REGION_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     DECIDING_FIELD_NUMBER: _builtins.int
+    UNLESS_IN_FORCE_FIELD_NUMBER: _builtins.int
     default_region: _builtins.str
     """Region for phone numbers without country code among the blocked values. Absent: such numbers are refused."""
     expected_version: _builtins.int
     """The version that is to be replaced; the call fails with STALE_VERSION if another one is in force. Absent: whichever is."""
+    unless_in_force: _builtins.bool
+    """Set nothing where just these rules were set last; the answer is then the version in force. Absent: a new version comes
+    all the same, and everything is grouped anew.
+    """
     @_builtins.property
     def policy(self) -> Global___IdentityPolicy:
         """The rules; they replace all that was set before. Required."""
@@ -1713,10 +1718,11 @@ class SetIdentityPolicyRequest(_message.Message):
         default_region: _builtins.str = ...,
         expected_version: _builtins.int | None = ...,
         deciding: Global___Deciding | None = ...,
+        unless_in_force: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "deciding", b"deciding", "expected_version", b"expected_version", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "deciding", b"deciding", "default_region", b"default_region", "expected_version", b"expected_version", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "deciding", b"deciding", "default_region", b"default_region", "expected_version", b"expected_version", "policy", b"policy", "unless_in_force", b"unless_in_force"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -1733,7 +1739,7 @@ class SetIdentityPolicyResponse(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def policy(self) -> Global___PolicyVersion:
-        """The new version."""
+        """The new version, or with `unless_in_force` perhaps the one in force."""
 
     def __init__(
         self,
