@@ -74,10 +74,8 @@ class Replica:
         return list(response.results)
 
     async def lookup(self, workspace: str, wanted: Iterable[Named | str]) -> list[pb.LookupResult]:
-        """Look up identifiers and profile ids, if there are any."""
+        """Look up identifiers and profile ids."""
         request = pb.LookupRequest(keys=map(lookup_key, wanted))
-        if not request.keys:
-            return []
         response = await self.client.call(self.stub.Lookup, request, workspace=workspace)
         return list(response.results)
 
@@ -202,7 +200,7 @@ class Replica:
 
     async def states(self, workspace: str, named: Sequence[Named]) -> dict[Named, State]:
         """What lookups say about identifiers; unknown ones are absent."""
-        found = await self.lookup(workspace, named)
+        found = await self.lookup(workspace, named) if named else []
         states = {}
         for wanted, result in zip(named, found, strict=True):
             own = [known for known in result.identifiers if same(known.identifier, wanted)]

@@ -218,7 +218,8 @@ async def assert_settled(
     assert [answer.erased for answer in answers] == [
         len(truth.left(sighted)) < len(sighted.identifiers) for sighted in sightings
     ]
-    assert not any(result.identifiers for result in await replica.lookup(workspace, truth.erased))
+    gone = await replica.lookup(workspace, truth.erased) if truth.erased else []
+    assert not any(result.identifiers for result in gone)
     changes = await replica.changes(workspace)
     feed = replayed(changes)
     assert standings(await replica.changes(workspace, standings_only=True)) == standings(changes)
@@ -246,7 +247,7 @@ class Fixture:
         rules, blocks = in_force(stated.policy, TIGHT, self.secret(workspace))
         truth = Truth(sightings, self.secret(workspace), rules, said, blocks=blocks, erased=erased)
         await assert_settled(self.replicas[0], self.database, workspace, sightings, truth)
-        found = await self.replicas[0].lookup(workspace, truth.seen)
+        found = await self.replicas[0].lookup(workspace, truth.seen) if truth.seen else []
         assert {result.policy_version for result in found} <= {stated.version}
 
     async def interleave(
