@@ -269,7 +269,7 @@ async def test_what_was_logged_before_is_told_with_the_standing_before(
     await identity.resolve(workspace, [together(EVE, TABLET)])
     await identity.always(workspace, ADA, EVE)
     before = await identity.changes(workspace)
-    [backfill] = [one for one in migration("0003_history").STATEMENTS if one.startswith("UPDATE")]
+    [backfill] = [one for one in migration("0006_history").STATEMENTS if one.startswith("UPDATE")]
     async with database.statement() as connection:
         forget = "UPDATE profile_changes SET previously_shared = false, previously_blocked = false WHERE workspace = %s"
         await execute(connection, forget, (workspace,))

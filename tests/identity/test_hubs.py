@@ -397,7 +397,7 @@ async def test_what_was_recorded_before_is_counted_after_a_migration(
     async with database.statement() as connection:
         await execute(connection, "DELETE FROM degrees WHERE workspace = %s", (workspace,))
         assert await numbers(identity.hubs(workspace)) == {}
-        await execute(connection, migration("0004_hubs").STATEMENTS[-1])
+        await execute(connection, migration("0007_hubs").STATEMENTS[-1])
     await until_counted(database, workspace)
     assert (await numbers(identity.shared(workspace)), await numbers(identity.hubs(workspace))) == (shared, hubs)
     assert (len(shared), len(hubs)) == (2, 1)

@@ -62,7 +62,7 @@ class Applier:
 
     async def _group(self, transaction: Transaction, keys: list[bytes]) -> None:
         known = await graph.read_identifiers(transaction.connection, transaction.workspace, keys)
-        locked = await self._grouping.lock(transaction, known, limit=None, judged=keys)
+        locked = await self._grouping.lock(transaction, known, limit=None)
         if locked.newer:
             raise OvertakenError
         await write(transaction, await self._grouping.plan(transaction, Batch(), locked.situation))

@@ -4,8 +4,9 @@ Whether an identifier is blocked depends on its value alone, and whether it is a
 older policy closed, that can be said anew one by one. What an older policy left open leads on as it did: what was one
 neighbourhood then is grouped anew as a whole.
 
-A hub of which something was erased may be none any more. Whoever began before still takes it for one, and writes edges
-to it without a lock; so it stays one, for all, until they have ended. Meanwhile those who know lock it.
+Who began before a policy was set still takes for closed what that policy may open, and writes edges to it without a
+lock. So until all of them have ended it stays closed, for everybody; those who know of the policy lock it. The same
+goes for a hub of which something was erased, which may be none any more.
 """
 
 from collections import defaultdict
@@ -16,7 +17,7 @@ from sima_runtime.database import Driver
 from sima_identity.evidence import Refusal, Verdict
 from sima_identity.neighbourhood import ENDS
 from sima_identity.policies import InForce
-from sima_identity.records import Neighbour, Stored, StoredEdge, shown_version
+from sima_identity.records import Neighbour, Stored, StoredEdge
 from sima_identity.store import graph
 
 
@@ -30,17 +31,15 @@ class Closing:
             connection: The transaction.
             workspace: Whose identifiers they are.
             in_force: The policy.
-            judged: Hubs of which something was erased, and that nobody any more takes for what they were.
         """
         self._connection, self._workspace, self._in_force = connection, workspace, in_force
-        self._judged = judged
         self._leads: dict[bytes, bool] = {}
         self._stale: set[bytes] = set()
         self._kept: set[bytes] = set()
 
     def is_stale(self, row: Stored) -> bool:
-        """Whether an identifier is to be grouped anew, because it was under another policy, or was a hub."""
-        return row.policy_version != self._in_force.version and not self._is_kept(row)
+        """Whether an identifier is to be grouped anew, for it was under another policy, or something was erased."""
+        return self._is_old(row) and not self._is_kept(row)
 
     def to_lock(self) -> set[bytes]:
         """Return those ends of the neighbourhood that are to be locked."""
@@ -73,18 +72,17 @@ class Closing:
 
     async def closed(self, rows: Collection[Stored]) -> dict[bytes, Refusal]:
         """Return which identifiers bind nobody, and why; of hubs, only those that were closed before."""
-        stale = [row for row in rows if self.is_stale(row)]
         closed = {row.key: _stored_reason(row) for row in rows if row.closed}
-        if stale:
+        if old := [row for row in rows if self._is_old(row)]:
             # One that is erased meanwhile has no value, and will not be there to be locked.
-            values = await graph.read_values(self._connection, self._workspace, [row.key for row in stale])
-            blocked = {
-                row.key for row in stale if self._in_force.blocking.blocks(row.key, row.kind, values.get(row.key))
-            }
-            hubs = await self._hubs([row for row in stale if row.closed and row.key not in blocked])
-            for row in stale:
+            values = await graph.read_values(self._connection, self._workspace, [row.key for row in old])
+            blocking = self._in_force.blocking
+            blocked = {row.key for row in old if blocking.blocks(row.key, row.kind, values.get(row.key))}
+            kept = {row.key for row in old if self._is_kept(row)}
+            hubs = await self._hubs([row for row in old if row.closed and row.key not in blocked | kept])
+            for row in old:
                 closed.pop(row.key, None)
-            closed |= dict.fromkeys(blocked, Refusal.BLOCKED) | dict.fromkeys(hubs, Refusal.HUB)
+            closed |= dict.fromkeys(kept | hubs, Refusal.HUB) | dict.fromkeys(blocked, Refusal.BLOCKED)
         return closed
 
     async def _look_at(self, rows: Collection[Stored]) -> None:
@@ -97,9 +95,11 @@ class Closing:
             elif self._is_kept(row):
                 self._kept.add(row.key)
 
+    def _is_old(self, row: Stored) -> bool:
+        return row.policy_version != self._in_force.version
+
     def _is_kept(self, row: Stored) -> bool:
-        version = row.policy_version
-        return version < 0 and shown_version(version) == self._in_force.version and row.key not in self._judged
+        return row.closed and self._is_old(row) and not self._in_force.alone
 
     async def _hubs(self, rows: Collection[Stored]) -> set[bytes]:
         """Those that were seen with too many others."""

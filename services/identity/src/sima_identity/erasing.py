@@ -130,10 +130,11 @@ class Eraser:
         """Those for whom it makes a difference that others are gone, and whether each is a hub."""
         known = list(known)
         near = [row.key for row in known if not row.closed]
-        hubs = [row.key for row in known if row.hub]
+        # Also of one that is blocked: under the policy in force it may count.
+        closed = [row.key for row in known if row.closed]
         found = await erasures.neighbours(connection, workspace, near) if near else {}
-        of_hubs = await erasures.neighbours(connection, workspace, hubs) if hubs else {}
-        return found | {key: hub for key, hub in of_hubs.items() if hub}
+        of_closed = await erasures.neighbours(connection, workspace, closed) if closed else {}
+        return found | {key: hub for key, hub in of_closed.items() if hub}
 
     async def _look_again(self, transaction: Transaction, hubs: Collection[bytes], left_out: Collection[bytes]) -> None:
         """Have hubs, which may be none any more, and neighbourhoods that are too large, looked at in the background."""

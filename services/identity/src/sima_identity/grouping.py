@@ -97,7 +97,6 @@ class Grouping:
         limit: int | None,
         others: Iterable[Stored] = (),
         also: Collection[bytes] = (),
-        judged: Collection[bytes] = (),
     ) -> Locked:
         """Lock the neighbourhoods of identifiers, and read what is there.
 
@@ -107,13 +106,12 @@ class Grouping:
             limit: Neighbourhoods with more identifiers are left out; None: there is no such limit.
             others: More identifiers that are known.
             also: Keys of more identifiers that are to be locked.
-            judged: As for `Closing`.
 
         Raises:
             OvertakenError: Another transaction got in between.
         """
         connection, workspace, in_force = transaction
-        closing = Closing(*transaction, judged)
+        closing = Closing(*transaction)
         seeds = await closing.open_among(around)
         neighbourhoods = Neighbourhoods(seeds, limit, closing)
         await neighbourhoods.load(partial(graph.read_edges, connection, workspace))
@@ -128,11 +126,17 @@ class Grouping:
         if hubs := _hubs_around(edges, stored):
             stored |= {row.key: row for row in await graph.read_identifiers(connection, workspace, hubs)}
         closed = await closing.closed(stored.values())
-        if any(key not in closed for key in closing.stale_ends()):
+        if any(key not in closed for key in closing.stale_ends()) or await self._is_overtaken(transaction, stored):
             raise OvertakenError
         stale = {key for key in members | closing.stale_ends() if closing.is_stale(stored[key])}
         situation = Situation(stored, members, edges, closed, frozenset(stale))
         return Locked(situation, seeds, newer, closing)
+
+    async def _is_overtaken(self, transaction: Transaction, stored: Mapping[bytes, Stored]) -> bool:
+        """Whether what was opened or closed anew may have been so too early: something was erased just before."""
+        connection, workspace, in_force = transaction
+        anew = in_force.alone and any(row.closed and row.policy_version != in_force.version for row in stored.values())
+        return anew and not (await self._policies.in_force(connection, workspace)).alone
 
     async def edges(
         self, transaction: Transaction, members: Collection[bytes], closing: Closing

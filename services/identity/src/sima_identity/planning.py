@@ -117,8 +117,8 @@ class Planner:
     def _plan_clusters(self, batch: Batch, situation: Situation, clustering: Clustering, plan: Plan) -> None:
         for members in clustering.clusters:
             stored = situation.stored.get(members[0])
-            # A hub keeps its profile as long as the policy is the same.
-            if stored is None or not stored.hub or stored.key in situation.stale:
+            # What is closed is as it was as long as the policy is the same.
+            if stored is None or not stored.closed or stored.key in situation.stale:
                 self._plan_cluster(batch, situation, clustering, members, plan)
 
     def _plan_cluster(
@@ -162,7 +162,8 @@ def _nodes(batch: Batch, situation: Situation, closed: Mapping[bytes, Refusal]) 
             yield Node(key, identifier.kind, closed.get(key), batch.first_seen[key])
     for edge in situation.edges:  # what is blocked ends the neighbourhood and was not loaded
         if edge.refusal is Refusal.BLOCKED:
-            yield from (Node(end, "", Refusal.BLOCKED) for end in edge[:2] if end not in situation.stored)
+            ends = (end for end in edge.pair if end not in situation.stored and end not in batch.identifiers)
+            yield from (Node(end, "", Refusal.BLOCKED) for end in ends)
 
 
 def _edges(batch: Batch, situation: Situation) -> Iterator[Edge]:

@@ -21,12 +21,14 @@ class InForce(NamedTuple):
     Attributes:
         version: Its number in the workspace; 0: the workspace has said nothing.
         settled: All that is stored is grouped under it.
+        alone: Nobody is left who knows only an earlier one.
         policy: The rules.
         blocking: Says which identifiers name nobody.
     """
 
     version: int
     settled: bool
+    alone: bool
     policy: Policy
     blocking: Blocking
 
@@ -55,7 +57,7 @@ class Policies:
             if len(self._known) >= _WORKSPACES:
                 self._known.clear()
             self._known[workspace] = known
-        return known._replace(settled=head.settled)
+        return known._replace(settled=head.settled, alone=head.alone)
 
     async def stated(self, workspace: str, version: int | None) -> Stated | None:
         """Return what a workspace said in a version, or last; None if it said nothing then."""
@@ -90,7 +92,7 @@ class Policies:
     def under(self, workspace: str, version: int, rules: Rules) -> InForce:
         """Return the policy of a workspace that would say this."""
         policy = effective(rules, self.base)
-        return InForce(version, True, policy, Blocking(policy, self._secrets(workspace)))
+        return InForce(version, True, True, policy, Blocking(policy, self._secrets(workspace)))
 
 
 def _said(head: Head) -> Rules:

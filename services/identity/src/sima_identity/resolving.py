@@ -6,7 +6,7 @@ calls and replicas do at the same time, what is stored in the end is the groupin
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
@@ -18,8 +18,7 @@ from sima_identity.evidence import Pair, pair
 from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, recorded, write
 from sima_identity.owners import owner
 from sima_identity.planning import Plan
-from sima_identity.policy import Blocking
-from sima_identity.records import State, Stored, shown_version
+from sima_identity.records import State, shown_version
 from sima_identity.store import erasures, graph
 
 
@@ -136,7 +135,7 @@ class Resolver:
             [row for row in known if row.key in ends],
             limit=self._grouping.limit,
             others=known,
-            also=earlier | _between_closed(batch, known, in_force.blocking),
+            also=earlier,
         )
         if locked.newer:
             raise OvertakenError
@@ -168,17 +167,6 @@ class Resolver:
         # What grows faster than it is read would never be grouped if it had to be whole.
         if ends := members.intersection(end for edge in locked.newer for end in edge.pair):
             await graph.add_pending(connection, workspace, ends, decision)
-
-
-def _between_closed(batch: Batch, known: Iterable[Stored], blocking: Blocking) -> set[bytes]:
-    """A stored end of each edge between two that are closed, of which nobody would know who finds it open meanwhile."""
-    stored = {row.key: row.closed for row in known}
-
-    def is_closed(key: bytes) -> bool:
-        return stored[key] if key in stored else blocking.blocks(key, *batch.identifiers[key][:2])
-
-    ends = ((one, other) for edge in batch.edges for one, other in (edge[:2], edge[1::-1]) if stored.get(one))
-    return {one for one, other in ends if is_closed(other)}
 
 
 def _unknown_part(batch: Batch, known: graph.Reading) -> Batch:

@@ -63,7 +63,9 @@ _TO_CHECK = """SELECT workspace, key FROM tombstones
     ORDER BY key LIMIT %s FOR UPDATE SKIP LOCKED"""
 _CHECKED = "UPDATE tombstones SET checked = true WHERE workspace = %s AND key = ANY(%s)"
 _LATE = """SELECT key FROM tombstones JOIN identifiers USING (key, workspace)
-    WHERE workspace = %s AND key = ANY(%s) AND first_seen_at <= until"""
+    WHERE workspace = %(workspace)s AND key = ANY(%(keys)s) AND (first_seen_at <= until
+        OR EXISTS (SELECT FROM edges WHERE workspace = %(workspace)s AND low = key AND first_at <= until)
+        OR EXISTS (SELECT FROM edges WHERE workspace = %(workspace)s AND high = key AND first_at <= until))"""
 # Who took an erased hub for one that is there may have written edges to it.
 _DELETE_DANGLING = """DELETE FROM edges WHERE workspace = %(workspace)s
     AND (low = ANY(%(keys)s) AND NOT EXISTS (
@@ -140,7 +142,7 @@ async def to_check(connection: Driver, limit: int) -> tuple[str, list[bytes]] | 
 
 async def late(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[bytes]:
     """Return those that somebody who did not know that they are erased has recorded again."""
-    return [key for (key,) in await fetch(connection, _LATE, (workspace, Keys(keys)))]
+    return [key for (key,) in await fetch(connection, _LATE, {"workspace": workspace, "keys": Keys(keys)})]
 
 
 async def clean(connection: Driver, workspace: str, keys: Collection[bytes]) -> None:

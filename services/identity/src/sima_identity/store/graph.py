@@ -2,8 +2,7 @@
 
 Whoever writes keeps to one order, so that transactions of several replicas never wait for each other in a circle:
 `lock_identifiers` for all rows at once, then `insert_identifiers`, then all else. Within each, rows come in the order
-of their keys. An edge is only written by who has locked each of its ends that is neither blocked nor a hub, and at
-least one end that is stored if both are.
+of their keys. An edge is only written by who has locked each of its ends that is neither blocked nor a hub.
 """
 
 from collections.abc import Collection, Iterable, Sequence

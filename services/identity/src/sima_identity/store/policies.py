@@ -8,7 +8,8 @@ from sima_runtime.keys import Key
 
 from sima_identity.decisions import Deciding
 
-_HEAD = """SELECT version, applied_at IS NOT NULL, CASE WHEN version IS DISTINCT FROM %s THEN rules END
+_ALONE = "coalesce(pg_snapshot_xmin(pg_current_snapshot()) >= barrier, false)"
+_HEAD = f"""SELECT version, applied_at IS NOT NULL, {_ALONE}, CASE WHEN version IS DISTINCT FROM %s THEN rules END
     FROM policies WHERE workspace = %s ORDER BY version DESC LIMIT 1"""
 _STATED = "version, rules, actor, reason, request_id, set_at, applied_at"
 # One at a time in a workspace, for each has the next number.
@@ -21,17 +22,16 @@ _INSERT = f"""INSERT INTO policies (workspace, version, rules, actor, reason, re
 _TO_APPLY = """SELECT workspace, version FROM policies WHERE applied_at IS NULL
     AND version = (SELECT max(version) FROM policies AS all_ WHERE all_.workspace = policies.workspace)
     AND pg_try_advisory_xact_lock(hashtextextended('sima applying ' || workspace, 0)) LIMIT 1"""
-_PLACE = """SELECT place, coalesce(pg_snapshot_xmin(pg_current_snapshot()) >= barrier, false)
-    FROM policies WHERE workspace = %s AND version = %s"""
-# Those of which something was erased only when nobody is left who does not know it.
-_STALE = """SELECT key FROM identifiers WHERE workspace = %(workspace)s AND policy_version <> %(version)s
-    AND (policy_version <> -%(version)s - 1 OR (
-        SELECT pg_snapshot_xmin(pg_current_snapshot()) >= barrier FROM policies
+_PLACE = f"""SELECT place, {_ALONE} FROM policies WHERE workspace = %s AND version = %s"""
+# Those that are closed only when nobody is left who might write to them without a lock.
+_STALE = f"""SELECT key FROM identifiers WHERE workspace = %(workspace)s AND policy_version <> %(version)s
+    AND (NOT (hub OR blocked) OR (SELECT {_ALONE} FROM policies
         WHERE workspace = %(workspace)s AND version = %(version)s))
     AND (%(after)s::uuid IS NULL OR key > %(after)s) ORDER BY key LIMIT %(limit)s"""
 _MOVE = """UPDATE policies SET place = %s, barrier = coalesce(barrier, pg_current_xact_id())
     WHERE workspace = %s AND version = %s"""
-_FINISH = "UPDATE policies SET applied_at = now() WHERE workspace = %s AND version = %s"
+# Not if something was erased just now.
+_FINISH = f"UPDATE policies SET applied_at = now() WHERE workspace = %s AND version = %s AND {_ALONE}"
 
 
 _NOTHING_SAID = """INSERT INTO policies (workspace, version, rules, actor, reason, request_id)
@@ -41,10 +41,14 @@ _UNSETTLE = """UPDATE policies SET applied_at = NULL, place = NULL, barrier = NU
 
 
 class Head(NamedTuple):
-    """The policy in force, as it is stored; `rules` is None where they are known already, or nothing is said."""
+    """The policy in force, as it is stored; `rules` is None where they are known already, or nothing is said.
+
+    `settled` says that all is grouped under it, and `alone` that nobody is left who knows only an earlier one.
+    """
 
     version: int
     settled: bool
+    alone: bool
     rules: str | None
 
 
@@ -63,7 +67,7 @@ class Stated(NamedTuple):
 async def head(connection: Driver, workspace: str, known: int | None) -> Head:
     """Return the policy in force; without its rules if that is the version that is known."""
     rows = await fetch(connection, _HEAD, (known, workspace))
-    return Head(*rows[0]) if rows else Head(0, settled=True, rules=None)
+    return Head(*rows[0]) if rows else Head(0, settled=True, alone=True, rules=None)
 
 
 async def take_turn(connection: Driver, workspace: str) -> None:
