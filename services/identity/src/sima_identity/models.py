@@ -251,6 +251,8 @@ class ProfileChange(Base, table=True):
     cause: str = Field(sa_type=_BYTEWISE)
     decision_id: UUID | None
     policy_version: int | None
+    previously_shared: bool
+    previously_blocked: bool
 
 
 class StatedPolicy(Base, table=True):
@@ -284,8 +286,6 @@ class StatedPolicy(Base, table=True):
     applied_at: datetime | None = Field(sa_type=_TIME)
     place: UUID | None
     barrier: int | None = Field(sa_type=Xid8)
-    previously_shared: bool
-    previously_blocked: bool
 
 
 class Recount(Base, table=True):
