@@ -301,6 +301,7 @@ def test_plugins_are_listed_with_what_they_bring() -> None:
     [[], ["up"], ["demo"], ["import"], ["plugins"], ["profile", "get"], ["profile", "events"], ["profile", "segments"]]
     + [["segment", verb] for verb in ("create", "update", "preview", "list", "show", "members", "delete", "watch")]
     + [["identity", verb] for verb in ("explain", "graph", "decisions", "split", "never", "always", "withdraw")]
+    + [["identity", verb] for verb in ("history", "shared", "hubs", "growth", "erase")]
     + [["identity", "policy", verb] for verb in ("show", "preview", "set")],
 )
 def test_every_command_has_help_with_an_example(command: list[str]) -> None:
@@ -390,3 +391,13 @@ def listed(stack: Stack, identifier: str, *command: str) -> dict[str, Any] | Non
     """What a list of `sima identity` says of one identifier."""
     found = stack.json("cli", "identity", *command)
     return next((one for one in found if one["identifier"] == identifier), None)
+
+
+def test_who_is_erased_is_unknown_and_what_comes_late_is_refused(stack: Stack, tmp_path: Path) -> None:
+    """By the command, for good; the same file again brings nothing of them back."""
+    erase = ("identity", "erase", "email:vera@erased.example", "--reason", "she asked for it")
+    done = stack.json("cli", *erase, "--yes")
+    assert (done["identifiers_erased"], done["changes"]) == (0, [])
+    assert stack.sima("cli", *erase).exit_code == 1  # nobody said yes
+    again = stack.sima("cli", *erase, "--yes", "--request-id", "r1")
+    assert "refused" in again.stdout

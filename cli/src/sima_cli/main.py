@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sima_cli.commands import demo, identity, imports, plugins, policy, profile, segment, up
+from sima_cli.commands import demo, erasing, identity, imports, plugins, policy, profile, segment, up
 from sima_cli.connection import Connection
 from sima_cli.failures import EXIT_CODES
 from sima_cli.given import authorities, grpc_address, http_address, workspace_name
@@ -24,6 +24,9 @@ app.add_typer(profile.app, name="profile")
 app.add_typer(segment.app, name="segment")
 app.add_typer(identity.app, name="identity")
 identity.app.add_typer(policy.app, name="policy")
+identity.app.command(epilog="Example: [cyan]sima identity erase email:ada@example.com --reason 'she asked for it'[/]")(
+    erasing.erase
+)
 app.command("plugins", epilog=plugins.EXAMPLE)(plugins.plugins)
 
 _WHERE = "Where Sima is (default: a `sima up` of this machine)"

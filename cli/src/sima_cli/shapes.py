@@ -197,8 +197,18 @@ def change(message: identity_pb.ProfileChange) -> Shape:
     }
 
 
+def erasure(message: identity_pb.EraseIdentifiersResponse) -> Shape:
+    """Return what was erased, and who of the others moved."""
+    return {
+        "erased_at": _time(message, "erased_at"),
+        "identifiers_erased": message.identifiers_erased,
+        "changes": [change(one) for one in message.changes],
+        "pending": message.pending,
+    }
+
+
 def cause(message: identity_pb.ProfileChange) -> str:
-    """Return why something changed: evidence or decision."""
+    """Return why something changed: evidence, decision, policy or erasure."""
     return identity_pb.ChangeCause.Name(message.cause).removeprefix("CHANGE_CAUSE_").lower()
 
 

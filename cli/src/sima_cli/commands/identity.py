@@ -79,7 +79,8 @@ def _two(one: str, other: str, region: str | None) -> dict[str, Any]:
     return {**sides, "default_region": region or ""}
 
 
-def _deciding(reason: str, actor: str | None, request_id: str | None, preview: bool) -> pb.Deciding:
+def deciding(reason: str, actor: str | None, request_id: str | None, preview: bool) -> pb.Deciding:
+    """Return who decides and why; by default the user, in a call of its own."""
     return pb.Deciding(
         actor=actor or getpass.getuser(), reason=reason, request_id=request_id or uuid4().hex, preview=preview
     )
@@ -256,7 +257,7 @@ async def split(  # noqa: PLR0917 - its options
         identifiers=map(named_identifier, identifiers),
         others=map(named_identifier, others or ()),
         default_region=region or "",
-        deciding=_deciding(reason, actor, request_id, preview),
+        deciding=deciding(reason, actor, request_id, preview),
     )
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         _show_outcome((await service.call(service.stub.Split, request)).outcome, as_json)
@@ -278,7 +279,7 @@ async def never(  # noqa: PLR0917 - its options
     as_json: Json = False,
 ) -> None:
     """Decide that two identifiers are not one person, whatever joins them now or later."""
-    request = pb.NeverLinkRequest(**_two(one, other, region), deciding=_deciding(reason, actor, request_id, preview))
+    request = pb.NeverLinkRequest(**_two(one, other, region), deciding=deciding(reason, actor, request_id, preview))
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         _show_outcome((await service.call(service.stub.NeverLink, request)).outcome, as_json)
 
@@ -297,7 +298,7 @@ async def always(  # noqa: PLR0917 - its options
     as_json: Json = False,
 ) -> None:
     """Decide that two identifiers are one person, whether anything was seen or not."""
-    request = pb.AlwaysLinkRequest(**_two(one, other, region), deciding=_deciding(reason, actor, request_id, preview))
+    request = pb.AlwaysLinkRequest(**_two(one, other, region), deciding=deciding(reason, actor, request_id, preview))
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         _show_outcome((await service.call(service.stub.AlwaysLink, request)).outcome, as_json)
 
@@ -314,8 +315,8 @@ async def withdraw(  # noqa: PLR0917 - its options
     as_json: Json = False,
 ) -> None:
     """Take a decision back: everything is as if it had never been made."""
-    deciding = _deciding(reason, actor, request_id, preview)
-    request = pb.WithdrawDecisionRequest(decision_id=decision, deciding=deciding)
+    by = deciding(reason, actor, request_id, preview)
+    request = pb.WithdrawDecisionRequest(decision_id=decision, deciding=by)
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         _show_outcome((await service.call(service.stub.WithdrawDecision, request)).outcome, as_json)
 

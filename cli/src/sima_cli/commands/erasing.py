@@ -1,0 +1,55 @@
+"""`sima identity erase`: nothing of an identifier stays but a keyed tombstone."""
+
+from typing import Annotated
+
+import typer
+from sima.identity.v1 import identity_service_pb2 as pb
+from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+
+from sima_cli import shapes
+from sima_cli.commands.identity import Actor, Reason, Region, RequestId, deciding
+from sima_cli.commands.options import Json, connection_of
+from sima_cli.errors import RefusedError
+from sima_cli.failures import runs
+from sima_cli.keys import is_profile_id, named_identifier
+from sima_cli.output import out, print_json
+
+Erased = Annotated[
+    list[str], typer.Argument(metavar="KEY...", help="Identifiers as KIND:VALUE, and at most one profile id.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask whether that is meant: it cannot be taken back.")]
+
+
+@runs
+async def erase(  # noqa: PLR0917 - its options
+    context: typer.Context,
+    keys: Erased,
+    reason: Reason,
+    region: Region = None,
+    actor: Actor = None,
+    request_id: RequestId = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Erase identifiers, or all of a profile, with everything that was seen of them; who is left is grouped anew."""
+    profiles = [key for key in keys if is_profile_id(key)]
+    if len(profiles) > 1:
+        raise RefusedError("KEY: expected at most one profile id")
+    if not yes:
+        typer.confirm("What is erased is gone for good. Erase it?", abort=True, err=True)
+    request = pb.EraseIdentifiersRequest(
+        identifiers=[named_identifier(key) for key in keys if not is_profile_id(key)],
+        profile_id=profiles[0] if profiles else "",
+        default_region=region or "",
+        deciding=deciding(reason, actor, request_id, preview=False),
+    )
+    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+        answer = await service.call(service.stub.EraseIdentifiers, request)
+    if as_json:
+        print_json(shapes.erasure(answer))
+        return
+    out.print(f"Erased [bold]{answer.identifiers_erased}[/] known identifiers; what was observed before is refused.")
+    if answer.pending:
+        out.print("[dim]A neighbourhood is large; who is left is grouped in a moment.[/]")
+    elif answer.changes:
+        out.print(f"{len(answer.changes)} identifiers of others moved.")
