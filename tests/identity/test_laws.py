@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 import signal
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -12,7 +13,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima_identity import applying
@@ -71,6 +72,8 @@ SIGHTINGS = st.lists(
 )
 RANDOM = st.randoms(use_true_random=False)
 LAW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+#: Of laws about what many do at the same time no example can be told smaller by repeating it: none is tried.
+RACE = settings(LAW, max_examples=int(os.environ.get("SIMA_RACES", "20")), phases=[Phase.explicit, Phase.generate])
 
 
 MINUTE = 60_000_000  # in microseconds
@@ -381,7 +384,7 @@ DECISIONS = st.lists(
 )
 
 
-@LAW
+@RACE
 @given(sightings=SIGHTINGS, decisions=DECISIONS, random=RANDOM)
 async def test_decisions_in_any_order_lead_to_the_same_people(
     tight: Fixture, sightings: list[Sighted], decisions: list[Decided], random: Random
@@ -390,7 +393,7 @@ async def test_decisions_in_any_order_lead_to_the_same_people(
     await tight.interleave(sightings, decisions, random)
 
 
-@LAW
+@RACE
 @given(sightings=SIGHTINGS, decisions=DECISIONS, random=RANDOM)
 async def test_decisions_about_large_neighbourhoods_come_out_the_same(
     tiny: Fixture, sightings: list[Sighted], decisions: list[Decided], random: Random
@@ -399,7 +402,7 @@ async def test_decisions_about_large_neighbourhoods_come_out_the_same(
     await tiny.interleave(sightings, decisions, random)
 
 
-@LAW
+@RACE
 @given(sightings=SIGHTINGS, rules=st.lists(policies(UNIVERSE), min_size=1, max_size=2), random=RANDOM)
 async def test_a_policy_set_last_is_as_if_it_had_always_held(
     tight: Fixture, sightings: list[Sighted], rules: list[pb.IdentityPolicy], random: Random
@@ -413,7 +416,7 @@ async def test_a_policy_set_last_is_as_if_it_had_always_held(
         await tight.check(workspace, sightings)
 
 
-@LAW
+@RACE
 @given(
     sightings=SIGHTINGS, decisions=DECISIONS, rules=st.lists(policies(UNIVERSE), min_size=1, max_size=3), random=RANDOM
 )
@@ -428,7 +431,7 @@ async def test_policies_in_any_order_lead_to_the_same_people(
     await tight.interleave(sightings, decisions, random, rules)
 
 
-@LAW
+@RACE
 @given(
     sightings=SIGHTINGS, decisions=DECISIONS, rules=st.lists(policies(UNIVERSE), min_size=1, max_size=3), random=RANDOM
 )
@@ -446,7 +449,7 @@ async def test_policies_about_large_neighbourhoods_come_out_the_same(
 ERASED = st.lists(st.sampled_from(UNIVERSE), min_size=1, max_size=4, unique=True)
 
 
-@LAW
+@RACE
 @given(sightings=SIGHTINGS, decisions=DECISIONS, erased=ERASED, random=RANDOM)
 async def test_what_is_erased_is_as_if_it_had_never_been_seen(
     tight: Fixture, sightings: list[Sighted], decisions: list[Decided], erased: list[Named], random: Random
@@ -455,7 +458,7 @@ async def test_what_is_erased_is_as_if_it_had_never_been_seen(
     await tight.interleave(sightings, decisions, random, erased=erased)
 
 
-@LAW
+@RACE
 @given(
     sightings=SIGHTINGS,
     decisions=DECISIONS,
