@@ -35,7 +35,7 @@ class Identifier(Base, table=True):
         founded_id: The profile id that was made from this key, if one was ...
         founded_seq: ... and how old that is; a profile has the oldest id that one of its identifiers founded.
         shared: It belongs to nobody alone, and binds nobody.
-        hub: It is shared for good, because of the number of its own edges.
+        hub: It is shared because of the number of its own edges, whatever becomes of its neighbours.
         blocked: Its value names nobody.
         first_seen_at: Earliest time of a message that showed it.
         changed_epoch: Where in the feed its last change is ...

@@ -139,7 +139,7 @@ class _SharedReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SharedRe
     SHARED_REASON_UNSPECIFIED: _SharedReason.ValueType  # 0
     """Never sent. In a request: any."""
     SHARED_REASON_HUB: _SharedReason.ValueType  # 1
-    """It was seen with more identifiers than its kind allows; it is shared for good."""
+    """It was seen with more identifiers than its kind allows, whatever becomes of them."""
     SHARED_REASON_SEVERAL_PEOPLE: _SharedReason.ValueType  # 2
     """It is weak, a device for example, and leads to several people."""
 
@@ -149,7 +149,7 @@ class SharedReason(_SharedReason, metaclass=_SharedReasonEnumTypeWrapper):
 SHARED_REASON_UNSPECIFIED: SharedReason.ValueType  # 0
 """Never sent. In a request: any."""
 SHARED_REASON_HUB: SharedReason.ValueType  # 1
-"""It was seen with more identifiers than its kind allows; it is shared for good."""
+"""It was seen with more identifiers than its kind allows, whatever becomes of them."""
 SHARED_REASON_SEVERAL_PEOPLE: SharedReason.ValueType  # 2
 """It is weak, a device for example, and leads to several people."""
 Global___SharedReason: _TypeAlias = SharedReason  # noqa: Y015
