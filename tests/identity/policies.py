@@ -1,7 +1,6 @@
 """Policies of all sorts for tests: as messages, and what is in force then, as the pure functions see it."""
 
 from collections.abc import Callable
-from itertools import combinations
 
 from google.protobuf.duration_pb2 import Duration
 from hypothesis import strategies as st
@@ -70,8 +69,3 @@ def in_force(rules: pb.IdentityPolicy, base: Policy, secret: bytes) -> tuple[Pol
         return blocking.blocks(key, named.kind, None if kinds[named.kind].protected else named.value)
 
     return policy, blocks
-
-
-def pairs_of(groups: set[frozenset[Named]]) -> set[frozenset[Named]]:
-    """All pairs that are one person."""
-    return {frozenset(two) for group in groups for two in combinations(group, 2)}

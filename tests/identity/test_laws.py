@@ -73,7 +73,7 @@ SIGHTINGS = st.lists(
 RANDOM = st.randoms(use_true_random=False)
 LAW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 #: Of laws about what many do at the same time no example can be told smaller by repeating it: none is tried.
-RACE = settings(LAW, max_examples=int(os.environ.get("SIMA_RACES", "20")), phases=[Phase.explicit, Phase.generate])
+RACE = settings(LAW, max_examples=int(os.environ.get("SIMA_RACES", "60")), phases=[Phase.explicit, Phase.generate])
 
 
 MINUTE = 60_000_000  # in microseconds
@@ -384,7 +384,7 @@ DECISIONS = st.lists(
 )
 
 
-@RACE
+@LAW
 @given(sightings=SIGHTINGS, decisions=DECISIONS, random=RANDOM)
 async def test_decisions_in_any_order_lead_to_the_same_people(
     tight: Fixture, sightings: list[Sighted], decisions: list[Decided], random: Random
@@ -393,7 +393,7 @@ async def test_decisions_in_any_order_lead_to_the_same_people(
     await tight.interleave(sightings, decisions, random)
 
 
-@RACE
+@LAW
 @given(sightings=SIGHTINGS, decisions=DECISIONS, random=RANDOM)
 async def test_decisions_about_large_neighbourhoods_come_out_the_same(
     tiny: Fixture, sightings: list[Sighted], decisions: list[Decided], random: Random
