@@ -4,7 +4,6 @@ import getpass
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -25,16 +24,6 @@ from sima_cli.graphs.svg import draw
 from sima_cli.graphs.terminal import terminal
 from sima_cli.keys import KEY_HELP, REGION_HELP, named_identifier, profile_key
 from sima_cli.output import age, out, print_json, table
-
-
-class Why(StrEnum):
-    """Why an identifier is shared."""
-
-    HUB = "hub"
-    SEVERAL_PEOPLE = "several_people"
-
-
-_REASONS = {Why.HUB: pb.SHARED_REASON_HUB, Why.SEVERAL_PEOPLE: pb.SHARED_REASON_SEVERAL_PEOPLE}
 
 app = typer.Typer(no_args_is_help=True, help="Why identifiers are one person, and decisions where that is wrong.")
 
@@ -61,7 +50,6 @@ Drawn = Annotated[
     int, typer.Option("--limit", min=1, max=1_000, help="Draw at most so many identifiers; the rest is counted.")
 ]
 At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="What was known then; UTC if it has no zone.")]
-WhyShared = Annotated[Why | None, typer.Option("--reason", help="Only those that are shared for this reason.")]
 Preview = Annotated[bool, typer.Option("--preview", help="Show what would change, and decide nothing.")]
 
 
@@ -174,67 +162,6 @@ async def history(  # noqa: PLR0917 - its options
         _show_changes(changes)
     else:
         _show_as_known(known)
-
-
-@app.command(epilog="Example: [cyan]sima identity shared --reason several_people[/]")
-@runs
-async def shared(context: typer.Context, reason: WhyShared = None, limit: Limit = 50, as_json: Json = False) -> None:
-    """List identifiers that belong to nobody alone, and with how many others they were seen; ⚠ grew suspiciously."""
-    request = pb.ListSharedRequest(reason=pb.SHARED_REASON_UNSPECIFIED if reason is None else _REASONS[reason])
-    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        found = await service.pages(service.stub.ListShared, request, lambda page: page.identifiers, limit)
-    if as_json:
-        print_json([shapes.shared(one) for one in found])
-        return
-    rows = [
-        (_marked(one), shapes.shared_reason(one), *_seen_with(one), age(shapes.instant(one.shared_since)))
-        for one in found
-    ]
-    out.print(table("Shared", ("identifier", "because of", *_SEEN_WITH, "shared since"), rows))
-
-
-@app.command(epilog="Example: [cyan]sima identity hubs --limit 20[/]")
-@runs
-async def hubs(context: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
-    """List identifiers seen with so many others that they bind nobody, or soon will; ⚠ grew suspiciously."""
-    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        found = await service.pages(service.stub.ListHubs, pb.ListHubsRequest(), lambda page: page.hubs, limit)
-    if as_json:
-        print_json([shapes.hub(one) for one in found])
-        return
-    rows = [
-        (
-            _marked(one),
-            "hub" if one.hub else "near",
-            f"{one.degree.strong} of {one.degree.limit}",
-            *_seen_with(one),
-            _gained(one.degree.last_day),
-            _gained(one.degree.last_week),
-        )
-        for one in found
-    ]
-    out.print(table("Hubs", ("identifier", "", "#strong", *_SEEN_WITH, "#last day", "#last week"), rows))
-
-
-@app.command(epilog="Example: [cyan]sima identity growth[/]")
-@runs
-async def growth(context: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
-    """List what gained suspiciously many identifiers within a day, the latest first."""
-    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        found = await service.pages(service.stub.ListGrowth, pb.ListGrowthRequest(), lambda page: page.growth, limit)
-    if as_json:
-        print_json([shapes.growth(one) for one in found])
-        return
-    rows = [
-        (
-            age(shapes.instant(one.noticed_at)),
-            shapes.identifier(one.identifier) if one.HasField("identifier") else "the profile",
-            one.profile_id,
-            f"{one.gained:,} (limit {one.limit:,})",
-        )
-        for one in found
-    ]
-    out.print(table("Suspicious growth", ("noticed", "what grew", "profile", "#gained in a day"), rows))
 
 
 @app.command(
@@ -405,26 +332,6 @@ def _show_changes(found: Iterable[pb.ProfileChange]) -> None:
 
 def _place(profile_id: str, standing: str | None) -> str:
     return " ".join(filter(None, (profile_id, standing)))
-
-
-_SEEN_WITH = ("#seen with", "#profiles", "of kinds")
-
-
-def _seen_with(one: pb.SharedIdentifier | pb.Hub) -> tuple[str, str, str]:
-    """The columns that say with how many others an identifier was seen."""
-    if not one.HasField("degree"):
-        return "not counted yet", "", ""
-    kinds = ", ".join(f"{each.identifiers:,} {each.kind}" for each in one.degree.kinds)
-    return f"{one.degree.identifiers:,}", f"{one.degree.profiles:,}", kinds
-
-
-def _marked(one: pb.SharedIdentifier | pb.Hub) -> str:
-    """An identifier, with a mark if it grew suspiciously."""
-    return shapes.identifier(one.identifier) + (" ⚠" if one.HasField("growth_noticed_at") else "")
-
-
-def _gained(growth: pb.Growth) -> str:
-    return f"+{growth.identifiers:,} (+{growth.profiles:,} profiles)" if growth.identifiers else ""
 
 
 def _show_as_known(found: pb.LookupAsKnownResult) -> None:
