@@ -36,7 +36,8 @@ def find_people(messages: Iterator[tuple[list[Known], datetime]]) -> Found:
     """The profile of each identifier, by the pure grouping over everything."""
     policy = Policy()
     batch = gather(
-        Sighting([keyed(name) for name in dict.fromkeys(names)], micros(at), "s", "m") for names, at in messages
+        Sighting([keyed(name) for name in dict.fromkeys(names)], len(set(names)), micros(at), "s", "m")
+        for names, at in messages
     )
     nodes = [
         Node(key, one.kind, Refusal.BLOCKED if policy.blocks(one.kind, one.value or "") else None)

@@ -47,6 +47,7 @@ OWN, OTHER = "castle", "village"
 EMAIL = Identifier(kind="email", value="ada@castle.example")
 PHONE = Identifier(kind="phone", value="+4915127046318")
 CARD = Identifier(kind="loyalty_card", value="4711")
+COMPANY = Identifier(kind="domain", value="moat.example.org")
 KIOSK = Identifier(kind="device_id", value="court-jester")
 AT = Timestamp(seconds=1_790_000_000)
 RULES = identity_pb.IdentityPolicy(blocked_values=[EMAIL])
@@ -54,7 +55,16 @@ LATER = Timestamp(seconds=99_990_000_000)
 #: Three people make a hub of a device.
 SOON_A_HUB = Policy({**BUILT_IN_KINDS, "device_id": replace(BUILT_IN_KINDS["device_id"], shared_above=2)})
 #: What only one workspace knows.
-VALUES = [PHONE.value, KIOSK.value, "crown-jewels", "throne_ascended", "hidden-chamber", "those who rule", "rulers"]
+VALUES = [
+    PHONE.value,
+    KIOSK.value,
+    COMPANY.value,
+    "crown-jewels",
+    "throne_ascended",
+    "hidden-chamber",
+    "those who rule",
+    "rulers",
+]
 #: How somebody is told that there is nothing for them; any other error would only mean that the call went wrong.
 NOTHING_THERE = ("NOT_FOUND", "INVALID_ARGUMENT", "OUT_OF_RANGE")
 
@@ -71,7 +81,7 @@ class Known(NamedTuple):
 
 def fact() -> Fact:
     """What one workspace is told."""
-    told = Fact(source="shop", message_id="m1", identifiers=[EMAIL, PHONE], occurred_at=AT)
+    told = Fact(source="shop", message_id="m1", identifiers=[EMAIL, PHONE, COMPANY], occurred_at=AT)
     told.event.name = "throne_ascended"
     told.event.properties = b'{"with": "crown-jewels"}'
     told.traits.add(trait="place", method=METHOD_DECLARED).value.text = "hidden-chamber"
@@ -148,6 +158,11 @@ ASKING: dict[str, Callable[[Known], list[Message]]] = {
         identity_pb.ListSharedRequest(reason=identity_pb.SHARED_REASON_HUB, page_size=1),
     ],
     "Identity.ListHubs": lambda _: [identity_pb.ListHubsRequest()],
+    "Identity.ListAffiliations": lambda known: [
+        identity_pb.ListAffiliationsRequest(identifier=EMAIL),
+        identity_pb.ListAffiliationsRequest(identifier=COMPANY),
+        identity_pb.ListAffiliationsRequest(profile_id=known.profile_id),
+    ],
     "Identity.ListGrowth": lambda _: [identity_pb.ListGrowthRequest()],
     "Identity.WatchProfileChanges": lambda known: [
         identity_pb.WatchProfileChangesRequest(until_now=True),

@@ -301,7 +301,7 @@ def test_plugins_are_listed_with_what_they_bring() -> None:
     [[], ["up"], ["demo"], ["import"], ["plugins"], ["profile", "get"], ["profile", "events"], ["profile", "segments"]]
     + [["segment", verb] for verb in ("create", "update", "preview", "list", "show", "members", "delete", "watch")]
     + [["identity", verb] for verb in ("explain", "graph", "decisions", "split", "never", "always", "withdraw")]
-    + [["identity", verb] for verb in ("history", "shared", "hubs", "growth", "erase")]
+    + [["identity", verb] for verb in ("history", "shared", "hubs", "growth", "affiliations", "erase")]
     + [["identity", "policy", verb] for verb in ("show", "preview", "set")],
 )
 def test_every_command_has_help_with_an_example(command: list[str]) -> None:
@@ -401,3 +401,24 @@ def test_who_is_erased_is_unknown_and_what_comes_late_is_refused(stack: Stack, t
     assert stack.sima("cli", *erase).exit_code == 1  # nobody said yes
     again = stack.sima("cli", *erase, "--yes", "--request-id", "r1")
     assert "refused" in again.stdout
+
+
+def test_colleagues_and_their_company_are_listed(stack: Stack, tmp_path: Path) -> None:
+    """From a file of the CRM: two people who belong to one company and stay two, in both directions and as JSON."""
+    file = tmp_path / "colleagues.csv"
+    file.write_text(
+        "Record ID,Email,Primary Associated Company ID\n31,zoe@example.com,900\n32,kim@example.com,900;901\n"
+    )
+    assert stack.sima("cli", "import", "cli", str(file)).exit_code == 0
+    company, zoe = "account_id:hubspot:900", "email:zoe@example.com"
+    told = stack.json("cli", "identity", "affiliations", company)
+    assert {one["person"] for one in told if one["person"].startswith("email:")} == {zoe, "email:kim@example.com"}
+    assert len({one["profile_id"] for one in told}) == 2
+    assert {one["evidence"][0]["source"] for one in told} == {"cli"}
+    assert {one["account"] for one in stack.json("cli", "identity", "affiliations", zoe)} == {company}
+    shown = stack.sima("cli", "identity", "affiliations", company).stdout
+    assert zoe in shown
+    assert "People: 2. Companies: 1." in shown
+    refused = stack.sima("cli", "identity", "always", zoe, company, "--reason", "they work there")
+    assert refused.exit_code != 0
+    assert "all of people, or all of companies" in refused.stderr

@@ -191,6 +191,12 @@ class Replica:
         pages = await self._pages(workspace, "ListGrowth", pb.ListGrowthRequest(page_size=size))
         return [one for page in pages for one in page.growth]
 
+    async def affiliations(self, workspace: str, subject: Named | str, size: int = 0) -> list[pb.Affiliation]:
+        """What ties a person to companies, or a company to its people, listed so many at a time."""
+        by = {"profile_id": subject} if isinstance(subject, str) else {"identifier": identifier(subject)}
+        pages = await self._pages(workspace, "ListAffiliations", pb.ListAffiliationsRequest(page_size=size, **by))
+        return [one for page in pages for one in page.affiliations]
+
     async def _pages(self, workspace: str, rpc: str, request: Any) -> list[Any]:
         pages: list[Any] = []
         while not pages or request.page_token:

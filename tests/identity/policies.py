@@ -15,7 +15,7 @@ from sima_sdk.identifiers import IdentifierKinds
 
 from .conftest import Named, identifier
 
-KINDS = ("national_id", "email", "phone", "device_id", "anonymous_id")
+KINDS = ("national_id", "email", "phone", "device_id", "anonymous_id", "domain")
 _SMALL = st.none() | st.integers(1, 4)
 
 

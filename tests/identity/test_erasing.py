@@ -22,17 +22,23 @@ def now(*named: Named) -> pb.IdentifierSet:
     return pb.IdentifierSet(identifiers=map(identifier, named), observed_at=at, source="shop")
 
 
+_TABLES = """SELECT table_name FROM information_schema.columns
+    WHERE table_schema = current_schema() AND column_name = 'workspace'"""
+
+
 async def everything(database: Database, workspace: str) -> str:
     """All that is stored of a workspace, as text."""
-    tables = "identifiers", "edges", "pending", "decided_pairs", "profile_changes", "tombstones", "erasures"
     async with database.statement() as connection:
+        tables = [name for (name,) in await fetch(connection, _TABLES, {})]
         rows = [await fetch(connection, f"SELECT * FROM {name} WHERE workspace = %s", (workspace,)) for name in tables]
     return repr(rows)
 
 
 async def test_nothing_of_the_values_remains(identity: Replica, open_database: OpenDatabase, workspace: str) -> None:
     """Neither value nor message ids; a keyed tombstone, and one change in the log that names a key and a kind."""
-    await identity.resolve(workspace, [together(mail("ada"), CARD)._replace(message_id="order 17 of ada")])
+    company = Named("domain", "acme.example.com")
+    sightings = [together(mail("ada"), CARD), together(mail("ada"), company)]
+    await identity.resolve(workspace, [each._replace(message_id="order 17 of ada") for each in sightings])
     done = await identity.erase(workspace, [mail("ada")])
     assert done.identifiers_erased == 1
     left = await everything(open_database("identity"), workspace)

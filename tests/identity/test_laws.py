@@ -7,6 +7,7 @@ import signal
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from random import Random
 from typing import NamedTuple
@@ -36,6 +37,7 @@ from .conftest import (
     StartReplica,
     StartServer,
     State,
+    at,
     cookie,
     device,
     mail,
@@ -50,8 +52,10 @@ UNIVERSE = [
     *(Named("phone", value) for value in ("+966551000001", "+966551000002", "+966551000003")),
     *(Named("device_id", value) for value in ("d1", "d2", "d3", "unknown")),
     *(Named("anonymous_id", value) for value in ("c1", "c2", "c3", "c4")),
+    *(Named("domain", value) for value in ("acme.example.com", "globex.example.com", "gmail.com")),
+    Named("tax_number", "DE4711"),
 ]
-JUNK = {"0000000000", "test@test.com", "unknown"}
+JUNK = {"0000000000", "test@test.com", "unknown", "gmail.com"}
 TIGHT = policy(
     most_identifiers=7,
     national_id={"most_per_profile": 1},
@@ -59,6 +63,7 @@ TIGHT = policy(
     phone={"shared_above": 3},
     device_id={"most_per_profile": 2, "shared_above": 3},
     anonymous_id={"most_per_profile": 2, "shared_above": 3},
+    domain={"most_per_profile": 1},
 )
 SIGHTINGS = st.lists(
     st.builds(
@@ -101,8 +106,14 @@ class Truth:
         edges = [
             Edge(*pair(self.key(one), self.key(other)), sighted.minute)
             for sighted in sightings
-            for one, other in itertools.combinations(sighted.identifiers, 2)
+            for each in (people_of(sighted), accounts_of(sighted))
+            for one, other in itertools.combinations(each, 2)
         ]
+        self.affiliations: dict[tuple[Named, Named], dict[str, int]] = {}
+        for sighted in sightings:
+            for tied in itertools.product(people_of(sighted), accounts_of(sighted)):
+                seen = self.affiliations.setdefault(tied, {})
+                seen[sighted.source] = min(sighted.minute, seen.get(sighted.source, sighted.minute))
         self.blocked = {named for named in self.seen if blocks(named, self.key(named))}
         first: dict[Named, int] = {}
         for sighted in sightings:
@@ -136,8 +147,30 @@ class Truth:
         """The owner of a fact with these identifiers; empty if there is none."""
         good = [named for named in self.left(sighted) if named not in self.blocked]
         own = [named for named in good if self.key(named) not in self.clustering.shared]
-        ranked = sorted(own or good, key=lambda named: (-BUILT_IN_KINDS[named.kind].priority, self.key(named)))
+        ranked = sorted(own or good, key=lambda named: (BUILT_IN_KINDS[named.kind].rank, self.key(named)))
         return self.key(ranked[0]) if ranked else b""
+
+    def ties(self, members: Collection[Named]) -> dict[tuple[Named, Named], dict[str, datetime]]:
+        """What ties those of a profile to others, and when each source first said so."""
+        return {
+            tied: {source: at(minute) for source, minute in sorted(seen.items())}
+            for tied, seen in self.affiliations.items()
+            if not self.blocked.union(self.shared()).intersection(tied) and not set(tied).isdisjoint(members)
+        }
+
+    def shared(self) -> set[Named]:
+        """Those that belong to nobody alone."""
+        return {named for named in self.seen if self.key(named) in self.clustering.shared}
+
+
+def people_of(sighted: Sighted) -> list[Named]:
+    """The identifiers of a message that are a person's."""
+    return [named for named in sighted.identifiers if not BUILT_IN_KINDS[named.kind].account]
+
+
+def accounts_of(sighted: Sighted) -> list[Named]:
+    """The identifiers of a message that are a company's."""
+    return [named for named in sighted.identifiers if BUILT_IN_KINDS[named.kind].account]
 
 
 def batches(sightings: Sequence[Sighted], random: Random) -> list[list[Sighted]]:
@@ -213,6 +246,8 @@ async def assert_settled(
     assert len(states) == len(truth.seen)
     assert set(map(frozenset, profiles.values())) == truth.people()
     assert await stored_refusals(database, workspace) == truth.refusals
+    for members in profiles.values():
+        assert await ties(replica, workspace, next(iter(members)), truth) == truth.ties(members)
     answers = await replica.resolve(workspace, sightings)
     owners = {truth.key(named): state.profile_id for named, state in states.items()} | {b"": ""}
     assert [answer.owner_key for answer in answers] == [truth.owner(sighted) for sighted in sightings]
@@ -227,6 +262,22 @@ async def assert_settled(
     feed = replayed(changes)
     assert standings(await replica.changes(workspace, standings_only=True)) == standings(changes)
     assert feed == {(named.kind, truth.key(named)): state for named, state in states.items()}
+
+
+async def ties(
+    replica: Replica, workspace: str, named: Named, truth: Truth
+) -> dict[tuple[Named, Named], dict[str, datetime]]:
+    """What is told to tie somebody to others, and when each source first said so."""
+    names = {truth.key(each): each for each in truth.seen}
+    listed = await replica.affiliations(workspace, named, size=2)
+    told = {
+        (names[each.person.key], names[each.account.key]): {
+            one.source: one.first_seen_at.ToDatetime(UTC) for one in each.evidence
+        }
+        for each in listed
+    }
+    assert len(told) == len(listed)
+    return told
 
 
 @dataclass

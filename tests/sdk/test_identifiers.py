@@ -164,8 +164,8 @@ def test_protected_values_are_not_remembered() -> None:
 
 def test_built_in_kinds_are_ordered_by_strength() -> None:
     """The order of kinds is the order in which they own facts, and every priority is used once."""
-    priorities = [kind.priority for kind in BUILT_IN_KINDS.values()]
-    assert priorities == sorted(set(priorities), reverse=True)
+    ranks = [kind.rank for kind in BUILT_IN_KINDS.values()]
+    assert ranks == sorted(set(ranks))
     assert {name for name, kind in BUILT_IN_KINDS.items() if not kind.strong} == {"device_id", "anonymous_id"}
     assert {name for name, kind in BUILT_IN_KINDS.items() if kind.protected} == {"passport", "national_id"}
 

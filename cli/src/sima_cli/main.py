@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from sima_cli.commands import demo, erasing, hubs, identity, imports, plugins, policy, profile, segment, up
+from sima_cli.commands import (
+    affiliations,
+    demo,
+    erasing,
+    hubs,
+    identity,
+    imports,
+    plugins,
+    policy,
+    profile,
+    segment,
+    up,
+)
 from sima_cli.connection import Connection
 from sima_cli.failures import EXIT_CODES
 from sima_cli.given import authorities, grpc_address, http_address, workspace_name
@@ -23,6 +35,7 @@ app.command("import", epilog=imports.EXAMPLE)(imports.import_files)
 app.add_typer(profile.app, name="profile")
 app.add_typer(segment.app, name="segment")
 app.add_typer(identity.app, name="identity")
+identity.app.add_typer(affiliations.app)
 identity.app.add_typer(hubs.app)
 identity.app.add_typer(policy.app, name="policy")
 identity.app.command(epilog="Example: [cyan]sima identity erase email:ada@example.com --reason 'she asked for it'[/]")(

@@ -124,14 +124,27 @@ def graph(message: identity_pb.GetProfileGraphResponse) -> Shape:
     }
 
 
+def affiliation(message: identity_pb.Affiliation) -> Shape:
+    """Return that a person belongs to a company."""
+    return {
+        "person": identifier(message.person),
+        "profile_id": message.profile_id,
+        "account": identifier(message.account),
+        "account_profile_id": message.account_profile_id,
+        "evidence": list(map(_evidence, message.evidence)),
+    }
+
+
+def _evidence(message: identity_pb.Evidence) -> Shape:
+    first_seen_at = _time(message, "first_seen_at")
+    return {"source": message.source, "message_id": message.message_id or None, "first_seen_at": first_seen_at}
+
+
 def link(message: identity_pb.Link) -> Shape:
     """Return what lies between two identifiers."""
     return {
         "identifiers": [identifier(message.identifier), identifier(message.other)],
-        "evidence": [
-            {"source": one.source, "message_id": one.message_id or None, "first_seen_at": _time(one, "first_seen_at")}
-            for one in message.evidence
-        ],
+        "evidence": list(map(_evidence, message.evidence)),
         "decisions": list(message.decision_ids),
         "refusal": refusal(message),
         "remedy": message.remedy or None,

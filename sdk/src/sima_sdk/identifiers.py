@@ -34,6 +34,8 @@ _ATEXT = r"[a-z0-9_!#$%&'*+/=?^`{|}~-]+"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # Addresses that the library would return as they are: no IDNA label, no doubled hyphen that it treats specially.
 _PLAIN_EMAIL = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*@(?!.*--)(?:{_LABEL}\.)+[a-z]{{2,63}}")
+_AROUND_HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//|[/?#].*|:\d+(?=[/?#]|$)", re.DOTALL)
+_WWW = re.compile(r"(?:www\.)+(?=[^.]+\.)")
 _RESERVED_DOMAINS = tuple("." + name for name in email_validator.SPECIAL_USE_DOMAIN_NAMES)
 
 
@@ -54,6 +56,7 @@ class IdentifierKind:
         most_per_period: No profile gets more identifiers of this kind than this that were seen first within one
             `period`, wherever it begins. None: any number.
         period: How long a period is.
+        account: Such an identifier names a company, to which people belong, and never a person.
     """
 
     name: str
@@ -65,6 +68,7 @@ class IdentifierKind:
     shared_above: int = 20
     most_per_period: int | None = None
     period: timedelta = timedelta(days=1)
+    account: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -74,6 +78,11 @@ class IdentifierKind:
             raise FixConfigurationError(f"identifier kind {self.name}: priority must be 1 to 100, limits at least 1")
         if self.period <= timedelta():
             raise FixConfigurationError(f"identifier kind {self.name}: the period must be longer than nothing")
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """What sorts the strongest kind first: those of people before those of companies, then by priority."""
+        return self.account, -self.priority
 
 
 class IdentifierKinds(Mapping[str, IdentifierKind]):
@@ -189,6 +198,19 @@ def normalise_document(value: str, _region: str | None = None) -> str:
     return normalise_opaque(_GROUPING.sub("", normalise_opaque(value)).upper())
 
 
+def normalise_domain(value: str, _region: str | None = None) -> str:
+    """Return the domain of a company in IDNA's ASCII form; of a web address its host, without `www` before it.
+
+    Raises:
+        InvalidIdentifierError: It holds no domain that the internet could know.
+    """
+    host = _AROUND_HOST.sub("", fold(value).strip().lower()).rstrip(".")
+    try:  # the library checks domains as parts of addresses
+        return normalise_email(f"a@{_WWW.sub('', host, count=1)}").removeprefix("a@")
+    except InvalidIdentifierError:
+        raise InvalidIdentifierError("domain: expected a domain such as example.com") from None
+
+
 _BUILT_IN = (
     IdentifierKind("user_id", normalise_opaque, 90, strong=True, most_per_profile=20, shared_above=100),
     IdentifierKind("passport", normalise_document, 85, strong=True, protected=True, most_per_profile=4),
@@ -199,6 +221,9 @@ _BUILT_IN = (
     IdentifierKind("social_handle", normalise_handle, 50, strong=True, most_per_profile=20),
     IdentifierKind("device_id", normalise_opaque, 30, strong=False, most_per_profile=100),
     IdentifierKind("anonymous_id", normalise_opaque, 20, strong=False, most_per_profile=1000),
+    IdentifierKind("account_id", normalise_opaque, 90, strong=True, most_per_profile=20, account=True),
+    IdentifierKind("tax_number", normalise_document, 80, strong=True, account=True),
+    IdentifierKind("domain", normalise_domain, 70, strong=True, most_per_profile=50, account=True),
 )
-#: The kinds that Sima knows without any plugin, strongest first.
+#: The kinds that Sima knows without any plugin: of people, then of companies, the strongest of each first.
 BUILT_IN_KINDS: Mapping[str, IdentifierKind] = {kind.name: kind for kind in _BUILT_IN}

@@ -46,6 +46,21 @@ def test_a_merge_made_in_the_crm_joins_its_contacts(shared_data: Path) -> None:
     assert len(set.union(*ids)) == 22
 
 
+def test_a_contact_belongs_to_companies(read: Read) -> None:
+    """Their ids stand beside its own as ids of companies; a record that names nothing else is about no contact."""
+    page = read("id,Primary Associated Company ID\n7,90; 91\n,90\n")
+    assert [fact.identifiers for fact in page.facts] == [
+        (
+            Identifier("user_id", "hubspot:7"),
+            Identifier("account_id", "hubspot:90"),
+            Identifier("account_id", "hubspot:91"),
+        )
+    ]
+    assert [refusal.reason for refusal in page.refusals] == [
+        "record 2: id: expected a contact id, or another identifier"
+    ]
+
+
 def test_any_layout_can_be_described(read: Read) -> None:
     """Columns of another CRM, in its own language, types and time zone."""
     page = read(

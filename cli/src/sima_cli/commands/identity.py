@@ -53,7 +53,7 @@ At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="What was k
 Preview = Annotated[bool, typer.Option("--preview", help="Show what would change, and decide nothing.")]
 
 
-def _by(key: str, region: str | None) -> dict[str, Any]:
+def whose(key: str, region: str | None) -> dict[str, Any]:
     """Return the fields of a request that say whom it is about."""
     wanted = profile_key(key, region)
     if wanted.HasField("identifier"):
@@ -106,7 +106,7 @@ async def graph(  # noqa: PLR0917 - its options
     """Draw all evidence and decisions within and around a profile."""
     if svg and as_json:
         raise typer.BadParameter("expected --svg or --json, not both")
-    request = pb.GetProfileGraphRequest(**_by(key, region))
+    request = pb.GetProfileGraphRequest(**whose(key, region))
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         with telling_of_regions(key, region):
             answer = await service.call(service.stub.GetProfileGraph, request)
@@ -126,7 +126,7 @@ async def decisions(
     context: typer.Context, key: Key, region: Region = None, limit: Limit = 50, as_json: Json = False
 ) -> None:
     """List what was decided about somebody, newest first, also what was taken back."""
-    request = pb.ListDecisionsRequest(**_by(key, region))
+    request = pb.ListDecisionsRequest(**whose(key, region))
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         with telling_of_regions(key, region):
             found = await service.pages(service.stub.ListDecisions, request, lambda page: page.decisions, limit)
@@ -150,10 +150,10 @@ async def history(  # noqa: PLR0917 - its options
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         with telling_of_regions(key, region):
             if at is not None:
-                wanted = pb.LookupAsKnownRequest(keys=[pb.LookupKey(**_by(key, region))], known_at=_moment(at))
+                wanted = pb.LookupAsKnownRequest(keys=[pb.LookupKey(**whose(key, region))], known_at=_moment(at))
                 [known] = (await service.call(service.stub.LookupAsKnown, wanted)).results
             else:
-                request = pb.ListProfileChangesRequest(**_by(key, region))
+                request = pb.ListProfileChangesRequest(**whose(key, region))
                 stub = service.stub.ListProfileChanges
                 changes = await service.pages(stub, request, lambda page: page.changes, limit)
     if as_json:

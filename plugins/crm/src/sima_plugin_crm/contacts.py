@@ -4,6 +4,8 @@ Without options it reads HubSpot's contacts. Options of a source name other colu
 
 - `id`: the contact's id, written as user id `<namespace>:<id>`; option `namespace`, default `hubspot`.
 - `merged_ids`: ids, with semicolons between them, of contacts that were merged into this one.
+- `company_id`: ids, with semicolons between them, of the companies that the contact belongs to, each as account id
+  `<namespace>:<id>`. Companies are told apart from people, so colleagues stay several people.
 - `deleted`: whether the contact was deleted; such a record is refused.
 - `time`: when the record held, in ISO 8601 or in the option `time_zone` (default UTC). Without it a record counts from
   when it was first received: one that returns to what an earlier one said changes nothing. So consents need it.
@@ -62,6 +64,7 @@ def _fact(layout: Layout, records: Sequence[Record]) -> Fact:
     who = _identifiers(layout, contact)
     if not who:
         raise PayloadError("id: expected a contact id, or another identifier")
+    companies = (("account_id", f"{layout.namespace}:{one}") for one in _ids(layout, contact, "company_id"))
     at = next(layout.values(contact, "time"), None)
     consents = tuple(Consent(purpose, value is True) for purpose, value in layout.named(contact, "consent"))
     if consents and at is None:  # withdrawn, given and withdrawn again, it would be taken for the first withdrawal
@@ -69,7 +72,7 @@ def _fact(layout: Layout, records: Sequence[Record]) -> Fact:
     known = dict(reversed(list(layout.named(contact, "trait"))))  # of several columns, the first counts
     return Fact(
         message_id=contact.message_id,
-        identifiers=who,
+        identifiers=(*who, *identifiers(*companies)),
         occurred_at=at if isinstance(at, datetime) else None,
         traits=tuple(Trait(name, value, layout.method) for name, value in known.items()),
         consents=consents,
@@ -78,7 +81,12 @@ def _fact(layout: Layout, records: Sequence[Record]) -> Fact:
 
 def _identifiers(layout: Layout, contact: Record) -> tuple[Identifier, ...]:
     ids = [str(value) for value in layout.values(contact, "id")][:1]
-    for value in layout.values(contact, "merged_ids"):
-        ids += [one.strip() for one in str(value).split(";") if one.strip()]
+    ids += _ids(layout, contact, "merged_ids")
     named = ((kind, str(value)) for kind, value in layout.named(contact, "identifier"))
     return identifiers(*(("user_id", f"{layout.namespace}:{one}") for one in ids), *named)
+
+
+def _ids(layout: Layout, contact: Record, meaning: str) -> list[str]:
+    """The ids in the columns of a meaning, with semicolons between them."""
+    values = (str(value).split(";") for value in layout.values(contact, meaning))
+    return [one.strip() for each in values for one in each if one.strip()]

@@ -13,6 +13,7 @@ from sima_sdk.files import Record, decimal_mark_of, zone_of
 HUBSPOT = {
     "id": "id, Record ID",
     "merged_ids": "property_hs_merged_object_ids, Merged record IDs",
+    "company_id": "property_associatedcompanyid, Primary Associated Company ID",
     "deleted": "_fivetran_deleted",
     "time": "property_lastmodifieddate, Last Modified Date, _fivetran_synced",
     "identifier.email": "property_email, property_email_1, Email",
@@ -27,7 +28,7 @@ HUBSPOT = {
     "trait.lifecycle_stage": "property_lifecyclestage, Lifecycle Stage",
     "trait.annual_revenue": "property_annualrevenue:number, Annual Revenue:number",
 }
-MEANINGS = ("id", "merged_ids", "deleted", "time")
+MEANINGS = ("id", "merged_ids", "company_id", "deleted", "time")
 FAMILIES = ("identifier.", "trait.", "consent.")
 OPTIONS = (*MEANINGS, *FAMILIES, "namespace", "optional", "method")
 

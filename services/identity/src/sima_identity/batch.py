@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sima_runtime.wire import KeyedIdentifier
 
@@ -12,11 +12,17 @@ from sima_identity.evidence import pair
 # Pairs that are worked off in one transaction; a set of 50 identifiers has 1,225.
 _MOST_PAIRS = 20_000
 
+_Id = TypeVar("_Id", "EdgeId", "AffiliationId")
+
 
 class Sighting(NamedTuple):
-    """Identifiers that one message showed together, each once, the strongest first; time in microseconds since 1970."""
+    """Identifiers that one message showed together, each once, the strongest first; time in microseconds since 1970.
+
+    The first `people` of them are those of a person, the others of a company.
+    """
 
     identifiers: Sequence[KeyedIdentifier]
+    people: int
     observed_at: int
     source: str
     message_id: str
@@ -27,6 +33,14 @@ class EdgeId(NamedTuple):
 
     low: bytes
     high: bytes
+    source: str
+
+
+class AffiliationId(NamedTuple):
+    """An identifier of a person, one of a company, and the source that showed them together."""
+
+    person: bytes
+    account: bytes
     source: str
 
 
@@ -44,31 +58,45 @@ class Batch:
     Attributes:
         identifiers: By key.
         first_seen: When each identifier was seen first, by key.
-        alone: When each identifier that a sighting showed alone was seen so first, by key.
-        edges: When each two identifiers were seen together first.
+        alone: When each identifier that a sighting showed without another of its sort was seen so first, by key.
+        edges: When each two identifiers, of people or of companies, were seen together first.
+        affiliations: When each identifier of a person was seen with each of a company first.
     """
 
     identifiers: dict[bytes, KeyedIdentifier] = field(default_factory=dict)
     first_seen: dict[bytes, int] = field(default_factory=dict)
     alone: dict[bytes, int] = field(default_factory=dict)
     edges: dict[EdgeId, Seen] = field(default_factory=dict)
+    affiliations: dict[AffiliationId, Seen] = field(default_factory=dict)
 
     def add(self, sighting: Sighting) -> None:
         """Take in one more sighting."""
-        identifiers, observed_at, source, message_id = sighting
+        identifiers, people, observed_at, source, message_id = sighting
         first_seen = self.first_seen
         for identifier in identifiers:
             key = identifier.key
             self.identifiers[key] = identifier
             if observed_at < first_seen.setdefault(key, observed_at):
                 first_seen[key] = observed_at
+        seen = Seen(observed_at, message_id)
+        persons, accounts = identifiers[:people], identifiers[people:]
+        for each in (persons, accounts):
+            self._add_edges(each, source, seen)
+        for person, account in itertools.product(persons, accounts):
+            _note(self.affiliations, AffiliationId(person.key, account.key, source), seen)
+
+    def _add_edges(self, identifiers: Sequence[KeyedIdentifier], source: str, seen: Seen) -> None:
         if len(identifiers) == 1:
-            self.alone[key] = min(observed_at, self.alone.get(key, observed_at))
+            key = identifiers[0].key
+            self.alone[key] = min(seen.first_at, self.alone.get(key, seen.first_at))
         for one, other in itertools.combinations(identifiers, 2):
-            edge = EdgeId(*pair(one.key, other.key), source)
-            known = self.edges.get(edge)
-            if known is None or observed_at < known.first_at:
-                self.edges[edge] = Seen(observed_at, message_id)
+            _note(self.edges, EdgeId(*pair(one.key, other.key), source), seen)
+
+
+def _note(known: dict[_Id, Seen], own: _Id, seen: Seen) -> None:
+    before = known.get(own)
+    if before is None or seen.first_at < before.first_at:
+        known[own] = seen
 
 
 def gather(sightings: Iterable[Sighting]) -> Batch:

@@ -82,7 +82,7 @@ class Grouping:
 
     def by_strength(self, kinds: Mapping[bytes, str]) -> list[bytes]:
         """Return the keys of identifiers, the strongest first, given the kind of each."""
-        return sorted(kinds, key=lambda key: (-self._policies.base.kind(kinds[key]).priority, key))
+        return sorted(kinds, key=lambda key: (self._policies.base.kind(kinds[key]).rank, key))
 
     async def begin(self, connection: Driver, workspace: str) -> Transaction:
         """Begin a transaction that groups."""

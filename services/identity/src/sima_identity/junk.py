@@ -48,6 +48,17 @@ _GUESSED_MAILBOX = (
 _LARGE_PROVIDER = (
     "gmail|googlemail|yahoo|ymail|hotmail|outlook|live|msn|icloud|aol|gmx|mail|web|yandex|proton|protonmail"
 )
+# Where people of all companies have their mailboxes; where nobody sits; and what stands in forms as the example.
+_NO_COMPANYS_DOMAIN = """
+    gmail.com|googlemail.com|yahoo.com|ymail.com|rocketmail.com|hotmail.com|outlook.com|live.com|msn.com|icloud.com|me.com
+    |mac.com|aol.com|gmx.com|gmx.de|gmx.net|gmx.at|gmx.ch|mail.com|mail.ru|web.de|yandex.com|yandex.ru|proton.me
+    |protonmail.com|pm.me|t-online.de|freenet.de|posteo.de|mailbox.org|fastmail.com|hushmail.com|tutanota.com|tuta.io
+    |zohomail.com|inbox.com|bk.ru|list.ru|rambler.ru|qq.com|163.com|126.com|sina.com|naver.com|daum.net|hanmail.net
+    |rediffmail.com|laposte.net|libero.it|virgilio.it|wp.pl|o2.pl|onet.pl|seznam.cz|maktoob.com|chmail.ir|mailfa.com
+    |vatanmail.ir|example.com|example.net|example.org|domain.com|yourdomain.com|mydomain.com|yourcompany.com|company.com
+    |website.com|yourwebsite.com|test.com|none.com|noemail.com"""
+# The same providers in their countries.
+_PROVIDER_ABROAD = re.compile(r"(?:yahoo|ymail|hotmail|outlook|live|yandex)\.(?:com?\.)?[a-z]{2}")
 
 _COUNTING = (
     "1234567890",
@@ -86,6 +97,7 @@ def _bare(value: str) -> str:
 
 _SIGNS = re.compile(r"[\W_]+")
 _WORDS = frozenset(_bare(phrase) for text in (_ENGLISH, _ARABIC, _PERSIAN) for phrase in _phrases(text))
+_NO_COMPANYS_DOMAINS = frozenset(_phrases(_NO_COMPANYS_DOMAIN))
 _ZEROS = re.compile(r"[0 ]+")
 _REPEATED = re.compile(r"[\W_]*([0-9a-z])(?:[\W_]*\1){7,}[\W_]*", re.IGNORECASE)
 _NUMBER = re.compile(r"[1-9]")  # no word has one: most ids need no closer look
@@ -136,6 +148,10 @@ def _is_junk_email(value: str) -> bool:
     return _JUNK_EMAIL.fullmatch(value) is not None
 
 
+def _is_junk_domain(value: str) -> bool:
+    return value in _NO_COMPANYS_DOMAINS or _PROVIDER_ABROAD.fullmatch(value) is not None
+
+
 def _is_junk_phone(value: str) -> bool:
     return _JUNK_PHONE.fullmatch(value) is not None
 
@@ -146,4 +162,6 @@ _IS_JUNK: dict[str, Callable[[str], bool]] = {
     "device_id": _is_junk_machine_id,
     "anonymous_id": _is_junk_machine_id,
     "loyalty_card": _is_junk_document,
+    "tax_number": _is_junk_document,
+    "domain": _is_junk_domain,
 }

@@ -1,6 +1,6 @@
 """What the domain answers, as messages of the contract."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,6 +15,7 @@ from sima_identity.hubs import Degree
 from sima_identity.records import ChangedIdentifier
 from sima_identity.resolving import Answer
 from sima_identity.store import history, log, lookups
+from sima_identity.store.affiliations import Affiliation
 from sima_identity.store.hubs import Listed, ListedGrowth
 
 _KINDS = {
@@ -73,8 +74,20 @@ def as_known_to_proto(member: history.Member) -> pb.IdentifierAsKnown:
     )
 
 
-def change_to_proto(change: log.Change) -> pb.ProfileChange:
-    """Return a change as the log has it."""
+def affiliation_to_proto(affiliation: Affiliation) -> pb.Affiliation:
+    """Return that a person belongs to a company."""
+    person, account, evidence = affiliation
+    return pb.Affiliation(
+        person=Identifier(kind=person.kind, value=person.value or "", key=person.key),
+        profile_id=id_to_proto(person.profile_id),
+        account=Identifier(kind=account.kind, value=account.value or "", key=account.key),
+        account_profile_id=id_to_proto(account.profile_id),
+        evidence=map(_evidence, evidence),
+    )
+
+
+def change_to_proto(change: log.Change, accounts: Container[str]) -> pb.ProfileChange:
+    """Return a change as the log has it; `accounts` are the kinds of companies."""
     return pb.ProfileChange(
         identifier=Identifier(kind=change.kind, value=change.value or "", key=change.key),
         previous_profile_id=id_to_proto(change.previous_profile_id),
@@ -88,6 +101,7 @@ def change_to_proto(change: log.Change) -> pb.ProfileChange:
         actor=change.actor or "",
         previously_shared=change.previously_shared,
         previously_blocked=change.previously_blocked,
+        account=change.kind in accounts,
     )
 
 
@@ -114,7 +128,7 @@ def decision_to_proto(decision: Decision, names: Mapping[bytes, Identifier]) -> 
 
 
 def moved_to_proto(
-    row: ChangedIdentifier, names: Mapping[bytes, Identifier], by: Decision | None = None
+    row: ChangedIdentifier, names: Mapping[bytes, Identifier], accounts: Container[str], by: Decision | None = None
 ) -> pb.ProfileChange:
     """Return what a decision, or the erasure of others, changes about an identifier."""
     cause = pb.CHANGE_CAUSE_EVIDENCE if by is None else pb.CHANGE_CAUSE_DECISION
@@ -130,6 +144,7 @@ def moved_to_proto(
         actor="" if row.repoliced or by is None else by.withdrawn_by or by.actor,
         previously_shared=row.previously_shared,
         previously_blocked=row.previously_blocked,
+        account=row.kind in accounts,
     )
 
 

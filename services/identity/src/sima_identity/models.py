@@ -93,6 +93,29 @@ class Edge(Base, table=True):
     refusal: str | None = Field(sa_type=_BYTEWISE)
 
 
+class Affiliation(Base, table=True):
+    """A person and a company that a source showed together: so the person belongs to the company.
+
+    Attributes:
+        person: An identifier of the person.
+        account: One of the company.
+        workspace: Whose they are.
+        source: The source.
+        message_id: The source's id of a message that showed it first; null if it has none.
+        first_at: Earliest time of a message that showed it.
+    """
+
+    __tablename__ = "affiliations"
+    __table_args__: ClassVar[tuple[Any, ...]] = (Index("affiliations_by_account", "account", "person", "workspace"),)
+
+    person: UUID = Field(primary_key=True)
+    account: UUID = Field(primary_key=True)
+    workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    source: str = Field(primary_key=True, sa_type=_BYTEWISE)
+    message_id: str | None = Field(sa_type=_BYTEWISE)
+    first_at: datetime = Field(sa_type=_TIME)
+
+
 class Pending(Base, table=True):
     """An identifier whose neighbourhood is to be looked at in the background; for a decision, or for evidence."""
 

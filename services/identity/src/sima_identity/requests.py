@@ -1,7 +1,7 @@
 """Reads the messages of the contract: checked, or every reason why they cannot be taken."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from sima.identity.v1 import identity_service_pb2 as pb
@@ -37,7 +37,9 @@ _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _ID = re.compile("[0-9a-f]{32}")
 _PROFILE_EXPECTED = "expected a profile id: 32 hexadecimal digits"
 
-_Subject = pb.ListProfileChangesRequest | pb.ListDecisionsRequest | pb.GetProfileGraphRequest
+_Subject = (
+    pb.ListProfileChangesRequest | pb.ListDecisionsRequest | pb.GetProfileGraphRequest | pb.ListAffiliationsRequest
+)
 
 
 class RequestReader:
@@ -52,8 +54,12 @@ class RequestReader:
         """
         self._kinds, self._secret = kinds, secret
         self._open_kinds = frozenset(name for name, kind in kinds.items() if not kind.protected)
-        ranks = {name: -kind.priority for name, kind in kinds.items()}
-        self._strength: Callable[[KeyedIdentifier], tuple[int, bytes]] = lambda item: (ranks[item.kind], item.key)
+        self._account_kinds = frozenset(name for name, kind in kinds.items() if kind.account)
+        ranks = {name: kind.rank for name, kind in kinds.items()}
+        self._strength: Callable[[KeyedIdentifier], tuple[tuple[bool, int], bytes]] = lambda item: (
+            ranks[item.kind],
+            item.key,
+        )
 
     async def sightings(self, request: pb.ResolveRequest) -> list[Sighting]:
         """Read what is to be resolved."""
@@ -104,6 +110,7 @@ class RequestReader:
         region = _region(request.default_region, "", bad)
         keys = self._side(request.identifiers, region, "identifiers", bad)
         proposal = Proposal(DecisionKind.SPLIT, keys, self._side(request.others, region, "others", bad))
+        self._check_sort([*request.identifiers, *request.others], "identifiers", bad)
         deciding = _deciding(request.deciding, bad)
         bad.check()
         return proposal, deciding
@@ -182,7 +189,13 @@ class RequestReader:
         one = self._identifier(request.identifier, region, "identifier", bad)
         other = self._identifier(request.other, region, "other", bad)
         bad.require(one is None or one != other, "other", "expected another identifier than the first")
+        self._check_sort([request.identifier, request.other], "other", bad)
         return one or b"", other or b""
+
+    def _check_sort(self, given: Iterable[Identifier], path: str, bad: Violations) -> None:
+        """Note if identifiers of people stand beside such of companies: who belongs to whom is not decided."""
+        sorts = {item.kind in self._account_kinds for item in given}
+        bad.require(len(sorts) < 2, path, "expected identifiers that are all of people, or all of companies")
 
     def _side(self, given: Sequence[Identifier], region: str | None, path: str, bad: Violations) -> list[bytes]:
         keys = (self._identifier(item, region, f"{path}[{number}]", bad) for number, item in enumerate(given))
@@ -198,7 +211,9 @@ class RequestReader:
         # PostgreSQL cannot store the character; a trace to the message is not worth refusing the evidence.
         message_id = item.message_id.replace("\0", "\ufffd")
         observed_at = _instant(item, number, bad)
-        return Sighting(self._identifiers(item.identifiers, region, number, bad), observed_at, source, message_id)
+        identifiers = self._identifiers(item.identifiers, region, number, bad)
+        people = sum(one.kind not in self._account_kinds for one in identifiers)
+        return Sighting(identifiers, people, observed_at, source, message_id)
 
     def _identifiers(
         self, given: Sequence[Identifier], region: str | None, number: int, bad: Violations

@@ -7,19 +7,20 @@ calls and replicas do at the same time, what is stored in the end is the groupin
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from itertools import compress
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from sima_runtime.database import Database, Driver
 from sima_runtime.errors import OverloadedError
 
-from sima_identity.batch import Batch, Sighting, gather, portions
+from sima_identity.batch import AffiliationId, Batch, Sighting, gather, portions
 from sima_identity.evidence import Pair, pair
 from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, recorded, write
 from sima_identity.owners import owner
 from sima_identity.planning import Plan
 from sima_identity.records import State, shown_version
-from sima_identity.store import erasures, graph
+from sima_identity.store import affiliations, erasures, graph
 
 
 class Answer(NamedTuple):
@@ -88,9 +89,10 @@ class Resolver:
         batch = gather(left)
         async with self._database.statement() as connection:
             known = await graph.read(connection, workspace, batch)
+            unseen = await affiliations.missing(connection, workspace, batch.affiliations) if batch.affiliations else ()
         states, pending = known.states, known.pending
-        if known.unknown or known.missing:
-            plan = await self._record(workspace, _unknown_part(batch, known), known.states.keys())
+        if known.unknown or known.missing or unseen:
+            plan = await self._record(workspace, _unknown_part(batch, known, unseen), known.states.keys())
             states |= plan.states
             pending |= plan.pending_pairs()
         answers = (_answer(sighting, states, pending) for sighting in left)
@@ -128,6 +130,7 @@ class Resolver:
             raise LateError(late)
         known = await graph.read_identifiers(connection, workspace, stored) if stored else []
         ends = {end for edge in batch.edges for end in (edge.low, edge.high)}
+        tied = {end for each in batch.affiliations for end in (each.person, each.account)}
         earlier = {row.key for row in known if batch.first_seen[row.key] < row.first_seen_at}
         ends |= {row.key for row in known if row.key in earlier and in_force.policy.kind(row.kind).most_per_period}
         locked = await self._grouping.lock(
@@ -135,12 +138,14 @@ class Resolver:
             [row for row in known if row.key in ends],
             limit=self._grouping.limit,
             others=known,
-            also=earlier,
+            also=earlier | {row.key for row in known if row.key in tied and not row.closed},
         )
         if locked.newer:
             raise OvertakenError
         plan = await self._grouping.plan(transaction, batch, locked.situation)
         await write(transaction, plan)
+        if batch.affiliations:
+            await affiliations.write(connection, workspace, batch.affiliations)
         recorded.add(1)
         return plan
 
@@ -169,12 +174,16 @@ class Resolver:
             await graph.add_pending(connection, workspace, ends, decision)
 
 
-def _unknown_part(batch: Batch, known: graph.Reading) -> Batch:
+def _unknown_part(batch: Batch, known: graph.Reading, unseen: Collection[AffiliationId]) -> Batch:
     """What of a batch has to be recorded."""
     edges = {edge: batch.edges[edge] for edge in known.missing}
-    keys = known.unknown.union(*((edge.low, edge.high) for edge in edges))
+    tied = {each: batch.affiliations[each] for each in unseen}
+    keys = known.unknown.union(
+        *((edge.low, edge.high) for edge in edges), *((each.person, each.account) for each in tied)
+    )
     identifiers = {key: batch.identifiers[key] for key in keys}
-    return Batch(identifiers, {key: batch.first_seen[key] for key in keys}, edges=edges)
+    first_seen = {key: batch.first_seen[key] for key in keys}
+    return Batch(identifiers, first_seen, edges=edges, affiliations=tied)
 
 
 def _answer(sighting: Sighting, states: Mapping[bytes, State], pending: Collection[Pair]) -> Answer:
@@ -189,4 +198,6 @@ def _answer(sighting: Sighting, states: Mapping[bytes, State], pending: Collecti
 def _left(sighting: Sighting, erased: Mapping[bytes, int]) -> Sighting:
     """What is left of a sighting."""
     at = sighting.observed_at
-    return sighting._replace(identifiers=[one for one in sighting.identifiers if erased.get(one.key, at - 1) < at])
+    stays = [erased.get(one.key, at - 1) < at for one in sighting.identifiers]
+    left = list(compress(sighting.identifiers, stays))
+    return sighting._replace(identifiers=left, people=sum(stays[: sighting.people]))

@@ -1,31 +1,30 @@
 """The contract `sima.identity.v1`: protobuf ⇄ domain calls."""
 
-import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import grpc.aio
-from google.protobuf.message import Message
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceServicer
 from sima.type.v1.identifier_pb2 import Identifier
 from sima_runtime import context
 from sima_runtime.cursors import Cursor, Horizon
 from sima_runtime.database import Database
-from sima_runtime.errors import InvalidFieldsError, NotFoundError, PageTokenError, Violation
+from sima_runtime.errors import InvalidFieldsError, NotFoundError, Violation
 from sima_runtime.feeds import Feed, Rows
-from sima_runtime.paging import next_page_token, page_position, page_size
+from sima_runtime.paging import next_page_token, page_size
 from sima_runtime.wire import datetime_to_micros, datetime_to_timestamp, optional_timestamp
 from sima_sdk.identifiers import IdentifierKinds
 
+from sima_identity import places
 from sima_identity.deciding import Decider
 from sima_identity.decisions import DecisionKind, Outcome
 from sima_identity.erasing import Eraser
 from sima_identity.explainer import Explainer
 from sima_identity.messages import (
+    affiliation_to_proto,
     as_known_to_proto,
     change_to_proto,
     decision_to_proto,
@@ -43,13 +42,11 @@ from sima_identity.policy_messages import policy_to_proto, progress_to_proto
 from sima_identity.previewer import Previewer
 from sima_identity.requests import RequestReader
 from sima_identity.resolving import Resolver
-from sima_identity.store import decisions, history, hubs, log, lookups
+from sima_identity.store import affiliations, decisions, history, hubs, log, lookups
 
 _WORKSPACES = 1024
 _PAGE_ROWS = 2_000
-_YEAR_10000 = 253_402_300_800_000_000  # microseconds since 1970
-_INTEGER, _BIGINT, _XID = range(1 << 31), range(1 << 63), range(1 << 64)  # of places in feeds
-_BIT = range(2)
+_LAST = (True, 0)  # the rank of a kind whose plugin is gone
 _HUBS_ONLY = {pb.SHARED_REASON_HUB: True, pb.SHARED_REASON_SEVERAL_PEOPLE: False}
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -90,7 +87,9 @@ class IdentityServicer(IdentityServiceServicer):
         self._resolver, self._decider, self._explainer = resolver, decider, explainer
         self._policies, self._previewer, self._eraser = policies, previewer, eraser
         self._database, self._feeds = database, feeds
-        self._strength = {name: -kind.priority for name, kind in kinds.items()}
+        self._accounts = frozenset(name for name, kind in kinds.items() if kind.account)
+        self._change = partial(change_to_proto, accounts=self._accounts)
+        self._ranks = {name: kind.rank for name, kind in kinds.items()}
         self._reader = lru_cache(_WORKSPACES)(lambda workspace: RequestReader(kinds, secrets(workspace)))
 
     async def Resolve(self, request: pb.ResolveRequest, _: _Context) -> pb.ResolveResponse:  # noqa: N802
@@ -115,10 +114,10 @@ class IdentityServicer(IdentityServiceServicer):
         """List the changes of a profile or an identifier."""
         workspace = context.current().workspace
         subject = self._reader(workspace).subject(request)
-        size, after = page_size(request.page_size), _place_before(request)
+        size, after = page_size(request.page_size), places.place_before(request)
         async with self._database.statement() as connection:
             changes = await log.list_changes(connection, workspace, subject, after, size + 1)
-        response = pb.ListProfileChangesResponse(changes=map(change_to_proto, changes[:size]))
+        response = pb.ListProfileChangesResponse(changes=map(self._change, changes[:size]))
         if len(changes) > size:
             place = changes[size - 1].place
             response.next_page_token = next_page_token((place.epoch, place.xid, place.seq), request)
@@ -135,7 +134,7 @@ class IdentityServicer(IdentityServiceServicer):
         async with aclosing(pages):
             async for page in pages:
                 yield pb.WatchProfileChangesResponse(
-                    changes=map(change_to_proto, page.items),
+                    changes=map(self._change, page.items),
                     cursor=page.cursor,
                     complete_until=optional_timestamp(page.complete_until),
                 )
@@ -174,7 +173,7 @@ class IdentityServicer(IdentityServiceServicer):
         """List the decisions about an identifier or a profile."""
         workspace = context.current().workspace
         subject = self._reader(workspace).subject(request)
-        size, after = page_size(request.page_size), _time_and_id_before(request)
+        size, after = page_size(request.page_size), places.time_and_id_before(request)
         async with self._database.statement() as connection:
             found = await decisions.listed(connection, workspace, subject, after, size + 1)
         names = await self._names(workspace, [key for each in found for key in (*each.keys, *each.others)])
@@ -251,7 +250,7 @@ class IdentityServicer(IdentityServiceServicer):
         return pb.EraseIdentifiersResponse(
             erased_at=datetime_to_timestamp(erased.erased_at),
             identifiers_erased=erased.identifiers,
-            changes=[moved_to_proto(row, names) for row in changes if row.key in names],
+            changes=[moved_to_proto(row, names, self._accounts) for row in changes if row.key in names],
             pending=pending,
         )
 
@@ -276,7 +275,7 @@ class IdentityServicer(IdentityServiceServicer):
     async def ListShared(self, request: pb.ListSharedRequest, _: _Context) -> pb.ListSharedResponse:  # noqa: N802
         """List the identifiers that belong to nobody alone."""
         workspace = context.current().workspace
-        size, after = page_size(request.page_size), _number_and_id_before(request, _BIT)
+        size, after = page_size(request.page_size), places.number_and_id_before(request, places.BIT)
         hub = _HUBS_ONLY.get(request.reason)
         async with self._database.statement() as connection:
             found = await hubs.list_shared(connection, workspace, hub, after, size + 1)
@@ -289,7 +288,7 @@ class IdentityServicer(IdentityServiceServicer):
     async def ListHubs(self, request: pb.ListHubsRequest, _: _Context) -> pb.ListHubsResponse:  # noqa: N802
         """List the identifiers that were seen with many others."""
         workspace = context.current().workspace
-        size, after = page_size(request.page_size), _number_and_id_before(request, _BIGINT)
+        size, after = page_size(request.page_size), places.number_and_id_before(request, places.BIGINT)
         async with self._database.statement() as connection:
             found = await hubs.list_hubs(connection, workspace, after, size + 1)
         response = pb.ListHubsResponse(hubs=map(hub_to_proto, found[:size]))
@@ -300,7 +299,7 @@ class IdentityServicer(IdentityServiceServicer):
     async def ListGrowth(self, request: pb.ListGrowthRequest, _: _Context) -> pb.ListGrowthResponse:  # noqa: N802
         """List what grew suspiciously."""
         workspace = context.current().workspace
-        size, after = page_size(request.page_size), _time_and_id_before(request)
+        size, after = page_size(request.page_size), places.time_and_id_before(request)
         async with self._database.statement() as connection:
             found = await hubs.list_growth(connection, workspace, after, size + 1)
         response = pb.ListGrowthResponse(growth=map(growth_to_proto, found[:size]))
@@ -309,13 +308,32 @@ class IdentityServicer(IdentityServiceServicer):
             response.next_page_token = next_page_token(position, request)
         return response
 
+    async def ListAffiliations(  # noqa: N802
+        self, request: pb.ListAffiliationsRequest, _: _Context
+    ) -> pb.ListAffiliationsResponse:
+        """List what ties a person to companies, or a company to its people."""
+        workspace = context.current().workspace
+        wanted = self._reader(workspace).subject(request)
+        size, after = page_size(request.page_size), places.two_ids_before(request)
+        async with self._database.statement() as connection:
+            profile = (await lookups.lookup(connection, workspace, [wanted])).get(0, lookups.NOBODY)
+            _check_size(len(profile.members) <= lookups.MOST_MEMBERS)
+            keys = sorted(member.key for member in profile.members if after is None or member.key >= after[0])
+            accounts = self._is_account(profile)
+            found = await affiliations.listed(connection, workspace, keys, after, size + 1, accounts=accounts)
+        response = pb.ListAffiliationsResponse(affiliations=map(affiliation_to_proto, found[:size]))
+        if len(found) > size:
+            ends = found[size - 1].person.key.hex(), found[size - 1].account.key.hex()
+            response.next_page_token = next_page_token(ends[::-1] if accounts else ends, request)
+        return response
+
     async def _outcome(self, workspace: str, outcome: Outcome) -> pb.Outcome:
         decision, changes, pending = outcome
         keys = [*decision.keys, *decision.others, *(row.key for row in changes)]
         names = await self._names(workspace, keys)
         return pb.Outcome(
             decision=decision_to_proto(decision, names),
-            changes=[moved_to_proto(row, names, decision) for row in changes],
+            changes=[moved_to_proto(row, names, self._accounts, decision) for row in changes],
             pending=pending,
         )
 
@@ -333,39 +351,20 @@ class IdentityServicer(IdentityServiceServicer):
             return pb.LookupResult()
         members = map(known_to_proto, self._by_strength(found.members))
         return pb.LookupResult(
-            profile_id=id_to_proto(found.profile_id), identifiers=members, policy_version=found.policy_version
+            profile_id=id_to_proto(found.profile_id),
+            identifiers=members,
+            policy_version=found.policy_version,
+            account=self._is_account(found),
         )
 
+    def _is_account(self, profile: lookups.Found) -> bool:
+        return any(member.kind in self._accounts for member in profile.members)
+
     def _by_strength(self, members: Iterable[_Member]) -> list[_Member]:
-        return sorted(members, key=lambda member: (self._strength.get(member.kind, 0), member.key))
-
-
-def _place_before(request: pb.ListProfileChangesRequest) -> Cursor | None:
-    match page_position(request):
-        case None:
-            return None
-        case [int() as epoch, int() as xid, int() as seq] if epoch in _INTEGER and xid in _XID and seq in _BIGINT:
-            return Cursor(epoch, xid, seq)
-    raise PageTokenError
+        return sorted(members, key=lambda member: (self._ranks.get(member.kind, _LAST), member.key))
 
 
 def _check_size(fits: bool) -> None:
     if not fits:
         expected = f"expected profiles that have at most {lookups.MOST_MEMBERS} identifiers together"
         raise InvalidFieldsError([Violation("keys", expected)])
-
-
-def _time_and_id_before(request: pb.ListDecisionsRequest | pb.ListGrowthRequest) -> tuple[datetime, bytes] | None:
-    if (before := _number_and_id_before(request, range(_YEAR_10000))) is None:
-        return None
-    micros, own = before
-    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros), own
-
-
-def _number_and_id_before(request: Message, numbers: range) -> tuple[int, bytes] | None:
-    match page_position(request):
-        case None:
-            return None
-        case [int() as number, str() as own] if number in numbers and re.fullmatch("[0-9a-f]{32}", own):
-            return number, bytes.fromhex(own)
-    raise PageTokenError

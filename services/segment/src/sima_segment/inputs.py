@@ -128,7 +128,7 @@ def _table(stream: bytes, schema: pa.Schema) -> pa.Table:
 
 
 def _changes(page: identity_pb.WatchProfileChangesResponse) -> pa.Table:
-    found = page.changes
+    found = [change for change in page.changes if not change.account]  # segments are of people
     columns = [
         [change.identifier.key for change in found],
         [change.profile_id for change in found],

@@ -272,7 +272,9 @@ class ResolvedSet(_message.Message):
     """
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Keys of the set's identifiers, the strongest first (kind priority, then key)."""
+        """Keys of the set's identifiers, the strongest first (those of people before those of companies, then kind priority,
+        then key).
+        """
 
     def __init__(
         self,
@@ -383,10 +385,13 @@ class LookupResult(_message.Message):
     PROFILE_ID_FIELD_NUMBER: _builtins.int
     IDENTIFIERS_FIELD_NUMBER: _builtins.int
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     profile_id: _builtins.str
     """The profile that the key belongs to now. Absent: unknown, or blocked and therefore nobody's."""
     policy_version: _builtins.int
     """The version of the policy under which they were grouped last. Absent: version 0, or nobody is known so."""
+    account: _builtins.bool
+    """It is a company, not a person."""
     @_builtins.property
     def identifiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownIdentifier]:
         """All identifiers of that profile, strongest first, at most 10,000. Of a blocked identifier: itself. Empty: unknown."""
@@ -397,10 +402,11 @@ class LookupResult(_message.Message):
         profile_id: _builtins.str = ...,
         identifiers: _abc.Iterable[Global___KnownIdentifier] | None = ...,
         policy_version: _builtins.int = ...,
+        account: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["identifiers", b"identifiers", "policy_version", b"policy_version", "profile_id", b"profile_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "identifiers", b"identifiers", "policy_version", b"policy_version", "profile_id", b"profile_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -462,6 +468,7 @@ class ProfileChange(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     PREVIOUSLY_SHARED_FIELD_NUMBER: _builtins.int
     PREVIOUSLY_BLOCKED_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     previous_profile_id: _builtins.str
     """Its profile before. Absent: it was new, or belonged to nobody because it was blocked."""
     profile_id: _builtins.str
@@ -484,6 +491,8 @@ class ProfileChange(_message.Message):
     """Whether it was shared before. Absent: no, or it was new."""
     previously_blocked: _builtins.bool
     """Whether it was blocked before. Absent: no, or it was new."""
+    account: _builtins.bool
+    """The identifier is one of companies, so these are profiles of companies, not of people."""
     @_builtins.property
     def identifier(self) -> _identifier_pb2.Identifier:
         """The identifier."""
@@ -507,10 +516,11 @@ class ProfileChange(_message.Message):
         actor: _builtins.str = ...,
         previously_shared: _builtins.bool = ...,
         previously_blocked: _builtins.bool = ...,
+        account: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "identifier", b"identifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "blocked", b"blocked", "cause", b"cause", "changed_at", b"changed_at", "decision_id", b"decision_id", "identifier", b"identifier", "policy_version", b"policy_version", "previous_profile_id", b"previous_profile_id", "previously_blocked", b"previously_blocked", "previously_shared", b"previously_shared", "profile_id", b"profile_id", "shared", b"shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "actor", b"actor", "blocked", b"blocked", "cause", b"cause", "changed_at", b"changed_at", "decision_id", b"decision_id", "identifier", b"identifier", "policy_version", b"policy_version", "previous_profile_id", b"previous_profile_id", "previously_blocked", b"previously_blocked", "previously_shared", b"previously_shared", "profile_id", b"profile_id", "shared", b"shared"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2487,3 +2497,119 @@ class NoticedGrowth(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NoticedGrowth: _TypeAlias = NoticedGrowth  # noqa: Y015
+
+@_typing.final
+class ListAffiliationsRequest(_message.Message):
+    """Whose affiliations to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTIFIER_FIELD_NUMBER: _builtins.int
+    PROFILE_ID_FIELD_NUMBER: _builtins.int
+    DEFAULT_REGION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    profile_id: _builtins.str
+    """By a profile id of either, current or former."""
+    default_region: _builtins.str
+    """Region for a phone number without country code. Absent: such numbers are refused."""
+    page_size: _builtins.int
+    """At most this many; absent means 100, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """The `next_page_token` of the page before. Absent: the first page."""
+    @_builtins.property
+    def identifier(self) -> _identifier_pb2.Identifier:
+        """By an identifier of the person or the company."""
+
+    def __init__(
+        self,
+        *,
+        identifier: _identifier_pb2.Identifier | None = ...,
+        profile_id: _builtins.str = ...,
+        default_region: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "identifier", b"identifier", "profile_id", b"profile_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "default_region", b"default_region", "identifier", b"identifier", "page_size", b"page_size", "page_token", b"page_token", "profile_id", b"profile_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_by: _TypeAlias = _typing.Literal["identifier", "profile_id"]  # noqa: Y015
+    _WhichOneofArgType_by: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_by) -> _WhichOneofReturnType_by | None: ...
+
+Global___ListAffiliationsRequest: _TypeAlias = ListAffiliationsRequest  # noqa: Y015
+
+@_typing.final
+class ListAffiliationsResponse(_message.Message):
+    """One page of affiliations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFFILIATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page. Absent: this was the last."""
+    @_builtins.property
+    def affiliations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Affiliation]:
+        """In the order of the keys of what was asked for, then of the others. Empty also for what is shared, blocked or unknown."""
+
+    def __init__(
+        self,
+        *,
+        affiliations: _abc.Iterable[Global___Affiliation] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["affiliations", b"affiliations", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAffiliationsResponse: _TypeAlias = ListAffiliationsResponse  # noqa: Y015
+
+@_typing.final
+class Affiliation(_message.Message):
+    """A person belongs to a company, for messages showed these two identifiers together. There is one for each such pair, so
+    a person with two addresses may come twice. What is shared or blocked leads nowhere.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    PROFILE_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_PROFILE_ID_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    profile_id: _builtins.str
+    """The person's profile now."""
+    account_profile_id: _builtins.str
+    """The company's profile now."""
+    @_builtins.property
+    def person(self) -> _identifier_pb2.Identifier:
+        """The person's identifier."""
+
+    @_builtins.property
+    def account(self) -> _identifier_pb2.Identifier:
+        """The company's identifier."""
+
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]:
+        """What showed it, by source; the first 20 sources."""
+
+    def __init__(
+        self,
+        *,
+        person: _identifier_pb2.Identifier | None = ...,
+        profile_id: _builtins.str = ...,
+        account: _identifier_pb2.Identifier | None = ...,
+        account_profile_id: _builtins.str = ...,
+        evidence: _abc.Iterable[Global___Evidence] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "person", b"person"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_profile_id", b"account_profile_id", "evidence", b"evidence", "person", b"person", "profile_id", b"profile_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Affiliation: _TypeAlias = Affiliation  # noqa: Y015

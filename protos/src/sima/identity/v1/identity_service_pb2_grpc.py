@@ -130,6 +130,11 @@ class IdentityServiceStub:
                 request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListGrowthRequest.SerializeToString,
                 response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListGrowthResponse.FromString,
                 _registered_method=True)
+        self.ListAffiliations = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/ListAffiliations',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListAffiliationsRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListAffiliationsResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -280,6 +285,14 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAffiliations(self, request, context):
+        """Lists what ties a person to companies, or a company to its people: pairs of identifiers, one of each, that messages
+        showed together. Such evidence never makes two people, or a person and a company, one. Refused like Lookup.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -377,6 +390,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.ListGrowth,
                     request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListGrowthRequest.FromString,
                     response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListGrowthResponse.SerializeToString,
+            ),
+            'ListAffiliations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAffiliations,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListAffiliationsRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListAffiliationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -893,6 +911,33 @@ class IdentityService:
             '/sima.identity.v1.IdentityService/ListGrowth',
             sima_dot_identity_dot_v1_dot_identity__service__pb2.ListGrowthRequest.SerializeToString,
             sima_dot_identity_dot_v1_dot_identity__service__pb2.ListGrowthResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAffiliations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/ListAffiliations',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ListAffiliationsRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ListAffiliationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

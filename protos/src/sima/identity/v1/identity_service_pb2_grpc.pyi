@@ -92,6 +92,10 @@ class IdentityServiceStub:
     """Lists the identifiers and profiles that gained suspiciously many identifiers within a day, the latest first. Each
     is noticed once a day, and forgotten after 90 days.
     """
+    ListAffiliations: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListAffiliationsRequest, _identity_service_pb2.ListAffiliationsResponse]
+    """Lists what ties a person to companies, or a company to its people: pairs of identifiers, one of each, that messages
+    showed together. Such evidence never makes two people, or a person and a company, one. Refused like Lookup.
+    """
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -156,6 +160,10 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     ListGrowth: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListGrowthRequest, _identity_service_pb2.ListGrowthResponse]  # type: ignore[assignment]
     """Lists the identifiers and profiles that gained suspiciously many identifiers within a day, the latest first. Each
     is noticed once a day, and forgotten after 90 days.
+    """
+    ListAffiliations: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListAffiliationsRequest, _identity_service_pb2.ListAffiliationsResponse]  # type: ignore[assignment]
+    """Lists what ties a person to companies, or a company to its people: pairs of identifiers, one of each, that messages
+    showed together. Such evidence never makes two people, or a person and a company, one. Refused like Lookup.
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -332,6 +340,16 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_identity_service_pb2.ListGrowthResponse, _abc.Awaitable[_identity_service_pb2.ListGrowthResponse]]:
         """Lists the identifiers and profiles that gained suspiciously many identifiers within a day, the latest first. Each
         is noticed once a day, and forgotten after 90 days.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAffiliations(
+        self,
+        request: _identity_service_pb2.ListAffiliationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ListAffiliationsResponse, _abc.Awaitable[_identity_service_pb2.ListAffiliationsResponse]]:
+        """Lists what ties a person to companies, or a company to its people: pairs of identifiers, one of each, that messages
+        showed together. Such evidence never makes two people, or a person and a company, one. Refused like Lookup.
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,6 +22,8 @@ _BURY = """INSERT INTO tombstones (workspace, key, until)
     SELECT %(workspace)s, key, greatest(now(),
             (SELECT max(first_at) FROM edges WHERE workspace = %(workspace)s AND low = key),
             (SELECT max(first_at) FROM edges WHERE workspace = %(workspace)s AND high = key),
+            (SELECT max(first_at) FROM affiliations WHERE workspace = %(workspace)s AND person = key),
+            (SELECT max(first_at) FROM affiliations WHERE workspace = %(workspace)s AND account = key),
             (SELECT first_seen_at FROM identifiers AS known
                 WHERE known.workspace = %(workspace)s AND known.key = given.key))
     FROM unnest(%(keys)s::uuid[]) AS given(key) ORDER BY key
@@ -35,6 +37,8 @@ _NEIGHBOURS = """SELECT key, hub FROM identifiers WHERE workspace = %(workspace)
 _DELETE = (
     "DELETE FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)",
     "DELETE FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)",
+    "DELETE FROM affiliations WHERE workspace = %(workspace)s AND person = ANY(%(keys)s)",
+    "DELETE FROM affiliations WHERE workspace = %(workspace)s AND account = ANY(%(keys)s)",
     "DELETE FROM decided_pairs WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)",
     "DELETE FROM decided_pairs WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)",
     "DELETE FROM pending WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)",
@@ -65,13 +69,18 @@ _CHECKED = "UPDATE tombstones SET checked = true WHERE workspace = %s AND key = 
 _LATE = """SELECT key FROM tombstones JOIN identifiers USING (key, workspace)
     WHERE workspace = %(workspace)s AND key = ANY(%(keys)s) AND (first_seen_at <= until
         OR EXISTS (SELECT FROM edges WHERE workspace = %(workspace)s AND low = key AND first_at <= until)
-        OR EXISTS (SELECT FROM edges WHERE workspace = %(workspace)s AND high = key AND first_at <= until))"""
+        OR EXISTS (SELECT FROM edges WHERE workspace = %(workspace)s AND high = key AND first_at <= until)
+        OR EXISTS (SELECT FROM affiliations WHERE workspace = %(workspace)s AND person = key AND first_at <= until)
+        OR EXISTS (SELECT FROM affiliations WHERE workspace = %(workspace)s AND account = key AND first_at <= until))"""
 # Who took an erased hub for one that is there may have written edges to it.
-_DELETE_DANGLING = """DELETE FROM edges WHERE workspace = %(workspace)s
-    AND (low = ANY(%(keys)s) AND NOT EXISTS (
-            SELECT FROM identifiers WHERE workspace = %(workspace)s AND key = edges.low)
-        OR high = ANY(%(keys)s) AND NOT EXISTS (
-            SELECT FROM identifiers WHERE workspace = %(workspace)s AND key = edges.high))"""
+_DELETE_DANGLING = tuple(
+    f"""DELETE FROM {table} AS seen WHERE workspace = %(workspace)s
+    AND (seen.{one} = ANY(%(keys)s) AND NOT EXISTS (
+            SELECT FROM identifiers WHERE workspace = %(workspace)s AND key = seen.{one})
+        OR seen.{other} = ANY(%(keys)s) AND NOT EXISTS (
+            SELECT FROM identifiers WHERE workspace = %(workspace)s AND key = seen.{other}))"""
+    for table, one, other in (("edges", "low", "high"), ("affiliations", "person", "account"))
+)
 
 
 class Erased(NamedTuple):
@@ -147,5 +156,6 @@ async def late(connection: Driver, workspace: str, keys: Collection[bytes]) -> l
 
 async def clean(connection: Driver, workspace: str, keys: Collection[bytes]) -> None:
     """Delete what else such people may have left, and note that this is done."""
-    await execute(connection, _DELETE_DANGLING, {"workspace": workspace, "keys": Keys(keys)})
+    for statement in _DELETE_DANGLING:
+        await execute(connection, statement, {"workspace": workspace, "keys": Keys(keys)})
     await execute(connection, _CHECKED, (workspace, Keys(keys)))

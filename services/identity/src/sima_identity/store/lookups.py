@@ -56,6 +56,10 @@ class Found(NamedTuple):
         return max((shown_version(member.policy_version) for member in self.members), default=0)
 
 
+#: Nobody is known so.
+NOBODY = Found(None, ())
+
+
 async def lookup(connection: Driver, workspace: str, wanted: Sequence[Wanted]) -> dict[int, Found]:
     """Find profiles by the position of what is asked for; what is not known is absent.
 
