@@ -69,6 +69,20 @@ async def test_a_watcher_is_told_at_once(world: World) -> None:
     await stream.aclose()
 
 
+async def test_a_company_is_no_member(world: World) -> None:
+    """Whatever is known of it; the person who belongs to it is one, by what was said of the person."""
+    company, ann = ("domain", "acme.example.com"), user("ann")
+    await world.create("buyers", BUYERS)
+    await world.create("cheap", 'events("order_completed").sum("total") < 15.0')
+    await world.create("all", "true")
+    await world.ingest(order(2, company, traits={"city": "Riyadh"}), order(1, ann, company))
+    for segment in ("buyers", "cheap", "all"):
+        await becomes(world, segment, ann)
+    preview = pb.PreviewSegmentRequest(rule='traits.city == "Riyadh"')
+    found = await world.segment.call(world.segments.PreviewSegment, preview, workspace=world.workspace)
+    assert found.size == 0
+
+
 async def test_traits_and_consents_change_memberships(world: World) -> None:
     """The newest value counts, and a denial ends what a grant began."""
     await world.create("riyadh", 'traits.city == "Riyadh"')
