@@ -79,9 +79,12 @@ class Batch:
             if observed_at < first_seen.setdefault(key, observed_at):
                 first_seen[key] = observed_at
         seen = Seen(observed_at, message_id)
+        if people in {0, len(identifiers)}:  # nearly always
+            self._add_edges(identifiers, source, seen)
+            return
         persons, accounts = identifiers[:people], identifiers[people:]
-        for each in (persons, accounts):
-            self._add_edges(each, source, seen)
+        self._add_edges(persons, source, seen)
+        self._add_edges(accounts, source, seen)
         for person, account in itertools.product(persons, accounts):
             _note(self.affiliations, AffiliationId(person.key, account.key, source), seen)
 
@@ -94,8 +97,7 @@ class Batch:
 
 
 def _note(known: dict[_Id, Seen], own: _Id, seen: Seen) -> None:
-    before = known.get(own)
-    if before is None or seen.first_at < before.first_at:
+    if seen.first_at < known.setdefault(own, seen).first_at:
         known[own] = seen
 
 

@@ -212,8 +212,14 @@ class RequestReader:
         message_id = item.message_id.replace("\0", "\ufffd")
         observed_at = _instant(item, number, bad)
         identifiers = self._identifiers(item.identifiers, region, number, bad)
-        people = sum(one.kind not in self._account_kinds for one in identifiers)
-        return Sighting(identifiers, people, observed_at, source, message_id)
+        return Sighting(identifiers, self._people(identifiers), observed_at, source, message_id)
+
+    def _people(self, identifiers: Sequence[KeyedIdentifier]) -> int:
+        """How many of identifiers, the strongest first, are those of a person."""
+        accounts = self._account_kinds
+        if not identifiers or identifiers[-1].kind not in accounts:  # nearly always
+            return len(identifiers)
+        return sum(one.kind not in accounts for one in identifiers)
 
     def _identifiers(
         self, given: Sequence[Identifier], region: str | None, number: int, bad: Violations

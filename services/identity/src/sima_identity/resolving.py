@@ -95,11 +95,11 @@ class Resolver:
             plan = await self._record(workspace, _unknown_part(batch, known, unseen), known.states.keys())
             states |= plan.states
             pending |= plan.pending_pairs()
-        answers = (_answer(sighting, states, pending) for sighting in left)
-        return [
-            answer._replace(erased=len(rest.identifiers) < len(sighting.identifiers))
-            for answer, rest, sighting in zip(answers, left, sightings, strict=True)
-        ]
+        answers = [_answer(sighting, states, pending) for sighting in left]
+        if erased:
+            lost = (len(rest.identifiers) < len(each.identifiers) for rest, each in zip(left, sightings, strict=True))
+            answers = [answer._replace(erased=gone) for answer, gone in zip(answers, lost, strict=True)]
+        return answers
 
     async def _record(self, workspace: str, batch: Batch, known: Collection[bytes]) -> Plan:
         stored = [key for key in batch.identifiers if key in known]
