@@ -10,7 +10,18 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 import uvloop
 from sima_runtime.garbage import relieve_collector
 
-from benchmarks import identity, identity_explain, identity_hub, identity_split, ingest, large, profiles, start, truth
+from benchmarks import (
+    identity,
+    identity_explain,
+    identity_hub,
+    identity_preview,
+    identity_split,
+    ingest,
+    large,
+    profiles,
+    start,
+    truth,
+)
 from benchmarks.figures import Figure, tell
 
 #: What each name runs, given a scale. One that stands under two names yields the figures of both.
@@ -30,6 +41,7 @@ BENCHMARKS: Mapping[str, Callable[[float], AsyncIterator[Figure]]] = {
     "identity_hub_ms": identity_hub.hub,
     "identity_explain_ms": identity_explain.explain,
     "identity_split_ms": identity_split.split,
+    "identity_preview_s": identity_preview.preview,
 }
 #: Those that take too long to be run unless they are named in full.
 ON_DEMAND: Mapping[str, Callable[[float], AsyncIterator[Figure]]] = {"identity_growth_large": identity.resolve_large}

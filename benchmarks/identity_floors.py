@@ -78,6 +78,17 @@ def _seconds(url: str, items: Sequence[Item], work: Callable[[psycopg.Connection
         return time.perf_counter() - began
 
 
+def read_seconds(url: str, workspace: str) -> float:
+    """Seconds of reading the identifiers and edges of a workspace, as binary COPY."""
+    with connected(url) as connection, connection.cursor() as cursor:
+        began = time.perf_counter()
+        for table in ("identifiers", "edges"):
+            query = f"COPY (SELECT * FROM identity.{table} WHERE workspace = %s) TO STDOUT (FORMAT binary)"
+            with cursor.copy(query, (workspace,)) as copied:
+                assert sum(map(len, copied)) > 0
+        return time.perf_counter() - began
+
+
 def select_ms(url: str, workspace: str, keys: Sequence[bytes], count: int) -> list[float]:
     """Milliseconds of each SELECT of all edges among some identifiers."""
     query = """SELECT low, high, source, message_id, first_at, refusal FROM identity.edges
