@@ -218,7 +218,7 @@ class Replica:
 StartServer = Callable[..., Awaitable[str]]
 StartReplica = Callable[..., Awaitable[Replica]]
 OpenClient = Callable[[str, str], ServiceClient]
-Deploy = Callable[[], Awaitable["Deployed"]]
+Deploy = Callable[..., Awaitable["Deployed"]]
 Secret = Callable[[str], bytes]
 
 
@@ -263,15 +263,16 @@ class Deployed:
 async def deploy(
     migrated: Callable[[str], str], workspace_key_file: Path, tmp_path: Path, open_client: OpenClient
 ) -> AsyncIterator[Deploy]:
-    """Start processes `python -m sima_identity`; what still runs after the test is killed."""
+    """Start processes `python -m sima_identity` with settings; what still runs after the test is killed."""
     deployed: list[Deployed] = []
     address_file = tmp_path / "address"
-    settings = {"DATABASE_URL": migrated("sima_identity"), "WORKSPACE_KEY_FILE": str(workspace_key_file)}
-    settings |= {"ADDRESS_FILE": str(address_file), "METRICS_ADDRESS": "127.0.0.1:0"}
-    environment = os.environ | {f"SIMA_IDENTITY_{name}": value for name, value in settings.items()}
+    common: dict[str, object] = {"database_url": migrated("sima_identity"), "workspace_key_file": workspace_key_file}
+    common |= {"address_file": address_file, "metrics_address": "127.0.0.1:0"}
 
-    async def start() -> Deployed:
+    async def start(**settings: object) -> Deployed:
         address_file.unlink(missing_ok=True)
+        given = {f"SIMA_IDENTITY_{name.upper()}": str(value) for name, value in (common | settings).items()}
+        environment = os.environ | given
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "sima_identity", env=environment, stderr=asyncio.subprocess.DEVNULL
         )

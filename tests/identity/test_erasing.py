@@ -1,15 +1,19 @@
 """Identifiers are erased with all that was seen of them, and what comes late is refused."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from sima.identity.v1 import identity_service_pb2 as pb
+from sima_identity.store import decisions, hubs
 from sima_runtime.database import Database, fetch
-from sima_runtime.errors import InvalidFieldsError
+from sima_runtime.errors import AlreadyExistsError, InvalidFieldsError, NotFoundError
 
-from .conftest import Named, Replica, cookie, identifier, mail, together, user
+from .conftest import Named, Replica, StartReplica, cookie, device, identifier, mail, together, user
+from .test_hubs import until_counted
 from .test_laws import OpenDatabase
 
 CARD = Named("loyalty_card", "4711")
@@ -115,6 +119,102 @@ async def test_a_call_that_comes_again_erases_nothing_more(identity: Replica, wo
     again = await identity.erase(workspace, [mail("ada")], request_id="r1")
     assert (again.erased_at, again.identifiers_erased) == (first.erased_at, 1)
     assert (await identity.lookup(workspace, [mail("ada")]))[0].identifiers
+
+
+ADA, EVE = mail("ada"), mail("eve")
+
+
+def erasing_before(
+    monkeypatch: pytest.MonkeyPatch, module: object, name: str, erase: Callable[[], Awaitable[object]]
+) -> None:
+    """Have something erased just before a query, once."""
+    query = getattr(module, name)
+
+    async def erased_before(*arguments: Any) -> Any:
+        monkeypatch.setattr(module, name, query)
+        await erase()
+        return await query(*arguments)
+
+    monkeypatch.setattr(module, name, erased_before)
+
+
+@pytest.mark.parametrize("rpc", ["never", "always", "split", "withdraw", "decisions", "graph"])
+async def test_who_is_erased_while_a_call_answers_is_left_out(
+    identity: Replica, workspace: str, monkeypatch: pytest.MonkeyPatch, rpc: str
+) -> None:
+    """What was decided is answered without them."""
+    await identity.resolve(workspace, [together(ADA, cookie("c")), together(EVE)])
+    made = await identity.never(workspace, EVE, cookie("c"))
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "never": lambda: identity.never(workspace, ADA, EVE),
+        "always": lambda: identity.always(workspace, ADA, EVE),
+        "split": lambda: identity.split(workspace, [cookie("c")], [ADA]),
+        "withdraw": lambda: identity.withdraw(workspace, made.decision.id),
+        "decisions": lambda: identity.decisions(workspace, EVE),
+        "graph": lambda: identity.graph(workspace, cookie("c")),
+    }
+    erased = [ADA] if rpc in {"never", "always", "split"} else [EVE]
+    erasing_before(monkeypatch, decisions, "values", lambda: identity.erase(workspace, erased))
+    answer = str(await calls[rpc]())
+    assert answer
+    assert erased[0].value not in answer
+
+
+async def test_a_way_is_explained_as_it_is_when_somebody_on_it_was_erased(
+    identity: Replica, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is that of after the erasure, not half a way."""
+    await identity.resolve(workspace, [together(ADA, user("u")), together(user("u"), EVE)])
+    erasing_before(monkeypatch, decisions, "values", lambda: identity.erase(workspace, [user("u")]))
+    explained = await identity.explain(workspace, ADA, EVE)
+    assert (explained.linked, len(explained.chain)) == (False, 0)
+    await identity.erase(workspace, [ADA])
+    with pytest.raises(NotFoundError):
+        await identity.explain(workspace, ADA, EVE)
+
+
+async def test_a_decision_that_is_sent_again_is_the_same_when_somebody_was_erased(
+    identity: Replica, workspace: str
+) -> None:
+    """A retry hears that it was made, with what is left of it; something else under its id is refused as always."""
+    await identity.resolve(workspace, [together(ADA, user("u")), together(EVE)])
+    both = [ADA, user("u")]
+    made = (await identity.split(workspace, both, [EVE], request_id="r1")).decision
+    await identity.erase(workspace, [ADA])
+    again = (await identity.split(workspace, both, [EVE], request_id="r1")).decision
+    assert (again.id, [one.value for one in again.identifiers]) == (made.id, ["u"])
+    with pytest.raises(AlreadyExistsError):
+        await identity.split(workspace, [ADA], [EVE], request_id="r1")
+    await identity.erase(workspace, [EVE])
+    again = (await identity.split(workspace, both, [EVE], request_id="r1")).decision
+    assert (again.id, len(again.identifiers), len(again.others)) == (made.id, 0, 0)
+    with pytest.raises(AlreadyExistsError):
+        await identity.never(workspace, user("u"), EVE, request_id="r1")
+
+
+async def test_who_is_erased_while_being_counted_leaves_no_count(
+    start_replica: StartReplica, open_database: OpenDatabase, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a degree nor that it grew: it is looked at once more."""
+    identity, database = await start_replica(count_seconds=0.01, growth_per_identifier=1), open_database("identity")
+    write, tablet = hubs.write, device("tablet")
+
+    async def erase_and_write(*arguments: Any) -> None:
+        if arguments[2]:  # it is counted
+            monkeypatch.setattr(hubs, "write", write)
+            await identity.erase(workspace, [tablet])
+        await write(*arguments)
+
+    monkeypatch.setattr(hubs, "write", erase_and_write)
+    request = pb.ResolveRequest(sets=[now(tablet, user("1")), now(tablet, user("2"))])
+    await identity.client.call(identity.stub.Resolve, request, workspace=workspace)
+    async with asyncio.timeout(30):
+        while hubs.write is not write:  # noqa: ASYNC110  # no bell
+            await asyncio.sleep(0.01)
+    await until_counted(database, workspace)
+    async with database.statement() as connection:
+        for table in ("degrees", "growth"):
+            assert await fetch(connection, f"SELECT FROM {table} WHERE workspace = %s", (workspace,)) == []
 
 
 @pytest.mark.parametrize(

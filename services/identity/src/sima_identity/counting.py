@@ -60,6 +60,8 @@ class Counting:
         gained = await hubs.gained(connection, workspace, [own for own, is_profile in subjects if is_profile])
         degrees = {each.key: counted for each in seen if (counted := degree(each, policy))}
         await hubs.write(connection, workspace, degrees, set(keys) - degrees.keys())
+        if gone := set(keys) - {each.key for each in seen}:
+            await hubs.forget_growth(connection, workspace, gone)
         return await hubs.notice(connection, workspace, [*self._grown(seen), *self._grown_profiles(gained)])
 
     def _grown(self, seen: Iterable[Neighbours]) -> Iterable[Grown]:

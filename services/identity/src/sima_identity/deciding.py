@@ -5,7 +5,7 @@ about. So whatever else is recorded at the same time, what is stored in the end 
 all decisions that hold.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -23,7 +23,7 @@ from sima_identity.batch import Batch
 from sima_identity.decisions import Deciding, Decision, DecisionKind, Outcome, Proposal, decision_id
 from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, write
 from sima_identity.records import Stored
-from sima_identity.store import decisions, graph
+from sima_identity.store import decisions, erasures, graph
 
 Attempt = Callable[[Transaction], Awaitable[Outcome]]
 
@@ -81,7 +81,8 @@ class Decider:
         connection, workspace, _ = transaction
         own = decision_id(self._secrets(workspace), by.request_id)
         if (made := await decisions.find(connection, workspace, own)) is not None:
-            return Outcome(_the_same(made, proposal), (), pending=False)
+            gone = await erasures.tombstones(connection, workspace, {*proposal.keys, *proposal.others})
+            return Outcome(_the_same(made, proposal, gone), (), pending=False)
         known = await self._known(connection, workspace, (*proposal.keys, *proposal.others))
         if proposal.kind is DecisionKind.SPLIT and not proposal.others:
             proposal = await self._from_strongest(connection, workspace, proposal, known)
@@ -174,9 +175,15 @@ def _refused(field: str, expected: str) -> InvalidFieldsError:
     return InvalidFieldsError([Violation(field, expected)])
 
 
-def _the_same(made: Decision, proposal: Proposal) -> Decision:
-    """The decision that a request made before, if this is what it asked for."""
-    others = sorted(proposal.others) or list(made.others)
-    if (made.kind, list(made.keys), list(made.others)) != (proposal.kind, sorted(proposal.keys), others):
+def _the_same(made: Decision, proposal: Proposal, gone: Collection[bytes]) -> Decision:
+    """The decision that a request made before, if this is what it asked for: `gone` may have been erased since."""
+    keys = _left(proposal.keys, made.keys, gone)
+    others = _left(proposal.others, made.others, gone) if proposal.others else list(made.others)
+    asked = (keys, others) if keys and others else ([], [])  # of a pair nothing is left without one of its ends
+    if (made.kind, list(made.keys), list(made.others)) != (proposal.kind, *asked):
         raise AlreadyExistsError("decision", made.id.hex())
     return made
+
+
+def _left(side: Iterable[bytes], kept: Collection[bytes], gone: Collection[bytes]) -> list[bytes]:
+    return sorted(key for key in side if key in kept or key not in gone)

@@ -121,7 +121,7 @@ class Eraser:
         await write(transaction, plan)
         hubs = {key for key in touched.keys() - own if stored[key].hub}
         left_out = touched.keys() - rest.members - hubs - own
-        await self._look_again(transaction, hubs, left_out)
+        await self._look_again(transaction, own, hubs, left_out)
         for feed in (FEED, STANDINGS) if known else ():
             await notify(connection, feed, workspace)
         return len(known), [row for row in plan.changed if row.state_changed], bool(left_out)
@@ -136,13 +136,19 @@ class Eraser:
         of_closed = await erasures.neighbours(connection, workspace, closed) if closed else {}
         return found | {key: hub for key, hub in of_closed.items() if hub}
 
-    async def _look_again(self, transaction: Transaction, hubs: Collection[bytes], left_out: Collection[bytes]) -> None:
-        """Have hubs, which may be none any more, and neighbourhoods that are too large, looked at in the background."""
+    async def _look_again(
+        self, transaction: Transaction, own: set[bytes], hubs: set[bytes], left_out: Collection[bytes]
+    ) -> None:
+        """Have hubs, which may be none any more, and neighbourhoods that are too large, looked at in the background.
+
+        The erased are counted once more: whoever is counting them just now writes what is gone.
+        """
         connection, workspace, _ = transaction
         if hubs:
             await erasures.make_stale(connection, workspace, hubs)
             await policies.unsettle(connection, workspace, Rules().to_json())
-            await hub_counts.ask(connection, workspace, [Subject(key, is_profile=False) for key in hubs])
+        if recounts := own | hubs:
+            await hub_counts.ask(connection, workspace, [Subject(key, is_profile=False) for key in recounts])
         if left_out:
             await graph.add_pending(connection, workspace, left_out)
 

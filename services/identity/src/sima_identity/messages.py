@@ -111,12 +111,12 @@ def id_to_proto(own: bytes | None) -> str:
 
 
 def decision_to_proto(decision: Decision, names: Mapping[bytes, Identifier]) -> pb.Decision:
-    """Return a decision; `names` has all identifiers that it is about."""
+    """Return a decision; `names` has the identifiers that it is about, without those that were erased meanwhile."""
     return pb.Decision(
         id=decision.id.hex(),
         kind=_KINDS[decision.kind],
-        identifiers=[names[key] for key in decision.keys],
-        others=[names[key] for key in decision.others],
+        identifiers=[names[key] for key in decision.keys if key in names],
+        others=[names[key] for key in decision.others if key in names],
         actor=decision.actor,
         reason=decision.reason,
         request_id=decision.request_id,

@@ -187,8 +187,11 @@ class IdentityServicer(IdentityServiceServicer):
         """Say why two identifiers are one person, or what keeps them apart."""
         workspace = context.current().workspace
         one, other = self._reader(workspace).two(request)
-        linked, chain, partial = await self._explainer.explain(workspace, one, other)
-        names = await self._names(workspace, {key for link in chain for key in link.pair})
+        while True:
+            linked, chain, partial = await self._explainer.explain(workspace, one, other)
+            names = await self._names(workspace, ends := {key for link in chain for key in link.pair})
+            if names.keys() >= ends:  # else some were erased meanwhile, and the way is another one
+                break
         shown = [link_to_proto(link, names) for link in chain]
         return pb.ExplainLinkResponse(linked=linked, chain=shown, partial=partial)
 
@@ -203,7 +206,7 @@ class IdentityServicer(IdentityServiceServicer):
         return pb.GetProfileGraphResponse(
             profile_id=id_to_proto(graph.profile_id),
             identifiers=map(known_to_proto, self._by_strength(graph.members)),
-            links=[link_to_proto(link, names) for link in graph.links],
+            links=[link_to_proto(link, names) for link in graph.links if names.keys() >= set(link.pair)],
             decisions=[decision_to_proto(decision, names) for decision in graph.decisions],
             partial=graph.partial,
             policy_version=graph.policy_version,
@@ -333,7 +336,7 @@ class IdentityServicer(IdentityServiceServicer):
         names = await self._names(workspace, keys)
         return pb.Outcome(
             decision=decision_to_proto(decision, names),
-            changes=[moved_to_proto(row, names, self._accounts, decision) for row in changes],
+            changes=[moved_to_proto(row, names, self._accounts, decision) for row in changes if row.key in names],
             pending=pending,
         )
 

@@ -90,6 +90,7 @@ _NOTICE = """INSERT INTO growth (workspace, subject, is_profile, day, gained, mo
     ON CONFLICT (subject, workspace, day) DO UPDATE SET gained = excluded.gained WHERE growth.gained < excluded.gained
     RETURNING subject, xmax = 0"""
 _FORGET_GROWTH = "DELETE FROM growth WHERE workspace = %s AND noticed_at < now() - %s * interval '1 day'"
+_FORGET_GROWTH_OF = "DELETE FROM growth WHERE workspace = %s AND subject = ANY(%s)"
 
 _NOTICED_AT = """SELECT noticed_at FROM growth WHERE workspace = %(workspace)s AND subject = {key}
         AND day >= (now() AT TIME ZONE 'UTC')::date - 1 ORDER BY day DESC LIMIT 1"""
@@ -221,6 +222,11 @@ async def write(
         await execute(connection, _WRITE, parameters)
     if forgotten:
         await execute(connection, _FORGET, (workspace, Keys(forgotten)))
+
+
+async def forget_growth(connection: Driver, workspace: str, gone: Collection[bytes]) -> None:
+    """Remove that identifiers grew which are erased."""
+    await execute(connection, _FORGET_GROWTH_OF, (workspace, Keys(gone)))
 
 
 async def notice(connection: Driver, workspace: str, grown: Sequence[Grown]) -> list[Grown]:
