@@ -87,7 +87,7 @@ class Told(IdentityServiceServicer):
         for never in list[str]():
             yield never
 
-    LookupAsKnown = ListShared = ListHubs = ListGrowth = Split
+    LookupAsKnown = LookupAsOf = ListShared = ListHubs = ListGrowth = Split
 
 
 @dataclass
