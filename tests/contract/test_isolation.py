@@ -114,6 +114,12 @@ ASKING: dict[str, Callable[[Known], list[Message]]] = {
             known_at=LATER,
         )
     ],
+    "Identity.LookupAsOf": lambda known: [
+        identity_pb.LookupAsOfRequest(
+            keys=[identity_pb.LookupKey(identifier=EMAIL), identity_pb.LookupKey(profile_id=known.profile_id)],
+            as_of=LATER,
+        )
+    ],
     "Identity.ListProfileChanges": lambda known: [
         identity_pb.ListProfileChangesRequest(identifier=EMAIL),
         identity_pb.ListProfileChangesRequest(profile_id=known.profile_id),

@@ -352,11 +352,18 @@ def test_a_wrong_merge_is_explained_taken_back_and_decided_otherwise(stack: Stac
     assert [one["cause"] for one in history] == ["evidence", "decision", "decision"]
     assert (history[0]["previous_profile_id"], history[1]["actor"]) == (None, "support")
     assert listed["id"] in stack.sima("cli", "identity", "history", moved).stdout
-    then = stack.json("cli", "identity", "history", moved, "--at", history[1]["changed_at"])
+    then = stack.json("cli", "identity", "history", moved, "--known-at", history[1]["changed_at"])
     assert then["profile_id"] == history[1]["profile_id"]
     assert len({ines, omar}.difference(one["identifier"] for one in then["identifiers"])) == 1
-    assert "not known then" in stack.sima("cli", "identity", "history", moved, "--at", "2020-01-01").stdout
-    assert stack.sima("cli", "identity", "history", moved, "--at", "yesterday").exit_code == 3
+    was = stack.json("cli", "identity", "history", moved, "--true-at", "2200-01-01")
+    assert was["profile_id"] == history[2]["profile_id"]
+    assert {ines, omar}.issubset(one["identifier"] for one in was["identifiers"])
+    assert moved in stack.sima("cli", "identity", "history", moved, "--true-at", "2200-01-01").stdout
+    for option in ("--at", "--known-at", "--true-at"):
+        assert "nothing of it then" in stack.sima("cli", "identity", "history", moved, option, "2000-01-01").stdout
+        assert stack.sima("cli", "identity", "history", moved, option, "yesterday").exit_code == 3
+    both = stack.sima("cli", "identity", "history", moved, "--known-at", "2026-01-01", "--true-at", "2026-01-01")
+    assert both.exit_code == 2
     unseen = stack.sima("cli", "identity", "never", ines, "email:nobody@example.com", "--reason", "test")
     assert (unseen.exit_code, "never seen" in unseen.stderr) == (3, True)
     assert stack.sima("cli", "identity", "explain", ines, "nonsense").exit_code == 3

@@ -176,6 +176,14 @@ class Replica:
         response = await self.client.call(self.stub.LookupAsKnown, request, workspace=workspace, deadline=60)
         return list(response.results)
 
+    async def as_of(self, workspace: str, wanted: Iterable[Named | str], moment: datetime) -> list[pb.LookupResult]:
+        """Ask who was one person at a moment."""
+        as_of = Timestamp()
+        as_of.FromDatetime(moment)
+        request = pb.LookupAsOfRequest(keys=map(lookup_key, wanted), as_of=as_of)
+        response = await self.client.call(self.stub.LookupAsOf, request, workspace=workspace, deadline=60)
+        return list(response.results)
+
     async def shared(self, workspace: str, reason: Reason = ANY, size: int = 0) -> list[pb.SharedIdentifier]:
         """All shared identifiers, listed so many at a time."""
         request = pb.ListSharedRequest(reason=reason, page_size=size)

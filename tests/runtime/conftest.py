@@ -87,7 +87,7 @@ class Told(IdentityServiceServicer):
         for never in list[str]():
             yield never
 
-    LookupAsKnown = ListShared = ListHubs = ListGrowth = ListAffiliations = Split
+    LookupAsKnown = LookupAsOf = ListShared = ListHubs = ListGrowth = ListAffiliations = Split
 
 
 @dataclass

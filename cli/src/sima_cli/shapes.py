@@ -230,15 +230,15 @@ def standing(shared: bool, blocked: bool) -> str | None:
     return "shared" if shared else "blocked" if blocked else None
 
 
-def as_known(message: identity_pb.LookupAsKnownResult) -> Shape:
-    """Return a profile as it was."""
+def past(message: identity_pb.LookupAsKnownResult | identity_pb.LookupResult, since: str) -> Shape:
+    """Return a profile as it was; `since` is the field of an identifier that says since when."""
     return {
         "profile_id": message.profile_id or None,
         "identifiers": [
             {
                 "identifier": identifier(one.identifier),
                 "standing": standing(one.shared, one.blocked),
-                "since": _time(one, "since"),
+                since: _time(one, since),
             }
             for one in message.identifiers
         ],

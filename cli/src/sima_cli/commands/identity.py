@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
@@ -24,6 +24,13 @@ from sima_cli.graphs.svg import draw
 from sima_cli.graphs.terminal import terminal
 from sima_cli.keys import KEY_HELP, REGION_HELP, named_identifier, profile_key
 from sima_cli.output import age, out, print_json, table
+
+if TYPE_CHECKING:
+    from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
+
+    from sima_cli.calls import Calls
+
+    IdentityCalls = Calls[IdentityServiceAsyncStub]
 
 app = typer.Typer(no_args_is_help=True, help="Why identifiers are one person, and decisions where that is wrong.")
 
@@ -49,7 +56,14 @@ Svg = Annotated[
 Drawn = Annotated[
     int, typer.Option("--limit", min=1, max=1_000, help="Draw at most so many identifiers; the rest is counted.")
 ]
-At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="What was known then; UTC if it has no zone.")]
+KnownAt = Annotated[
+    str | None,
+    typer.Option("--known-at", "--at", metavar="TIME", help="What Sima knew then; UTC if it has no zone."),
+]
+TrueAt = Annotated[
+    str | None,
+    typer.Option("--true-at", metavar="TIME", help="Who was one person then, by the time of messages, as known today."),
+]
 Preview = Annotated[bool, typer.Option("--preview", help="Show what would change, and decide nothing.")]
 
 
@@ -136,32 +150,38 @@ async def decisions(
         _show_decisions(found)
 
 
-@app.command(epilog="Example: [cyan]sima identity history email:ada@example.com --at 2026-03-01T18:30:00+03:00[/]")
+@app.command(
+    epilog="Example: [cyan]sima identity history email:ada@example.com --known-at 2026-03-01T18:30:00+03:00[/]"
+)
 @runs
 async def history(  # noqa: PLR0917 - its options
     context: typer.Context,
     key: Key,
-    at: At = None,
+    known_at: KnownAt = None,
+    true_at: TrueAt = None,
     region: Region = None,
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
-    """Show where an identifier, or the identifiers of a profile, moved and why; or what was known at a moment."""
+    """Show where an identifier, or the identifiers of a profile, moved and why; or who was one person at a moment."""
+    if known_at and true_at:
+        raise typer.BadParameter(
+            "expected --known-at or --true-at, not both: what was known of another time is not kept"
+        )
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         with telling_of_regions(key, region):
-            if at is not None:
-                wanted = pb.LookupAsKnownRequest(keys=[pb.LookupKey(**whose(key, region))], known_at=_moment(at))
-                [known] = (await service.call(service.stub.LookupAsKnown, wanted)).results
+            if moment := known_at or true_at:
+                result = await _past(service, pb.LookupKey(**whose(key, region)), moment, known=bool(known_at))
             else:
                 request = pb.ListProfileChangesRequest(**whose(key, region))
                 stub = service.stub.ListProfileChanges
                 changes = await service.pages(stub, request, lambda page: page.changes, limit)
-    if as_json:
-        print_json([shapes.change(one) for one in changes] if at is None else shapes.as_known(known))
-    elif at is None:
-        _show_changes(changes)
+    if moment:
+        _show_past(result, "since" if known_at else "first_seen_at", as_json)
+    elif as_json:
+        print_json([shapes.change(one) for one in changes])
     else:
-        _show_as_known(known)
+        _show_changes(changes)
 
 
 @app.command(
@@ -304,12 +324,23 @@ def _standing(one: pb.KnownIdentifier | pb.IdentifierAsKnown) -> str:
     return shapes.standing(one.shared, one.blocked) or ""
 
 
-def _moment(text: str) -> Timestamp:
+async def _past(
+    service: "IdentityCalls", key: pb.LookupKey, moment: str, *, known: bool
+) -> pb.LookupAsKnownResult | pb.LookupResult:
+    """Ask for the profile that was known at a moment, or for that which is known of it today."""
+    if known:
+        request = pb.LookupAsKnownRequest(keys=[key], known_at=_moment(moment, "--known-at"))
+        return (await service.call(service.stub.LookupAsKnown, request)).results[0]
+    wanted = pb.LookupAsOfRequest(keys=[key], as_of=_moment(moment, "--true-at"))
+    return (await service.call(service.stub.LookupAsOf, wanted)).results[0]
+
+
+def _moment(text: str, option: str) -> Timestamp:
     """The instant that somebody wrote; without time zone it is UTC."""
     try:
         read = datetime.fromisoformat(text)
     except ValueError:
-        raise RefusedError("--at: expected a time such as 2026-03-01 or 2026-03-01T18:30:00+03:00") from None
+        raise RefusedError(f"{option}: expected a time such as 2026-03-01 or 2026-03-01T18:30:00+03:00") from None
     moment = Timestamp()
     moment.FromDatetime(read if read.tzinfo else read.replace(tzinfo=UTC))
     return moment
@@ -334,12 +365,16 @@ def _place(profile_id: str, standing: str | None) -> str:
     return " ".join(filter(None, (profile_id, standing)))
 
 
-def _show_as_known(found: pb.LookupAsKnownResult) -> None:
+def _show_past(found: pb.LookupAsKnownResult | pb.LookupResult, since: str, as_json: bool) -> None:
+    if as_json:
+        print_json(shapes.past(found, since))
+        return
     if not found.identifiers:
-        out.print("[dim]It was not known then.[/]")
+        out.print("[dim]There was nothing of it then.[/]")
         return
     rows = [
-        (shapes.identifier(one.identifier), _standing(one), f"{shapes.instant(one.since):%Y-%m-%d %H:%M:%S}")
+        (shapes.identifier(one.identifier), _standing(one), f"{shapes.instant(getattr(one, since)):%Y-%m-%d %H:%M:%S}")
         for one in found.identifiers
     ]
-    out.print(table(f"Profile {found.profile_id}", ("identifier", "", "since (UTC)"), rows))
+    title = f"Profile {found.profile_id}" if found.profile_id else "One person"
+    out.print(table(title, ("identifier", "", "since (UTC)"), rows))

@@ -7,6 +7,7 @@ from sima_identity.batch import Batch
 from sima_identity.clustering import cluster_identifiers
 from sima_identity.evidence import Clustering, Decisions, Edge, Node, Pair, Refusal, Verdict
 from sima_identity.policies import InForce
+from sima_identity.policy import Policy
 from sima_identity.profile_ids import founded_id, founder
 from sima_identity.records import (
     ChangedIdentifier,
@@ -89,8 +90,7 @@ class Planner:
     def plan(self, batch: Batch, situation: Situation) -> Plan:
         """Group what is stored around a batch together with the batch, and say what that changes."""
         closed = {**situation.closed, **dict(self._closed(batch, situation))}
-        nodes, edges = _nodes(batch, situation, closed), _edges(batch, situation)
-        clustering = cluster_identifiers(nodes, edges, self._policy, _decisions(situation))
+        clustering = grouped(batch, situation, closed, self._policy)
         plan = Plan(self._version, states={key: row.state for key, row in situation.stored.items()})
         self._plan_blocked(batch, situation, closed, plan)
         self._plan_clusters(batch, situation, clustering, plan)
@@ -151,6 +151,12 @@ class Planner:
             plan.changed.append(_changed(row, state, founds=founds, hub=hub))
         elif row.policy_version != state.policy_version:
             plan.confirmed.append(key)
+
+
+def grouped(batch: Batch, situation: Situation, closed: Mapping[bytes, Refusal], policy: Policy) -> Clustering:
+    """Return the grouping of what is stored together with a batch, given what is known to bind nobody, and why."""
+    nodes, edges = _nodes(batch, situation, closed), _edges(batch, situation)
+    return cluster_identifiers(nodes, edges, policy, _decisions(situation))
 
 
 def _nodes(batch: Batch, situation: Situation, closed: Mapping[bytes, Refusal]) -> Iterator[Node]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.type.v1.identifier_pb2 import Identifier
 from sima_runtime.errors import InvalidIdentifierError, Violations
@@ -72,7 +73,7 @@ class RequestReader:
         bad.check()
         return sightings
 
-    def wanted(self, request: pb.LookupRequest | pb.LookupAsKnownRequest) -> list[Wanted]:
+    def wanted(self, request: pb.LookupRequest | pb.LookupAsKnownRequest | pb.LookupAsOfRequest) -> list[Wanted]:
         """Read what is to be looked up."""
         bad = Violations()
         if bad.require(0 < len(request.keys) <= MOST_KEYS, "keys", f"expected 1 to {MOST_KEYS} keys"):
@@ -85,11 +86,13 @@ class RequestReader:
 
     def as_known(self, request: pb.LookupAsKnownRequest) -> tuple[list[Wanted], int]:
         """Read what is to be looked up in the past, and the moment in microseconds since 1970."""
-        bad = Violations()
-        known_at = timestamp_to_micros(request.known_at) if request.HasField("known_at") else _NEVER
-        bad.require(_YEAR_1 <= known_at < _YEAR_10000, "known_at", "expected a time in the years 1 to 9999")
-        bad.check()
+        known_at = _moment(request.known_at if request.HasField("known_at") else None, "known_at")
         return self.wanted(request), known_at
+
+    def as_of(self, request: pb.LookupAsOfRequest) -> tuple[list[Wanted], int]:
+        """Read who is looked up, and the moment of messages in microseconds since 1970."""
+        as_of = _moment(request.as_of if request.HasField("as_of") else None, "as_of")
+        return self.wanted(request), as_of
 
     def subject(self, request: _Subject) -> Wanted:
         """Read whose changes, decisions or graph are asked for."""
@@ -308,6 +311,15 @@ def _region(region: str, path: str, bad: Violations) -> str | None:
     if not region:
         return ""
     return region.upper() if bad.require(is_region(region), f"{path}default_region", REGION_EXPECTED) else None
+
+
+def _moment(given: Timestamp | None, field: str) -> int:
+    """A moment of the past, in microseconds since 1970."""
+    bad = Violations()
+    moment = _NEVER if given is None else timestamp_to_micros(given)
+    bad.require(_YEAR_1 <= moment < _YEAR_10000, field, "expected a time in the years 1 to 9999")
+    bad.check()
+    return moment
 
 
 def _instant(item: pb.IdentifierSet, number: int, bad: Violations) -> int:

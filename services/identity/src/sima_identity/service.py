@@ -26,6 +26,7 @@ from sima_identity.erasing import Eraser
 from sima_identity.explainer import Explainer
 from sima_identity.grouping import Grouping
 from sima_identity.hubs import GrowthLimits
+from sima_identity.past import Past
 from sima_identity.policies import Policies
 from sima_identity.policy import Policy, configured_patterns
 from sima_identity.previewer import Previewer
@@ -98,6 +99,7 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
         resolver,
         decider,
         explainer,
+        Past(database, policies, secrets, settings.neighbourhood_limit),
         database,
         policies=policies,
         previewer=previewer,

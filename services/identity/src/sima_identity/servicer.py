@@ -37,6 +37,7 @@ from sima_identity.messages import (
     resolved_to_proto,
     shared_to_proto,
 )
+from sima_identity.past import Past
 from sima_identity.policies import Policies
 from sima_identity.policy_messages import policy_to_proto, progress_to_proto
 from sima_identity.previewer import Previewer
@@ -61,6 +62,7 @@ class IdentityServicer(IdentityServiceServicer):
         resolver: Resolver,
         decider: Decider,
         explainer: Explainer,
+        past: Past,
         database: Database,
         *,
         policies: Policies,
@@ -76,6 +78,7 @@ class IdentityServicer(IdentityServiceServicer):
             resolver: Records and groups.
             decider: Makes decisions and takes them back.
             explainer: Says why the grouping is as it is.
+            past: Says who was one person.
             policies: Knows the rules of the grouping.
             previewer: Tries rules out.
             eraser: Erases identifiers.
@@ -85,7 +88,7 @@ class IdentityServicer(IdentityServiceServicer):
             secrets: Gives the secret of a workspace.
         """
         self._resolver, self._decider, self._explainer = resolver, decider, explainer
-        self._policies, self._previewer, self._eraser = policies, previewer, eraser
+        self._policies, self._previewer, self._eraser, self._past = policies, previewer, eraser, past
         self._database, self._feeds = database, feeds
         self._accounts = frozenset(name for name, kind in kinds.items() if kind.account)
         self._change = partial(change_to_proto, accounts=self._accounts)
@@ -105,8 +108,7 @@ class IdentityServicer(IdentityServiceServicer):
         wanted = self._reader(workspace).wanted(request)
         async with self._database.statement() as connection:
             found = await lookups.lookup(connection, workspace, wanted)
-        _check_size(sum(len(profile.members) for profile in found.values()) <= lookups.MOST_MEMBERS)
-        return pb.LookupResponse(results=[self._profile(found.get(number)) for number in range(len(wanted))])
+        return pb.LookupResponse(results=self._profiles(found, len(wanted)))
 
     async def ListProfileChanges(  # noqa: N802
         self, request: pb.ListProfileChangesRequest, _: _Context
@@ -275,6 +277,13 @@ class IdentityServicer(IdentityServiceServicer):
             ]
         )
 
+    async def LookupAsOf(self, request: pb.LookupAsOfRequest, _: _Context) -> pb.LookupAsOfResponse:  # noqa: N802
+        """Find who was one person at a moment."""
+        workspace = context.current().workspace
+        wanted, as_of = self._reader(workspace).as_of(request)
+        found = await self._past.lookup(workspace, wanted, as_of)
+        return pb.LookupAsOfResponse(results=self._profiles(found, len(wanted)))
+
     async def ListShared(self, request: pb.ListSharedRequest, _: _Context) -> pb.ListSharedResponse:  # noqa: N802
         """List the identifiers that belong to nobody alone."""
         workspace = context.current().workspace
@@ -348,6 +357,11 @@ class IdentityServicer(IdentityServiceServicer):
     async def _read_page(self, feed: str, workspace: str, after: Cursor, horizon: Horizon) -> Rows[list[log.Change]]:
         async with self._database.statement() as connection:
             return await log.read_page(connection, feed, workspace, after, horizon, limit=_PAGE_ROWS)
+
+    def _profiles(self, found: Mapping[int, lookups.Found], count: int) -> list[pb.LookupResult]:
+        """Return what was found of so many that were asked for."""
+        _check_size(sum(len(profile.members) for profile in found.values()) <= lookups.MOST_MEMBERS)
+        return [self._profile(found.get(number)) for number in range(count)]
 
     def _profile(self, found: lookups.Found | None) -> pb.LookupResult:
         if found is None:

@@ -2085,6 +2085,64 @@ class IdentifierAsKnown(_message.Message):
 Global___IdentifierAsKnown: _TypeAlias = IdentifierAsKnown  # noqa: Y015
 
 @_typing.final
+class LookupAsOfRequest(_message.Message):
+    """Who is looked up, and as of when."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupKey]:
+        """At least one, at most 1,000. A profile id stands for the identifier that founded it."""
+
+    @_builtins.property
+    def as_of(self) -> _timestamp_pb2.Timestamp:
+        """The moment, by the time at which messages were observed. Required. It may lie in the future: then all counts."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___LookupKey] | None = ...,
+        as_of: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupAsOfRequest: _TypeAlias = LookupAsOfRequest  # noqa: Y015
+
+@_typing.final
+class LookupAsOfResponse(_message.Message):
+    """Answers in the order of the request."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookupResult]:
+        """One per key, in the same order: who was one person with it, each shared if it was then. Empty: not seen yet. Its
+        `profile_id` is the oldest that one of `identifiers` founded, so no two people of a moment have the same. Absent: not
+        seen yet, or blocked, or the id under which these are known today was founded by somebody who joined them later.
+        `policy_version` is that of the policy in force.
+        """
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___LookupResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupAsOfResponse: _TypeAlias = LookupAsOfResponse  # noqa: Y015
+
+@_typing.final
 class KindCount(_message.Message):
     """Of one kind, how many distinct identifiers were seen with an identifier."""
 

@@ -115,6 +115,11 @@ class IdentityServiceStub:
                 request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownRequest.SerializeToString,
                 response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownResponse.FromString,
                 _registered_method=True)
+        self.LookupAsOf = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/LookupAsOf',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsOfRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsOfResponse.FromString,
+                _registered_method=True)
         self.ListShared = channel.unary_unary(
                 '/sima.identity.v1.IdentityService/ListShared',
                 request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListSharedRequest.SerializeToString,
@@ -262,6 +267,17 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LookupAsOf(self, request, context):
+        """Answers who was one person at a moment, by the time of messages, with all that Sima knows today: what was observed up
+        to then, whenever it arrived, is grouped by the policy in force and by all decisions that hold, for a decision says
+        who people are, not since when. What is still to be grouped in the background counts, too. Refused as INVALID_FIELDS
+        where a neighbourhood is larger than what is grouped in a call (2,000 identifiers, if the installation says nothing
+        else): the fields are the keys concerned, or `keys` where all of them together are too large.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListShared(self, request, context):
         """Lists the identifiers that belong to nobody alone: hubs behind those that lead to several people.
         """
@@ -375,6 +391,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.LookupAsKnown,
                     request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownRequest.FromString,
                     response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownResponse.SerializeToString,
+            ),
+            'LookupAsOf': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookupAsOf,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsOfRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsOfResponse.SerializeToString,
             ),
             'ListShared': grpc.unary_unary_rpc_method_handler(
                     servicer.ListShared,
@@ -830,6 +851,33 @@ class IdentityService:
             '/sima.identity.v1.IdentityService/LookupAsKnown',
             sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownRequest.SerializeToString,
             sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookupAsOf(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/LookupAsOf',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsOfRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsOfResponse.FromString,
             options,
             channel_credentials,
             insecure,

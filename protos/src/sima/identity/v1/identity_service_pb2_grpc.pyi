@@ -82,6 +82,13 @@ class IdentityServiceStub:
     """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
     that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
     """
+    LookupAsOf: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.LookupAsOfRequest, _identity_service_pb2.LookupAsOfResponse]
+    """Answers who was one person at a moment, by the time of messages, with all that Sima knows today: what was observed up
+    to then, whenever it arrived, is grouped by the policy in force and by all decisions that hold, for a decision says
+    who people are, not since when. What is still to be grouped in the background counts, too. Refused as INVALID_FIELDS
+    where a neighbourhood is larger than what is grouped in a call (2,000 identifiers, if the installation says nothing
+    else): the fields are the keys concerned, or `keys` where all of them together are too large.
+    """
     ListShared: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListSharedRequest, _identity_service_pb2.ListSharedResponse]
     """Lists the identifiers that belong to nobody alone: hubs behind those that lead to several people."""
     ListHubs: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListHubsRequest, _identity_service_pb2.ListHubsResponse]
@@ -150,6 +157,13 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     LookupAsKnown: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LookupAsKnownRequest, _identity_service_pb2.LookupAsKnownResponse]  # type: ignore[assignment]
     """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
     that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
+    """
+    LookupAsOf: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LookupAsOfRequest, _identity_service_pb2.LookupAsOfResponse]  # type: ignore[assignment]
+    """Answers who was one person at a moment, by the time of messages, with all that Sima knows today: what was observed up
+    to then, whenever it arrived, is grouped by the policy in force and by all decisions that hold, for a decision says
+    who people are, not since when. What is still to be grouped in the background counts, too. Refused as INVALID_FIELDS
+    where a neighbourhood is larger than what is grouped in a call (2,000 identifiers, if the installation says nothing
+    else): the fields are the keys concerned, or `keys` where all of them together are too large.
     """
     ListShared: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListSharedRequest, _identity_service_pb2.ListSharedResponse]  # type: ignore[assignment]
     """Lists the identifiers that belong to nobody alone: hubs behind those that lead to several people."""
@@ -312,6 +326,19 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_identity_service_pb2.LookupAsKnownResponse, _abc.Awaitable[_identity_service_pb2.LookupAsKnownResponse]]:
         """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
         that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
+        """
+
+    @_abc_1.abstractmethod
+    def LookupAsOf(
+        self,
+        request: _identity_service_pb2.LookupAsOfRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.LookupAsOfResponse, _abc.Awaitable[_identity_service_pb2.LookupAsOfResponse]]:
+        """Answers who was one person at a moment, by the time of messages, with all that Sima knows today: what was observed up
+        to then, whenever it arrived, is grouped by the policy in force and by all decisions that hold, for a decision says
+        who people are, not since when. What is still to be grouped in the background counts, too. Refused as INVALID_FIELDS
+        where a neighbourhood is larger than what is grouped in a call (2,000 identifiers, if the installation says nothing
+        else): the fields are the keys concerned, or `keys` where all of them together are too large.
         """
 
     @_abc_1.abstractmethod

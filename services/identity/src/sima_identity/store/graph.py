@@ -31,7 +31,8 @@ from sima_identity.store.log import DECISION, EVIDENCE, POLICY
 #: The only kind of evidence so far: one message showed both.
 SEEN_TOGETHER = "seen_together"
 
-_STORED = f"key, kind, profile_id, founded_seq, shared, hub, blocked, {microseconds('first_seen_at')}, policy_version"
+#: The columns of `Stored`.
+STORED = f"key, kind, profile_id, founded_seq, shared, hub, blocked, {microseconds('first_seen_at')}, policy_version"
 _EDGE = f"low, high, {microseconds('first_at')}, refusal, NULL"
 _DECIDED = "low, high, 0::bigint, refusal, verdict"
 
@@ -68,7 +69,7 @@ _TAKE_TIME = """SELECT set_config('statement_timeout', '1h', true),
     set_config('idle_in_transaction_session_timeout', '1h', true)"""
 _TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('sima turn ' || %s, 0))"
 
-_LOCK = f"""SELECT {_STORED}, (changed_epoch, changed_xid) > ({CURRENT_EPOCH}, pg_current_xact_id())
+_LOCK = f"""SELECT {STORED}, (changed_epoch, changed_xid) > ({CURRENT_EPOCH}, pg_current_xact_id())
     FROM identifiers WHERE workspace = %s AND key = ANY(%s) ORDER BY key FOR NO KEY UPDATE"""
 
 _READ_EDGES = f"""SELECT {_EDGE} FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)
@@ -236,7 +237,7 @@ async def take_turn(connection: Driver, workspace: str) -> None:
 
 async def read_identifiers(connection: Driver, workspace: str, keys: Iterable[bytes]) -> list[Stored]:
     """Read identifiers as they are stored."""
-    query = f"SELECT {_STORED} FROM identifiers WHERE workspace = %s AND key = ANY(%s)"
+    query = f"SELECT {STORED} FROM identifiers WHERE workspace = %s AND key = ANY(%s)"
     return [Stored(*row) for row in await fetch(connection, query, (workspace, Keys(keys)))]
 
 

@@ -3,14 +3,14 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sima_runtime.database import Driver, fetch
-from sima_runtime.keys import Keys
 
 from sima_identity.records import Wanted
 from sima_identity.store.arrays import instant
 from sima_identity.store.log import ERASURE
+from sima_identity.store.lookups import asked
 
 #: One answer may look at so many identifiers: more would not fit into a message.
 MOST_MEMBERS = 100_000
@@ -91,7 +91,8 @@ async def as_known(
     homes: dict[int, bytes] = {}
     members: defaultdict[bytes, list[Member]] = defaultdict(list)
     profile_ids: dict[bytes, bytes | None] = {}
-    rows = await fetch(connection, _AS_KNOWN, _parameters(workspace, wanted, known_at))
+    parameters = asked(workspace, wanted) | {"known_at": known_at, "most": MOST_MEMBERS + 1}
+    rows = await fetch(connection, _AS_KNOWN, parameters)
     for number, key, profile_id, *rest in rows:
         home = profile_id or key  # a blocked identifier is at home with itself
         if number is None:
@@ -100,17 +101,3 @@ async def as_known(
             homes[number], profile_ids[home] = home, profile_id
     found = {number: Found(profile_ids[home], members[home]) for number, home in homes.items()}
     return found, len(rows) - len(homes) <= MOST_MEMBERS
-
-
-def _parameters(workspace: str, wanted: Sequence[Wanted], known_at: int) -> dict[str, Any]:
-    by_key = {number: key for number, (key, _) in enumerate(wanted) if key}
-    by_profile = {number: profile_id for number, (_, profile_id) in enumerate(wanted) if profile_id}
-    return {
-        "workspace": workspace,
-        "keys": Keys(by_key.values()),
-        "key_numbers": list(by_key),
-        "profile_ids": Keys(by_profile.values()),
-        "profile_numbers": list(by_profile),
-        "known_at": known_at,
-        "most": MOST_MEMBERS + 1,
-    }

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sima_runtime.database import Driver, fetch
 from sima_runtime.keys import Keys
@@ -65,16 +65,7 @@ async def lookup(connection: Driver, workspace: str, wanted: Sequence[Wanted]) -
 
     Of profiles that have more than `MOST_MEMBERS` identifiers together only one more than that is read.
     """
-    by_key = {number: key for number, (key, _) in enumerate(wanted) if key}
-    by_profile = {number: profile_id for number, (_, profile_id) in enumerate(wanted) if profile_id}
-    parameters = {
-        "workspace": workspace,
-        "keys": Keys(by_key.values()),
-        "key_numbers": list(by_key),
-        "profile_ids": Keys(by_profile.values()),
-        "profile_numbers": list(by_profile),
-        "most": MOST_MEMBERS + 1,
-    }
+    parameters = asked(workspace, wanted) | {"most": MOST_MEMBERS + 1}
     homes: dict[int, bytes] = {}
     members: defaultdict[bytes, dict[bytes, Member]] = defaultdict(dict)
     profile_ids: dict[bytes, bytes | None] = {}
@@ -86,3 +77,16 @@ async def lookup(connection: Driver, workspace: str, wanted: Sequence[Wanted]) -
             homes[number] = home
             profile_ids[home] = profile_id
     return {number: Found(profile_ids[home], list(members[home].values())) for number, home in homes.items()}
+
+
+def asked(workspace: str, wanted: Sequence[Wanted]) -> dict[str, Any]:
+    """Return the parameters of a query that say what is asked for: keys and profile ids, each with its position."""
+    by_key = {number: key for number, (key, _) in enumerate(wanted) if key}
+    by_profile = {number: profile_id for number, (_, profile_id) in enumerate(wanted) if profile_id}
+    return {
+        "workspace": workspace,
+        "keys": Keys(by_key.values()),
+        "key_numbers": list(by_key),
+        "profile_ids": Keys(by_profile.values()),
+        "profile_numbers": list(by_profile),
+    }
