@@ -1,6 +1,6 @@
 """Policies of all sorts for tests: as messages, and what is in force then, as the pure functions see it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from google.protobuf.duration_pb2 import Duration
 from hypothesis import strategies as st
@@ -15,7 +15,6 @@ from sima_sdk.identifiers import IdentifierKinds
 
 from .conftest import Named, identifier
 
-KINDS = ("national_id", "email", "phone", "device_id", "anonymous_id", "domain")
 _SMALL = st.none() | st.integers(1, 4)
 
 
@@ -24,16 +23,19 @@ def minutes(number: int) -> Duration:
     return Duration(seconds=60 * number)
 
 
-KIND_RULES = st.builds(
-    pb.KindRules,
-    kind=st.sampled_from(KINDS),
-    strong=st.none() | st.booleans(),
-    priority=st.none() | st.sampled_from([1, 50, 100]),
-    most_per_profile=_SMALL,
-    most_per_period=st.none() | st.integers(0, 2),
-    period=st.none() | st.builds(minutes, st.integers(1, 3)),
-    shared_above=_SMALL,
-)
+def _kind_rules(kinds: Sequence[str]) -> st.SearchStrategy[pb.KindRules]:
+    return st.builds(
+        pb.KindRules,
+        kind=st.sampled_from(kinds),
+        strong=st.none() | st.booleans(),
+        priority=st.none() | st.sampled_from([1, 50, 100]),
+        most_per_profile=_SMALL,
+        most_per_period=st.none() | st.integers(0, 2),
+        period=st.none() | st.builds(minutes, st.integers(1, 3)),
+        shared_above=_SMALL,
+    )
+
+
 PATTERNS = st.builds(
     pb.BlockedPattern,
     kind=st.sampled_from(["email", "device_id", "anonymous_id", "phone"]),
@@ -41,11 +43,12 @@ PATTERNS = st.builds(
 )
 
 
-def policies(universe: list[Named]) -> st.SearchStrategy[pb.IdentityPolicy]:
+def policies(universe: Sequence[Named]) -> st.SearchStrategy[pb.IdentityPolicy]:
     """Policies that say something about identifiers of a universe."""
+    kinds = list(dict.fromkeys(named.kind for named in universe))
     return st.builds(
         pb.IdentityPolicy,
-        kinds=st.lists(KIND_RULES, max_size=3, unique_by=lambda rules: rules.kind),
+        kinds=st.lists(_kind_rules(kinds), max_size=3, unique_by=lambda rules: rules.kind),
         blocked_patterns=st.lists(PATTERNS, max_size=2),
         blocked_values=st.lists(st.sampled_from(universe).map(identifier), max_size=2),
         known_junk=st.none() | st.booleans(),

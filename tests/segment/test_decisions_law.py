@@ -1,10 +1,12 @@
-"""Decisions hold for the whole of Sima, not for the graph alone, and for every fact before and after them.
+"""Decisions and policies hold for the whole of Sima, not for the graph alone, and for every fact before and after them.
 
 Three installations are told the same: in one a decision comes before all facts, in one behind them, and in one nobody
-decides. The first two must end the same; and once the decision is taken back, as the third.
+decides. The first two must end the same; and once the decision is taken back, as the third. So with policies. And who
+is erased is, for all others, as if nobody had ever told of them.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import os
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import partial
@@ -14,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sima.identity.v1 import identity_service_pb2 as identity_pb
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
@@ -26,8 +28,12 @@ from sima_identity.settings import IdentitySettings
 from sima_profile.service import assembled as profile_assembled
 from sima_profile.settings import ProfileSettings
 from sima_runtime.clients import ServiceClient
+from sima_runtime.errors import NotFoundError
 from sima_runtime.migrations import migrate
 from sima_runtime.settings import ClientSettings
+
+from tests.identity.conftest import Named
+from tests.identity.policies import policies
 
 from .builders import device, fact, mail, user
 from .test_service_law import PLAIN, Said
@@ -51,6 +57,12 @@ FACTS = st.lists(
 )
 PAIRS = st.lists(st.sampled_from(IDENTIFIERS), min_size=2, max_size=2, unique=True)
 KINDS = st.sampled_from(["NeverLink", "AlwaysLink", "Split"])
+#: No example is told smaller: each takes seconds.
+LAW = settings(
+    max_examples=int(os.environ.get("SIMA_RACES", "6")),
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 class Decision(NamedTuple):
@@ -80,11 +92,11 @@ class Told(NamedTuple):
         """The same in another workspace."""
         return Told(replace(self.world, workspace=workspace), self.identity)
 
-    async def begin(self) -> None:
+    async def begin(self, without: Collection[tuple[str, str]] = ()) -> None:
         """Create the segments, and let every identifier be seen, alone."""
         for number, rule in enumerate(PLAIN):
             await self.world.create(f"s{number}", rule)
-        await self.world.ingest(*(fact(f"known {each}", each) for each in IDENTIFIERS))
+        await self.world.ingest(*(fact(f"known {each}", each) for each in IDENTIFIERS if each not in without))
 
     async def decide(self, decision: Decision) -> str:
         """Have something decided; returns its id."""
@@ -99,6 +111,27 @@ class Told(NamedTuple):
         method = IdentityServiceStub(self.identity.channel).WithdrawDecision
         await self.identity.call(method, request, workspace=self.world.workspace, deadline=60)
 
+    async def rule(self, policy: identity_pb.IdentityPolicy) -> None:
+        """Set a policy, and wait until all is grouped under it."""
+        stub = IdentityServiceStub(self.identity.channel)
+        by = identity_pb.Deciding(actor="ops", reason="so it is", request_id=uuid4().hex)
+        call = partial(self.identity.call, workspace=self.world.workspace, deadline=60)
+        await call(stub.SetIdentityPolicy, identity_pb.SetIdentityPolicyRequest(policy=policy, deciding=by))
+
+        async def applied() -> bool:
+            stated = await call(stub.GetIdentityPolicy, identity_pb.GetIdentityPolicyRequest())
+            return bool(stated.policy.HasField("applied_at"))
+
+        await eventually(applied)
+
+    async def erase(self, erased: Sequence[tuple[str, str]]) -> None:
+        """Have identifiers erased."""
+        identifiers = [Identifier(kind=kind, value=value) for kind, value in erased]
+        by = identity_pb.Deciding(actor="ops", reason="they asked for it", request_id="erased")
+        request = identity_pb.EraseIdentifiersRequest(identifiers=identifiers, deciding=by)
+        method = IdentityServiceStub(self.identity.channel).EraseIdentifiers
+        await self.identity.call(method, request, workspace=self.world.workspace, deadline=60)
+
     async def story(self) -> dict[str, Any]:
         """What there is to know about everybody, by identifier: with whom they are one, what they are and did."""
         await self.world.settle()
@@ -108,7 +141,10 @@ class Told(NamedTuple):
         stub = ProfileServiceStub(self.world.profile.channel)
         key = profile_pb.ProfileKey(identifier=Identifier(kind=kind, value=value))
         call = partial(self.world.profile.call, workspace=self.world.workspace, deadline=60)
-        profile = (await call(stub.GetProfile, profile_pb.GetProfileRequest(key=key))).profile
+        try:
+            profile = (await call(stub.GetProfile, profile_pb.GetProfileRequest(key=key))).profile
+        except NotFoundError:  # blocked or erased
+            return {}
         listed = await call(stub.ListEvents, profile_pb.ListEventsRequest(key=key))
         return {
             "identifiers": sorted((each.kind, each.value) for each in profile.identifiers),
@@ -171,6 +207,68 @@ async def test_a_decision_holds_for_all_facts_before_and_after_it(
     decided = await last.decide(decision)
     await assert_the_same_story(last, first)
     await last.withdraw(decided)
+    await assert_the_same_story(last, never)
+
+
+@LAW
+@given(said=FACTS, policy=policies([Named(*each) for each in IDENTIFIERS]))
+async def test_a_policy_holds_for_all_facts_before_and_after_it(
+    installations: list[Told], said: Sequence[Said], policy: identity_pb.IdentityPolicy
+) -> None:
+    """First or last, profiles, timelines, consents and segments are the same; set back, it leaves no trace."""
+    workspace = f"w{uuid4().hex}"
+    first, last, never = (each.of(workspace) for each in installations)
+    facts = [each.fact() for each in said]
+    for told in (first, last, never):
+        await told.begin()
+    await first.rule(policy)
+    for told in (first, last, never):
+        await told.world.ingest(*facts)
+    await assert_the_same_story(last, never)
+    await last.rule(policy)
+    await assert_the_same_story(last, first)
+    await last.rule(identity_pb.IdentityPolicy())
+    await assert_the_same_story(last, never)
+
+
+#: The stronger kinds first.
+STRENGTH = ["user_id", "email", "device_id"]
+
+
+def beneath(said: Said, erased: Collection[tuple[str, str]]) -> Said:
+    """A fact that is owned by nobody who is erased, unless it is about nobody else."""
+    others = [STRENGTH.index(kind) for kind, value in said.identifiers if (kind, value) not in erased]
+    own = min(others, default=-1)
+    left = [each for each in said.identifiers if each not in erased or STRENGTH.index(each[0]) > own]
+    return said._replace(identifiers=left)
+
+
+def without(said: Said, erased: Collection[tuple[str, str]]) -> Said:
+    """A fact that does not name some identifiers."""
+    return said._replace(identifiers=[each for each in said.identifiers if each not in erased])
+
+
+@LAW
+@given(said=FACTS, erased=st.lists(st.sampled_from(IDENTIFIERS), min_size=1, max_size=2, unique=True))
+async def test_who_is_erased_is_for_all_others_as_if_never_told(
+    installations: list[Told], said: Sequence[Said], erased: Sequence[tuple[str, str]]
+) -> None:
+    """Profiles, timelines, consents and segments of all others are as if no fact had named the erased.
+
+    This is what identity can promise alone: facts that only the erased had are nobody's, and of facts that others own
+    nothing changes. A fact that the erased own, and which names others as well, is nobody's until the profile service
+    erases facts itself; such facts are not told here.
+    """
+    workspace = f"w{uuid4().hex}"
+    last, never, _ = (each.of(workspace) for each in installations)
+    told = [beneath(each, erased) for each in said]
+    await last.begin()
+    await last.world.ingest(*(each.fact() for each in told))
+    await never.begin(without=erased)
+    if left := [each.fact() for each in (without(each, erased) for each in told) if each.identifiers]:
+        await never.world.ingest(*left)
+    await last.story()
+    await last.erase(erased)
     await assert_the_same_story(last, never)
 
 
