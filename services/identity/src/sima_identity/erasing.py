@@ -102,7 +102,7 @@ class Eraser:
         self, transaction: Transaction, keys: Collection[bytes]
     ) -> tuple[int, Sequence[ChangedIdentifier], bool]:
         """Erase identifiers and group the rest; returns how many were known, who moved, and whether some are left."""
-        connection, workspace, _ = transaction
+        connection, workspace, *_ = transaction
         known = await graph.read_identifiers(connection, workspace, keys)
         touched = await self._touched(connection, workspace, known)
         limit, own = self._grouping.limit, {row.key for row in known}
@@ -138,7 +138,7 @@ class Eraser:
 
     async def _look_again(self, transaction: Transaction, hubs: Collection[bytes], left_out: Collection[bytes]) -> None:
         """Have hubs, which may be none any more, and neighbourhoods that are too large, looked at in the background."""
-        connection, workspace, _ = transaction
+        connection, workspace, *_ = transaction
         if hubs:
             await erasures.make_stale(connection, workspace, hubs)
             await policies.unsettle(connection, workspace, Rules().to_json())
