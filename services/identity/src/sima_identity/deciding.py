@@ -78,7 +78,7 @@ class Decider:
         raise OverloadedError("the identifiers")
 
     async def _make(self, proposal: Proposal, by: Deciding, transaction: Transaction) -> Outcome:
-        connection, workspace, _ = transaction
+        connection, workspace, *_ = transaction
         own = decision_id(self._secrets(workspace), by.request_id)
         if (made := await decisions.find(connection, workspace, own)) is not None:
             gone = await erasures.tombstones(connection, workspace, {*proposal.keys, *proposal.others})
@@ -102,7 +102,7 @@ class Decider:
         return await self._regroup(transaction, known, own, insert)
 
     async def _take_back(self, own: bytes, by: Deciding, transaction: Transaction) -> Outcome:
-        connection, workspace, _ = transaction
+        connection, workspace, *_ = transaction
         decision = await decisions.find(connection, workspace, own)
         if decision is None:
             raise NotFoundError("decision", own.hex())

@@ -102,7 +102,7 @@ class Eraser:
         self, transaction: Transaction, keys: Collection[bytes]
     ) -> tuple[int, Sequence[ChangedIdentifier], bool]:
         """Erase identifiers and group the rest; returns how many were known, who moved, and whether some are left."""
-        connection, workspace, _ = transaction
+        connection, workspace, *_ = transaction
         known = await graph.read_identifiers(connection, workspace, keys)
         touched = await self._touched(connection, workspace, known)
         limit, own = self._grouping.limit, {row.key for row in known}
@@ -143,7 +143,7 @@ class Eraser:
 
         The erased are counted once more: whoever is counting them just now writes what is gone.
         """
-        connection, workspace, _ = transaction
+        connection, workspace, *_ = transaction
         if hubs:
             await erasures.make_stale(connection, workspace, hubs)
             await policies.unsettle(connection, workspace, Rules().to_json())

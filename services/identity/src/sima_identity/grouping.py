@@ -36,11 +36,12 @@ class OvertakenError(Exception):
 
 
 class Transaction(NamedTuple):
-    """A transaction that groups, in which workspace, and under which policy."""
+    """A transaction that groups, in which workspace, under which policy, and whether rows lie on several machines."""
 
     connection: Driver
     workspace: str
     in_force: InForce
+    spread: bool
 
 
 class Locked(NamedTuple):
@@ -86,8 +87,8 @@ class Grouping:
 
     async def begin(self, connection: Driver, workspace: str) -> Transaction:
         """Begin a transaction that groups."""
-        await graph.begin(connection)
-        return Transaction(connection, workspace, await self._policies.in_force(connection, workspace))
+        spread = await graph.begin(connection)
+        return Transaction(connection, workspace, await self._policies.in_force(connection, workspace), spread)
 
     async def lock(
         self,
@@ -97,6 +98,7 @@ class Grouping:
         limit: int | None,
         others: Iterable[Stored] = (),
         also: Collection[bytes] = (),
+        unknown: Iterable[bytes] = (),
     ) -> Locked:
         """Lock the neighbourhoods of identifiers, and read what is there.
 
@@ -106,19 +108,24 @@ class Grouping:
             limit: Neighbourhoods with more identifiers are left out; None: there is no such limit.
             others: More identifiers that are known.
             also: Keys of more identifiers that are to be locked.
+            unknown: Keys of identifiers that the transaction may insert.
 
         Raises:
             OvertakenError: Another transaction got in between.
         """
-        connection, workspace, in_force = transaction
-        closing = Closing(*transaction)
+        connection, workspace, in_force, spread = transaction
+        closing = Closing(connection, workspace, in_force)
         seeds = await closing.open_among(around)
         neighbourhoods = Neighbourhoods(seeds, limit, closing)
         await neighbourhoods.load(partial(graph.read_edges, connection, workspace))
         members = neighbourhoods.members()
         stored = {row.key: row for row in (*others, *around)}
-        if to_lock := members.union(seeds, also, closing.to_lock()):
-            rows, overtaken = await graph.lock_identifiers(connection, workspace, to_lock)
+        to_lock = members.union(seeds, also, closing.to_lock())
+        if spread:
+            await graph.hold(connection, workspace, to_lock.union(unknown))
+        if to_lock:
+            lock = graph.read_held if spread else graph.lock_identifiers
+            rows, overtaken = await lock(connection, workspace, to_lock)
             if overtaken or len(rows) < len(to_lock) or any(row.policy_version > in_force.version for row in rows):
                 raise OvertakenError
             stored |= {row.key: row for row in rows}
@@ -134,7 +141,7 @@ class Grouping:
 
     async def _is_overtaken(self, transaction: Transaction, stored: Mapping[bytes, Stored]) -> bool:
         """Whether what was opened or closed anew may have been so too early: something was erased just before."""
-        connection, workspace, in_force = transaction
+        connection, workspace, in_force, _ = transaction
         anew = in_force.alone and any(row.closed and row.policy_version != in_force.version for row in stored.values())
         return anew and not (await self._policies.in_force(connection, workspace)).alone
 
@@ -155,7 +162,7 @@ class Grouping:
         return work()
 
     def _planned(self, transaction: Transaction, batch: Batch, situation: Situation) -> Plan:
-        _, workspace, in_force = transaction
+        _, workspace, in_force, _ = transaction
         plan = Planner(in_force, self._secrets(workspace)).plan(batch, situation)
         plan.recounts = to_recount(batch, situation, plan, in_force.policy, self._growth)
         return plan
@@ -167,7 +174,7 @@ async def write(transaction: Transaction, plan: Plan, decision: bytes | None = N
     Raises:
         OvertakenError: Somebody else has just inserted the same identifier.
     """
-    connection, workspace, _ = transaction
+    connection, workspace, *_ = transaction
     if plan.new and not await graph.insert_identifiers(connection, workspace, plan.new, plan.policy_version):
         raise OvertakenError
     if plan.changed:

@@ -21,6 +21,7 @@ from sima_identity.owners import owner
 from sima_identity.planning import Plan
 from sima_identity.records import State, shown_version
 from sima_identity.store import affiliations, erasures, graph
+from sima_identity.store.known import Reading, read
 
 
 class Answer(NamedTuple):
@@ -88,7 +89,7 @@ class Resolver:
         left = [_left(sighting, erased) for sighting in sightings] if erased else sightings
         batch = gather(left)
         async with self._database.statement() as connection:
-            known = await graph.read(connection, workspace, batch)
+            known = await read(connection, workspace, batch)
             unseen = await affiliations.missing(connection, workspace, batch.affiliations) if batch.affiliations else ()
         states, pending = known.states, known.pending
         if known.unknown or known.missing or unseen:
@@ -124,7 +125,7 @@ class Resolver:
 
     async def _attempt(self, transaction: Transaction, batch: Batch, stored: Sequence[bytes]) -> Plan:
         """Record a batch of which at least the identifiers `stored` are stored."""
-        connection, workspace, in_force = transaction
+        connection, workspace, in_force, _ = transaction
         until = await erasures.tombstones(connection, workspace, batch.identifiers)
         if late := {key: at for key, at in until.items() if batch.first_seen[key] <= at}:
             raise LateError(late)
@@ -139,6 +140,7 @@ class Resolver:
             limit=self._grouping.limit,
             others=known,
             also=earlier | {row.key for row in known if row.key in tied and not row.closed},
+            unknown=batch.identifiers.keys() - {row.key for row in known},
         )
         if locked.newer:
             raise OvertakenError
@@ -174,7 +176,7 @@ class Resolver:
             await graph.add_pending(connection, workspace, ends, decision)
 
 
-def _unknown_part(batch: Batch, known: graph.Reading, unseen: Collection[AffiliationId]) -> Batch:
+def _unknown_part(batch: Batch, known: Reading, unseen: Collection[AffiliationId]) -> Batch:
     """What of a batch has to be recorded."""
     edges = {edge: batch.edges[edge] for edge in known.missing}
     tied = {each: batch.affiliations[each] for each in unseen}

@@ -13,6 +13,21 @@ FEED_TABLES = (
 )
 #: Value of `epoch` for a row being written: `INSERT ... SELECT ..., (SELECT epoch FROM feed_epoch)`.
 CURRENT_EPOCH = "(SELECT epoch FROM feed_epoch)"
+#: Whether tables may lie on several machines: Citus is loaded.
+IS_SPREAD = "current_setting('citus.version', true) IS NOT NULL"
+# With Citus a transaction ends here before it does on the other machines, and keeps the lock of its own number until it
+# has ended there, too.
+_NOT_ENDED = "FROM pg_locks WHERE locktype = 'transactionid' AND mode = 'ExclusiveLock' AND granted"
+#: All transactions before this one have ended, and what they wrote can be seen.
+ENDED_BEFORE = f"""CASE WHEN {IS_SPREAD} THEN (
+    SELECT (least_ - coalesce(max(behind) FILTER (WHERE behind < 1::bigint << 31), 0))::text::xid8
+    FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS least_) AS here
+    LEFT JOIN LATERAL (SELECT (least_ - transactionid::text::bigint) & ((1::bigint << 32) - 1) AS behind
+        {_NOT_ENDED}) AS ending ON true
+    GROUP BY least_)
+    ELSE pg_snapshot_xmin(pg_current_snapshot()) END"""
+#: Whether all that the transaction wrote that inserted a row can be seen.
+HAS_ENDED = f"({IS_SPREAD} AND xmin IN (SELECT transactionid {_NOT_ENDED})) IS NOT TRUE"
 
 _SERVER = """SELECT (SELECT system_identifier FROM pg_control_system())::text,
     substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)"""

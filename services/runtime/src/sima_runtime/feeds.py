@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from sima_runtime.cursors import Cursor, Horizon, parse_token, token
 from sima_runtime.database import Database, Driver, execute, fetch
+from sima_runtime.epochs import CURRENT_EPOCH, ENDED_BEFORE
 from sima_runtime.errors import CursorExpiredError
 from sima_runtime.settings import FeedSettings
 from sima_runtime.telemetry import FeedLag, FeedProgress
@@ -34,8 +35,7 @@ FEED_RANGE = """(epoch, xid, seq) > (%(after_epoch)s::integer, %(after_xid)s::te
 #: Order of a page.
 FEED_ORDER = "epoch, xid, seq"
 
-_HORIZON = """SELECT (SELECT epoch FROM feed_epoch), pg_snapshot_xmin(snapshot), pg_snapshot_xmax(snapshot)
-    FROM pg_current_snapshot() AS snapshot"""
+_HORIZON = f"SELECT {CURRENT_EPOCH}, {ENDED_BEFORE}, pg_snapshot_xmax(pg_current_snapshot())"
 _FIRST_PAUSE = 0.002  # seconds; then twice as long each time, up to the poll interval
 
 

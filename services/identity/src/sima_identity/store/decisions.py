@@ -32,11 +32,12 @@ _WITHDRAW = """UPDATE decisions SET withdrawn_at = statement_timestamp(), withdr
     WHERE id = %s AND workspace = %s AND withdrawn_at IS NULL RETURNING withdrawn_at"""
 _LIFT = "UPDATE decided_pairs SET holds = false, refusal = NULL WHERE decision_id = %s AND workspace = %s"
 # Keys are looked up one by one, so that no plan reads the decisions of a whole workspace.
-_LIST = f"""WITH subject AS MATERIALIZED (
+_LIST = f"""WITH founder AS MATERIALIZED (
+        SELECT profile_id FROM identifiers WHERE workspace = %(workspace)s AND founded_id = %(profile_id)s::uuid
+    ), subject AS MATERIALIZED (
         SELECT key FROM identifiers WHERE workspace = %(workspace)s AND key = %(key)s::uuid
         UNION ALL
-        SELECT member.key FROM identifiers AS founder JOIN identifiers AS member USING (profile_id, workspace)
-        WHERE founder.workspace = %(workspace)s AND founder.founded_id = %(profile_id)s::uuid
+        SELECT key FROM identifiers JOIN founder USING (profile_id) WHERE workspace = %(workspace)s
     ), about AS MATERIALIZED (
         SELECT found.decision_id FROM subject CROSS JOIN LATERAL (
             SELECT decision_id FROM decided_pairs WHERE workspace = %(workspace)s AND low = subject.key

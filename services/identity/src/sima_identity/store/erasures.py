@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sima_runtime.database import Driver, execute, fetch
-from sima_runtime.epochs import CURRENT_EPOCH
+from sima_runtime.epochs import CURRENT_EPOCH, ENDED_BEFORE
 from sima_runtime.keys import Key, Keys
 
 from sima_identity.decisions import Deciding
@@ -18,15 +18,23 @@ _INSERT = """INSERT INTO erasures (workspace, id, actor, reason, request_id, ide
     VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING erased_at"""
 _TOMBSTONES = f"""SELECT key, {microseconds("until")} FROM tombstones WHERE workspace = %s AND key = ANY(%s)"""
 # Up to now, and up to the last that is stored: what is dated tomorrow is gone as well.
-_BURY = """INSERT INTO tombstones (workspace, key, until)
-    SELECT %(workspace)s, key, greatest(now(),
-            (SELECT max(first_at) FROM edges WHERE workspace = %(workspace)s AND low = key),
-            (SELECT max(first_at) FROM edges WHERE workspace = %(workspace)s AND high = key),
-            (SELECT max(first_at) FROM affiliations WHERE workspace = %(workspace)s AND person = key),
-            (SELECT max(first_at) FROM affiliations WHERE workspace = %(workspace)s AND account = key),
-            (SELECT first_seen_at FROM identifiers AS known
-                WHERE known.workspace = %(workspace)s AND known.key = given.key))
-    FROM unnest(%(keys)s::uuid[]) AS given(key) ORDER BY key
+_BURY = """WITH seen AS MATERIALIZED (
+        SELECT low AS key, max(first_at) AS at FROM edges
+        WHERE workspace = %(workspace)s AND low = ANY(%(keys)s) GROUP BY low
+        UNION ALL
+        SELECT high, max(first_at) FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s) GROUP BY high
+        UNION ALL
+        SELECT person, max(first_at) FROM affiliations
+        WHERE workspace = %(workspace)s AND person = ANY(%(keys)s) GROUP BY person
+        UNION ALL
+        SELECT account, max(first_at) FROM affiliations
+        WHERE workspace = %(workspace)s AND account = ANY(%(keys)s) GROUP BY account
+        UNION ALL
+        SELECT key, first_seen_at FROM identifiers WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)
+    )
+    INSERT INTO tombstones (workspace, key, until)
+    SELECT %(workspace)s, key, greatest(now(), max(at))
+    FROM unnest(%(keys)s::uuid[]) AS given(key) LEFT JOIN seen USING (key) GROUP BY key ORDER BY key
     ON CONFLICT (key, workspace) DO UPDATE SET
         until = greatest(tombstones.until, excluded.until), barrier = NULL, checked = false"""
 _NEIGHBOURS = """SELECT key, hub FROM identifiers WHERE workspace = %(workspace)s AND NOT blocked AND key IN (
@@ -60,25 +68,38 @@ _MAKE_STALE = """UPDATE identifiers SET policy_version = -policy_version - 1
 # The first statement of its transaction, which therefore gets its number when the tombstone can be seen: who did not
 # see it has a smaller one.
 _RAISE_BARRIERS = "UPDATE tombstones SET barrier = pg_current_xact_id() WHERE NOT checked AND barrier IS NULL"
-_TO_CHECK = """SELECT workspace, key FROM tombstones
-    WHERE NOT checked AND barrier <= pg_snapshot_xmin(pg_current_snapshot())
+_TO_CHECK = f"""SELECT workspace, key FROM tombstones
+    WHERE NOT checked AND barrier <= {ENDED_BEFORE}
         AND workspace = (SELECT min(workspace) FROM tombstones
-            WHERE NOT checked AND barrier <= pg_snapshot_xmin(pg_current_snapshot()))
+            WHERE NOT checked AND barrier <= {ENDED_BEFORE})
     ORDER BY key LIMIT %s FOR UPDATE SKIP LOCKED"""
 _CHECKED = "UPDATE tombstones SET checked = true WHERE workspace = %s AND key = ANY(%s)"
-_LATE = """SELECT key FROM tombstones JOIN identifiers USING (key, workspace)
-    WHERE workspace = %(workspace)s AND key = ANY(%(keys)s) AND (first_seen_at <= until
-        OR EXISTS (SELECT FROM edges WHERE workspace = %(workspace)s AND low = key AND first_at <= until)
-        OR EXISTS (SELECT FROM edges WHERE workspace = %(workspace)s AND high = key AND first_at <= until)
-        OR EXISTS (SELECT FROM affiliations WHERE workspace = %(workspace)s AND person = key AND first_at <= until)
-        OR EXISTS (SELECT FROM affiliations WHERE workspace = %(workspace)s AND account = key AND first_at <= until))"""
+_LATE = """WITH known AS MATERIALIZED (
+        SELECT key, first_seen_at FROM identifiers WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)
+    ), seen AS MATERIALIZED (
+        SELECT low AS key, min(first_at) AS at FROM edges
+        WHERE workspace = %(workspace)s AND low = ANY(%(keys)s) GROUP BY low
+        UNION ALL
+        SELECT high, min(first_at) FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s) GROUP BY high
+        UNION ALL
+        SELECT person, min(first_at) FROM affiliations
+        WHERE workspace = %(workspace)s AND person = ANY(%(keys)s) GROUP BY person
+        UNION ALL
+        SELECT account, min(first_at) FROM affiliations
+        WHERE workspace = %(workspace)s AND account = ANY(%(keys)s) GROUP BY account
+    )
+    SELECT key FROM tombstones JOIN known USING (key)
+    WHERE workspace = %(workspace)s AND (first_seen_at <= until
+        OR EXISTS (SELECT FROM seen WHERE seen.key = tombstones.key AND at <= until))"""
 # Who took an erased hub for one that is there may have written edges to it.
 _DELETE_DANGLING = tuple(
-    f"""DELETE FROM {table} AS seen WHERE workspace = %(workspace)s
-    AND (seen.{one} = ANY(%(keys)s) AND NOT EXISTS (
-            SELECT FROM identifiers WHERE workspace = %(workspace)s AND key = seen.{one})
-        OR seen.{other} = ANY(%(keys)s) AND NOT EXISTS (
-            SELECT FROM identifiers WHERE workspace = %(workspace)s AND key = seen.{other}))"""
+    f"""WITH gone AS MATERIALIZED (
+        SELECT key FROM unnest(%(keys)s::uuid[]) AS given(key)
+        EXCEPT SELECT key FROM identifiers WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)
+    )
+    DELETE FROM {table} WHERE workspace = %(workspace)s
+        AND ({one} = ANY(%(keys)s) AND {one} IN (SELECT key FROM gone)
+            OR {other} = ANY(%(keys)s) AND {other} IN (SELECT key FROM gone))"""
     for table, one, other in (("edges", "low", "high"), ("affiliations", "person", "account"))
 )
 

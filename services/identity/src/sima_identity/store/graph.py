@@ -2,25 +2,23 @@
 
 Whoever writes keeps to one order, so that transactions of several replicas never wait for each other in a circle:
 `lock_identifiers` for all rows at once, then `insert_identifiers`, then all else. Within each, rows come in the order
-of their keys. An edge is only written by who has locked each of its ends that is neither blocked nor a hub.
+of their keys. An edge is only written by who has locked each of its ends that is neither blocked nor a hub. Where rows
+lie on several machines, `hold` and `read_held` stand for `lock_identifiers`.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from sima_runtime.database import Driver, execute, fetch
-from sima_runtime.epochs import CURRENT_EPOCH
+from sima_runtime.epochs import CURRENT_EPOCH, IS_SPREAD
 from sima_runtime.keys import Key, Keys
 
-from sima_identity.batch import Batch, EdgeId
-from sima_identity.evidence import Pair, Refusal, Verdict
+from sima_identity.evidence import Refusal, Verdict
 from sima_identity.records import (
     ChangedIdentifier,
     Neighbour,
     NewIdentifier,
     RefusedPair,
-    State,
     Stored,
     StoredEdge,
     WrittenEdge,
@@ -36,34 +34,10 @@ STORED = f"key, kind, profile_id, founded_seq, shared, hub, blocked, {microsecon
 _EDGE = f"low, high, {microseconds('first_at')}, refusal, NULL"
 _DECIDED = "low, high, 0::bigint, refusal, verdict"
 
-# Identifiers that are stored; those of them that were seen alone earlier than is stored; edges that are not stored,
-# were seen earlier than is stored (both: false) or have not been looked at (true).
-# OFFSET 0 keeps each part a look-up by index for every key, whatever the planner thinks of the table's size.
-_READ = f"""SELECT 0::bigint, key, profile_id, shared, blocked, policy_version
-    FROM unnest(%(keys)s::uuid[]) AS wanted(wanted_key), LATERAL (
-        SELECT key, profile_id, shared, blocked, policy_version FROM identifiers
-        WHERE workspace = %(workspace)s AND key = wanted_key OFFSET 0) AS found
-UNION ALL
-SELECT -1, key, NULL, NULL, NULL, NULL
-    FROM unnest(%(alone)s::uuid[], %(alone_at)s::bigint[]) AS wanted(wanted_key, seen_at), LATERAL (
-        SELECT key, first_seen_at FROM identifiers
-        WHERE workspace = %(workspace)s AND key = wanted_key OFFSET 0) AS found
-    WHERE first_seen_at > {instant("seen_at")}
-UNION ALL
-SELECT wanted.number, NULL, NULL, first_at <= {instant("seen_at")}, NULL, NULL
-    FROM unnest(%(low)s::uuid[], %(high)s::uuid[], %(source)s::integer[], %(seen_at)s::bigint[])
-        WITH ORDINALITY AS wanted(low, high, source, seen_at, number)
-    LEFT JOIN LATERAL (
-        SELECT first_at, refusal FROM edges
-        WHERE workspace = %(workspace)s AND low = wanted.low AND high = wanted.high
-            AND evidence = %(evidence)s AND source = (%(sources)s::text[])[wanted.source] OFFSET 0
-    ) AS found ON true
-    WHERE (first_at <= {instant("seen_at")} AND refusal IS DISTINCT FROM 'pending') IS NOT TRUE"""
-
 # Statements of a transaction that records look up keys, and nothing else.
 _LOOK_UP = """SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
     set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true)"""
-_BEGIN = f"{_LOOK_UP}, pg_current_xact_id()"
+_BEGIN = f"{_LOOK_UP}, pg_current_xact_id(), {IS_SPREAD}"
 # Not for ever: a process that is gone without a word must not hold up the feed for good.
 _TAKE_TIME = """SELECT set_config('statement_timeout', '1h', true),
     set_config('idle_in_transaction_session_timeout', '1h', true)"""
@@ -71,6 +45,17 @@ _TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('sima turn ' || %s, 
 
 _LOCK = f"""SELECT {STORED}, (changed_epoch, changed_xid) > ({CURRENT_EPOCH}, pg_current_xact_id())
     FROM identifiers WHERE workspace = %s AND key = ANY(%s) ORDER BY key FOR NO KEY UPDATE"""
+# On several machines a row's lock ends before others can see all of the transaction; what is held here does not.
+_HOLD = """SELECT pg_advisory_xact_lock(place) FROM (
+    SELECT DISTINCT hashtextextended('sima key ' || %s || ' ' || key, 0) AS place FROM unnest(%s::uuid[]) AS given(key)
+    ORDER BY place OFFSET 0) AS places"""
+_HOLD_SOME = "SELECT pg_advisory_xact_lock_shared(hashtextextended('sima keys ' || %s, 0))"
+_HOLD_ALL = "SELECT pg_advisory_xact_lock(hashtextextended('sima keys ' || %s, 0))"
+_MOST_HELD = 2_000  # PostgreSQL has room for so many locks; who wants more holds all
+# Here it is known what the transaction's number is; the machines that have the rows know only their own.
+_READ_HELD = f"""WITH began AS MATERIALIZED (SELECT epoch, pg_current_xact_id() AS xid FROM feed_epoch)
+    SELECT {STORED}, (changed_epoch, changed_xid) > (epoch, xid)
+    FROM identifiers, began WHERE workspace = %s AND key = ANY(%s)"""
 
 _READ_EDGES = f"""SELECT {_EDGE} FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)
     UNION ALL
@@ -102,8 +87,10 @@ FROM inserted"""
 _CHANGED_AT = f"""coalesce((SELECT changed_at FROM profile_changes WHERE workspace = %(workspace)s
     AND epoch = {CURRENT_EPOCH} AND xid = pg_current_xact_id() ORDER BY seq LIMIT 1), statement_timestamp())"""
 
-_UPDATE = f"""WITH given AS (
-    SELECT * FROM unnest(%(key)s::uuid[], %(kind)s::text[], %(previous)s::uuid[], %(profile_id)s::uuid[],
+_UPDATE = f"""WITH given AS MATERIALIZED (
+    SELECT given.*, {instant("seen_at")} AS first_seen_at, CASE WHEN founds THEN nextval('founded_seq') END AS seq,
+        epoch, pg_current_xact_id() AS xid
+    FROM feed_epoch, unnest(%(key)s::uuid[], %(kind)s::text[], %(previous)s::uuid[], %(profile_id)s::uuid[],
         %(founds)s::boolean[], %(shared)s::boolean[], %(hub)s::boolean[], %(blocked)s::boolean[],
         %(seen_at)s::bigint[], %(policy_version)s::integer[], %(state_changed)s::boolean[],
         %(standing_changed)s::boolean[], %(repoliced)s::boolean[], %(previously_shared)s::boolean[],
@@ -118,10 +105,10 @@ _UPDATE = f"""WITH given AS (
         blocked = given.blocked,
         policy_version = given.policy_version,
         founded_id = CASE WHEN given.founds THEN given.profile_id ELSE founded_id END,
-        founded_seq = CASE WHEN given.founds THEN nextval('founded_seq') ELSE founded_seq END,
-        first_seen_at = {instant("given.seen_at")},
-        changed_epoch = CASE WHEN given.state_changed THEN {CURRENT_EPOCH} ELSE changed_epoch END,
-        changed_xid = CASE WHEN given.state_changed THEN pg_current_xact_id() ELSE changed_xid END
+        founded_seq = coalesce(given.seq, founded_seq),
+        first_seen_at = given.first_seen_at,
+        changed_epoch = CASE WHEN given.state_changed THEN given.epoch ELSE changed_epoch END,
+        changed_xid = CASE WHEN given.state_changed THEN given.xid ELSE changed_xid END
     FROM given WHERE identifiers.workspace = %(workspace)s AND identifiers.key = given.key
 )
 INSERT INTO profile_changes
@@ -130,7 +117,7 @@ INSERT INTO profile_changes
 SELECT %(workspace)s, key, kind, nullif(previous, {OR_NULL}), nullif(profile_id, {OR_NULL}), shared, blocked,
     standing_changed, CASE WHEN repoliced THEN '{POLICY}' ELSE %(cause)s END,
     CASE WHEN NOT repoliced THEN %(decision_id)s::uuid END, CASE WHEN repoliced THEN policy_version END,
-    previously_shared, previously_blocked, {_CHANGED_AT}, {CURRENT_EPOCH}
+    previously_shared, previously_blocked, {_CHANGED_AT}, epoch
 FROM given WHERE state_changed"""
 
 _WRITE_EDGES = f"""INSERT INTO edges (workspace, low, high, evidence, source, message_id, first_at, refusal)
@@ -156,63 +143,15 @@ _WRITE_REFUSALS = """WITH given AS (
 
 _GROUP_UNDER = "UPDATE identifiers SET policy_version = %s WHERE workspace = %s AND key = ANY(%s)"
 # Of each identifier, all that it was seen with: the edges of several sources between two count once.
-_READ_NEIGHBOURS = """SELECT wanted.key, neighbour.key, neighbour.kind, neighbour.value, neighbour.blocked,
-        neighbour.policy_version
-    FROM unnest(%(keys)s::uuid[]) AS wanted(key) CROSS JOIN LATERAL (
-        SELECT high AS key FROM edges WHERE workspace = %(workspace)s AND low = wanted.key
-        UNION SELECT low FROM edges WHERE workspace = %(workspace)s AND high = wanted.key) AS seen(key)
-    JOIN identifiers AS neighbour ON (neighbour.key, neighbour.workspace) = (seen.key, %(workspace)s)"""
+_READ_NEIGHBOURS = """WITH seen AS MATERIALIZED (
+        SELECT low AS of, high AS other FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)
+        UNION SELECT high, low FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)
+    )
+    SELECT seen.of, key, kind, value, blocked, policy_version FROM seen JOIN identifiers ON key = other
+    WHERE workspace = %(workspace)s"""
 
 _NEXT_PENDING = """SELECT workspace, key FROM pending
     WHERE pg_try_advisory_xact_lock(hashtextextended('sima turn ' || workspace, 0)) LIMIT 1"""
-
-
-@dataclass(slots=True)
-class Reading:
-    """What is known of a batch.
-
-    Attributes:
-        states: Of the identifiers that are stored.
-        unknown: Identifiers that are not stored, or were seen alone earlier than is stored.
-        missing: Edges that are not stored, or were seen earlier than is stored.
-        pending: Pairs whose neighbourhood has not been looked at.
-    """
-
-    states: dict[bytes, State] = field(default_factory=dict)
-    unknown: set[bytes] = field(default_factory=set)
-    missing: list[EdgeId] = field(default_factory=list)
-    pending: set[Pair] = field(default_factory=set)
-
-
-async def read(connection: Driver, workspace: str, batch: Batch) -> Reading:
-    """Read what is known of a batch, in one query."""
-    edges = list(batch.edges)
-    sources, source = choices([edge.source for edge in edges])
-    parameters = {
-        "workspace": workspace,
-        "keys": Keys(batch.identifiers),
-        "alone": Keys(batch.alone),
-        "alone_at": numbers(batch.alone.values()),
-        "low": Keys([edge.low for edge in edges]),
-        "high": Keys([edge.high for edge in edges]),
-        "source": source,
-        "sources": sources,
-        "seen_at": numbers([seen.first_at for seen in batch.edges.values()]),
-        "evidence": SEEN_TOGETHER,
-    }
-    reading = Reading()
-    earlier: set[bytes] = set()
-    for number, key, profile_id, flag, blocked, policy_version in await fetch(connection, _READ, parameters):
-        if number == 0:
-            reading.states[key] = State(profile_id, flag, blocked, policy_version)
-        elif number < 0:
-            earlier.add(key)
-        elif flag:
-            reading.pending.add((edges[number - 1].low, edges[number - 1].high))
-        else:
-            reading.missing.append(edges[number - 1])
-    reading.unknown = (batch.identifiers.keys() - reading.states.keys()) | earlier
-    return reading
 
 
 async def look_up(connection: Driver) -> None:
@@ -220,9 +159,14 @@ async def look_up(connection: Driver) -> None:
     await execute(connection, _LOOK_UP)
 
 
-async def begin(connection: Driver) -> None:
-    """Begin a transaction that records; from now on it has its number, whatever it reads."""
-    await execute(connection, _BEGIN)
+async def begin(connection: Driver) -> bool:
+    """Begin a transaction that records; from now on it has its number, whatever it reads.
+
+    Returns:
+        Whether rows lie on several machines, so that identifiers are to be held before they are locked.
+    """
+    spread: bool = (await fetch(connection, _BEGIN))[0][-1]
+    return spread
 
 
 async def take_time(connection: Driver) -> None:
@@ -241,6 +185,15 @@ async def read_identifiers(connection: Driver, workspace: str, keys: Iterable[by
     return [Stored(*row) for row in await fetch(connection, query, (workspace, Keys(keys)))]
 
 
+async def hold(connection: Driver, workspace: str, keys: Collection[bytes]) -> None:
+    """Be the only one who holds identifiers, stored or not, until all that the transaction writes can be seen."""
+    if len(keys) > _MOST_HELD:
+        await execute(connection, _HOLD_ALL, (workspace,))
+    elif keys:
+        await execute(connection, _HOLD_SOME, (workspace,))
+        await execute(connection, _HOLD, (workspace, Keys(keys)))
+
+
 async def lock_identifiers(connection: Driver, workspace: str, keys: Collection[bytes]) -> tuple[list[Stored], bool]:
     """Lock identifiers until the transaction ends, and read them as they are then.
 
@@ -248,8 +201,12 @@ async def lock_identifiers(connection: Driver, workspace: str, keys: Collection[
         The rows, and whether one of them was changed by a transaction that began after this one. The feed would show
         what this transaction does before what it builds upon, so it has to begin again.
     """
-    rows = await fetch(connection, _LOCK, (workspace, Keys(keys)))
-    return [Stored(*row[:-1]) for row in rows], any(row[-1] for row in rows)
+    return _locked(await fetch(connection, _LOCK, (workspace, Keys(keys))))
+
+
+async def read_held(connection: Driver, workspace: str, keys: Collection[bytes]) -> tuple[list[Stored], bool]:
+    """Read identifiers that are held; returns the same as `lock_identifiers`."""
+    return _locked(await fetch(connection, _READ_HELD, (workspace, Keys(keys))))
 
 
 async def read_edges(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[StoredEdge]:
@@ -383,6 +340,10 @@ async def remove_pending(connection: Driver, workspace: str, keys: Iterable[byte
     query = "DELETE FROM pending WHERE workspace = %s AND key = ANY(%s) RETURNING decision_id"
     rows = await fetch(connection, query, (workspace, Keys(keys)))
     return next((decision for (decision,) in rows if decision), None)
+
+
+def _locked(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Stored], bool]:
+    return [Stored(*row[:-1]) for row in rows], any(row[-1] for row in rows)
 
 
 def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

@@ -9,6 +9,7 @@ from sima_runtime.database import Driver, fetch
 
 from sima_identity.records import Wanted
 from sima_identity.store.arrays import instant
+from sima_identity.store.decisions import values
 from sima_identity.store.log import ERASURE
 from sima_identity.store.lookups import asked
 
@@ -27,15 +28,17 @@ def _last_of(key: str) -> str:
 
 # One statement, so that the log is read as of one moment, too. Of those who ever were in one of the profiles, each is
 # answered as it was at the moment, wherever it was. A profile id was unknown until it was given to who founded it.
-_AS_KNOWN = f"""WITH asked AS MATERIALIZED (
+_AS_KNOWN = f"""WITH founders AS MATERIALIZED (
+    SELECT number, id, founder.key
+    FROM unnest(%(profile_ids)s::uuid[], %(profile_numbers)s::bigint[]) AS wanted(id, number), LATERAL (
+        SELECT DISTINCT ON (key) key FROM identifiers WHERE workspace = %(workspace)s AND founded_id = wanted.id
+    ) AS founder
+), asked AS MATERIALIZED (
     SELECT number, key FROM unnest(%(keys)s::uuid[], %(key_numbers)s::bigint[]) AS wanted(key, number)
     UNION ALL
-    SELECT number, founder.key
-    FROM unnest(%(profile_ids)s::uuid[], %(profile_numbers)s::bigint[]) AS wanted(id, number) CROSS JOIN LATERAL (
-        SELECT key FROM identifiers WHERE workspace = %(workspace)s AND founded_id = wanted.id OFFSET 0
-    ) AS founder
-    WHERE EXISTS (SELECT FROM (SELECT * FROM profile_changes WHERE key = founder.key OFFSET 0) AS own
-        WHERE workspace = %(workspace)s AND profile_id = wanted.id
+    SELECT number, key FROM founders
+    WHERE EXISTS (SELECT FROM (SELECT * FROM profile_changes WHERE key = founders.key OFFSET 0) AS own
+        WHERE workspace = %(workspace)s AND profile_id = founders.id
             AND changed_at <= {instant("%(known_at)s::bigint")})
 ), found AS MATERIALIZED (
     SELECT number, key, state.profile_id FROM asked CROSS JOIN LATERAL ({_last_of("asked.key")}) AS state
@@ -48,11 +51,10 @@ _AS_KNOWN = f"""WITH asked AS MATERIALIZED (
     UNION
     SELECT key FROM found WHERE profile_id IS NULL
 )
-SELECT number, key, profile_id, NULL, NULL, NULL, NULL, NULL FROM found
+SELECT number, key, profile_id, NULL, NULL, NULL, NULL FROM found
 UNION ALL
-SELECT NULL, key, state.profile_id, kind, value, shared, blocked, changed_at
-FROM members CROSS JOIN LATERAL ({_last_of("members.key")}) AS state LEFT JOIN LATERAL (
-    SELECT value FROM identifiers WHERE workspace = %(workspace)s AND key = members.key OFFSET 0) AS known ON true"""
+SELECT NULL, key, state.profile_id, kind, shared, blocked, changed_at
+FROM members CROSS JOIN LATERAL ({_last_of("members.key")}) AS state"""
 
 
 class Member(NamedTuple):
@@ -93,10 +95,11 @@ async def as_known(
     profile_ids: dict[bytes, bytes | None] = {}
     parameters = asked(workspace, wanted) | {"known_at": known_at, "most": MOST_MEMBERS + 1}
     rows = await fetch(connection, _AS_KNOWN, parameters)
-    for number, key, profile_id, *rest in rows:
+    known = await values(connection, workspace, [key for number, key, *_ in rows if number is None])
+    for number, key, profile_id, kind, *rest in rows:
         home = profile_id or key  # a blocked identifier is at home with itself
         if number is None:
-            members[home].append(Member(key, *rest))
+            members[home].append(Member(key, kind, known[key][1] if key in known else None, *rest))
         else:
             homes[number], profile_ids[home] = home, profile_id
     found = {number: Found(profile_ids[home], members[home]) for number, home in homes.items()}

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sima_runtime.database import Driver, execute, fetch
+from sima_runtime.epochs import HAS_ENDED
 from sima_runtime.keys import Key, Keys
 
 from sima_identity.hubs import Degree, Gained, Grown, Neighbours
@@ -26,23 +27,26 @@ _ASK_AGAIN = """INSERT INTO recounts (workspace, subject, is_profile)
     ORDER BY counted_at LIMIT %s"""
 _NEXT = """SELECT workspace FROM recounts
     WHERE pg_try_advisory_xact_lock(hashtextextended('sima count ' || workspace, 0)) ORDER BY id LIMIT 1"""
-_ASKED = "SELECT subject, is_profile, id FROM recounts WHERE workspace = %s ORDER BY id LIMIT %s"
+# What is to be counted must be there by then.
+_ASKED = f"SELECT subject, is_profile, id FROM recounts WHERE workspace = %s AND {HAS_ENDED} ORDER BY id LIMIT %s"
 _STRIKE_OUT = "DELETE FROM recounts WHERE id = ANY(%s::bigint[]) AND workspace = %s"
 
 # Each neighbour once, whatever sources showed it. New is a profile if nothing of it was seen before the span of time.
 _NEIGHBOURS = """WITH seen AS MATERIALIZED (
-    SELECT wanted.key, other, min(first_at) AS first_at
-    FROM unnest(%(keys)s::uuid[]) AS wanted(key) CROSS JOIN LATERAL (
-        SELECT high AS other, first_at FROM edges
-        WHERE workspace = %(workspace)s AND low = wanted.key AND refusal IS DISTINCT FROM 'blocked'
+    SELECT key, other, min(first_at) AS first_at FROM (
+        SELECT low AS key, high AS other, first_at FROM edges
+        WHERE workspace = %(workspace)s AND low = ANY(%(keys)s) AND refusal IS DISTINCT FROM 'blocked'
         UNION ALL
-        SELECT low, first_at FROM edges
-        WHERE workspace = %(workspace)s AND high = wanted.key AND refusal IS DISTINCT FROM 'blocked') AS edge
-    GROUP BY wanted.key, other
+        SELECT high, low, first_at FROM edges
+        WHERE workspace = %(workspace)s AND high = ANY(%(keys)s) AND refusal IS DISTINCT FROM 'blocked') AS edge
+    GROUP BY key, other
 ), known AS MATERIALIZED (
-    SELECT seen.key, first_at, neighbour.* FROM seen CROSS JOIN LATERAL (
-        SELECT kind, CASE WHEN NOT shared THEN profile_id END AS profile_id FROM identifiers
-        WHERE workspace = %(workspace)s AND key = other OFFSET 0) AS neighbour
+    SELECT seen.key, first_at, kind, profile_id FROM seen, LATERAL (
+        SELECT DISTINCT ON (key) kind, CASE WHEN NOT shared THEN profile_id END AS profile_id FROM identifiers
+        WHERE workspace = %(workspace)s AND key = other) AS neighbour
+), own AS MATERIALIZED (
+    SELECT key, kind, profile_id, shared, hub FROM identifiers
+    WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)
 ), by_kind AS (
     SELECT key, jsonb_object_agg(kind, count) AS kinds
     FROM (SELECT key, kind, count(*) FROM known GROUP BY key, kind) AS counted GROUP BY key
@@ -58,17 +62,18 @@ _NEIGHBOURS = """WITH seen AS MATERIALIZED (
 )
 SELECT key, kind, profile_id, shared, hub, coalesce(kinds, '{}'), coalesce(profiles, 0), coalesce(by_time.day, 0),
     coalesce(by_profile.day, 0), coalesce(by_time.week, 0), coalesce(by_profile.week, 0)
-FROM identifiers LEFT JOIN by_kind USING (key) LEFT JOIN by_time USING (key) LEFT JOIN by_profile USING (key)
-WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)"""
+FROM own LEFT JOIN by_kind USING (key) LEFT JOIN by_time USING (key) LEFT JOIN by_profile USING (key)"""
 
-_GAINED = """SELECT wanted.id, count(*)
-    FROM unnest(%(ids)s::uuid[]) AS wanted(id) CROSS JOIN LATERAL (
-        SELECT DISTINCT key FROM (SELECT * FROM profile_changes WHERE profile_id = wanted.id OFFSET 0) AS change
-        WHERE workspace = %(workspace)s AND changed_at > now() - interval '1 day'
-            AND previous_profile_id IS DISTINCT FROM wanted.id) AS came CROSS JOIN LATERAL (
-        SELECT FROM identifiers
-        WHERE workspace = %(workspace)s AND key = came.key AND profile_id = wanted.id OFFSET 0) AS stayed
-    GROUP BY wanted.id"""
+_GAINED = """WITH came AS MATERIALIZED (
+        SELECT id, own.key FROM unnest(%(ids)s::uuid[]) AS wanted(id) CROSS JOIN LATERAL (
+            SELECT DISTINCT key FROM (SELECT * FROM profile_changes WHERE profile_id = wanted.id OFFSET 0) AS change
+            WHERE workspace = %(workspace)s AND changed_at > now() - interval '1 day'
+                AND previous_profile_id IS DISTINCT FROM wanted.id) AS own
+    )
+    SELECT id, count(*) FROM came, LATERAL (
+        SELECT DISTINCT ON (key) key FROM identifiers
+        WHERE workspace = %(workspace)s AND key = came.key AND profile_id = came.id) AS stayed
+    GROUP BY id"""
 
 _COLUMNS = """identifiers, strong, most, profiles, kinds, day_identifiers, day_profiles, week_identifiers,
     week_profiles, crowded"""
@@ -108,21 +113,28 @@ _SHARED = f"""SELECT key, kind, value, profile_id, hub, since, noticed_at, {_COL
         WHERE workspace = %(workspace)s AND key = listed.key OFFSET 0) AS counted ON true
     LEFT JOIN LATERAL ({_NOTICED_AT.format(key="listed.key")}) AS noticed ON true
     ORDER BY hub, key"""
-_HUBS = f"""SELECT key, kind, value, profile_id, hub, NULL, noticed_at, {_COLUMNS}, counted_at
-    FROM (SELECT * FROM degrees WHERE workspace = %(workspace)s AND crowded
+_HUBS = f"""WITH listed AS MATERIALIZED (
+        SELECT * FROM degrees WHERE workspace = %(workspace)s AND crowded
             AND (%(after)s::uuid IS NULL OR (identifiers, key) < (%(number)s::bigint, %(after)s::uuid))
-        ORDER BY identifiers DESC, key DESC LIMIT %(limit)s) AS listed
-    CROSS JOIN LATERAL (SELECT kind, value, profile_id, hub FROM identifiers
-        WHERE workspace = %(workspace)s AND key = listed.key OFFSET 0) AS known
-    LEFT JOIN LATERAL ({_NOTICED_AT.format(key="listed.key")}) AS noticed ON true
+        ORDER BY identifiers DESC, key DESC LIMIT %(limit)s
+    ), known AS MATERIALIZED (
+        SELECT listed.*, kind, value, profile_id, hub FROM listed, LATERAL (
+            SELECT DISTINCT ON (key) kind, value, profile_id, hub FROM identifiers
+            WHERE workspace = %(workspace)s AND key = listed.key) AS found
+    )
+    SELECT key, kind, value, profile_id, hub, NULL, noticed_at, {_COLUMNS}, counted_at
+    FROM known LEFT JOIN LATERAL ({_NOTICED_AT.format(key="known.key")}) AS noticed ON true
     ORDER BY identifiers DESC, key DESC"""
-_GROWTH = """SELECT noticed_at, subject, kind, value, CASE WHEN is_profile THEN subject ELSE profile_id END, gained,
-        most
-    FROM (SELECT * FROM growth WHERE workspace = %(workspace)s
+_GROWTH = """WITH listed AS MATERIALIZED (
+        SELECT * FROM growth WHERE workspace = %(workspace)s
             AND (%(at)s::timestamptz IS NULL OR (noticed_at, subject) < (%(at)s::timestamptz, %(after)s::uuid))
-        ORDER BY noticed_at DESC, subject DESC LIMIT %(limit)s) AS listed
-    LEFT JOIN LATERAL (SELECT kind, value, profile_id FROM identifiers
-        WHERE workspace = %(workspace)s AND NOT is_profile AND key = listed.subject OFFSET 0) AS known ON true
+        ORDER BY noticed_at DESC, subject DESC LIMIT %(limit)s
+    ), known AS MATERIALIZED (
+        SELECT key, kind, value, profile_id FROM identifiers WHERE workspace = %(workspace)s AND key = ANY(ARRAY(
+            SELECT subject FROM listed WHERE NOT is_profile))
+    )
+    SELECT noticed_at, subject, kind, value, CASE WHEN is_profile THEN subject ELSE profile_id END, gained, most
+    FROM listed LEFT JOIN known ON NOT is_profile AND key = subject
     ORDER BY noticed_at DESC, subject DESC"""
 
 

@@ -14,20 +14,24 @@ MOST_EVIDENCE = 20
 
 # Of each pair: evidence by source, then what was decided about it and holds.
 # Between two that are both closed, the reason that is stored is of the time when the first of them was.
-_BETWEEN = f"""WITH wanted AS MATERIALIZED (
+_BETWEEN = f"""WITH known AS MATERIALIZED (
+    SELECT key, blocked, hub FROM identifiers
+    WHERE workspace = %(workspace)s AND key = ANY(%(low)s::uuid[] || %(high)s::uuid[])
+), wanted AS MATERIALIZED (
     SELECT low, high, CASE WHEN one.blocked OR other.blocked THEN '{Refusal.BLOCKED}'
         WHEN one.hub OR other.hub THEN '{Refusal.HUB}' END AS closed
     FROM unnest(%(low)s::uuid[], %(high)s::uuid[]) AS given(low, high)
-    JOIN identifiers AS one ON (one.key, one.workspace) = (low, %(workspace)s)
-    JOIN identifiers AS other ON (other.key, other.workspace) = (high, %(workspace)s)
+    JOIN known AS one ON one.key = low JOIN known AS other ON other.key = high
 )
-SELECT wanted.low, wanted.high, source, message_id, first_at, coalesce(closed, refusal), NULL::uuid, NULL
-    FROM wanted CROSS JOIN LATERAL (
-        SELECT source, message_id, first_at, refusal FROM edges
-        WHERE workspace = %(workspace)s AND low = wanted.low AND high = wanted.high
-        ORDER BY source LIMIT {MOST_EVIDENCE}) AS found
+SELECT low, high, source, message_id, first_at, coalesce(closed, refusal), NULL::uuid, NULL::text
+    FROM (SELECT wanted.*, source, message_id, first_at, refusal,
+            row_number() OVER (PARTITION BY edges.low, edges.high ORDER BY source) AS place
+        FROM wanted JOIN edges ON edges.low = wanted.low AND edges.high = wanted.high
+        WHERE workspace = %(workspace)s) AS found
+    WHERE place <= {MOST_EVIDENCE}
 UNION ALL
-SELECT wanted.low, wanted.high, NULL, NULL, NULL, coalesce(closed, refusal), decision_id, verdict
+SELECT wanted.low, wanted.high, NULL::text, NULL::text, NULL::timestamptz, coalesce(closed, refusal), decision_id,
+    verdict
     FROM wanted CROSS JOIN LATERAL (
         SELECT refusal, decision_id, verdict FROM decided_pairs
         WHERE workspace = %(workspace)s AND low = wanted.low AND high = wanted.high AND holds

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from sima_runtime.cursors import START, Cursor, Horizon
 from sima_runtime.database import Driver, fetch
 from sima_runtime.feeds import FEED_ORDER, FEED_RANGE, Rows, feed_parameters
-from sima_runtime.keys import Key
+from sima_runtime.keys import Key, Keys
 
 from sima_identity.records import Wanted
 
@@ -19,13 +19,11 @@ FEEDS = (FEED, STANDINGS)
 #: an identifier was erased.
 EVIDENCE, DECISION, POLICY, ERASURE = "evidence", "decision", "policy", "erasure"
 
-_CHANGE = """key, kind, value, previous_profile_id, changes.profile_id, changes.shared, changes.blocked, changed_at,
+_CHANGE = """key, kind, previous_profile_id, changes.profile_id, changes.shared, changes.blocked, changed_at,
     cause, decision_id, changes.policy_version, by.actor, previously_shared, previously_blocked"""
-# Values are kept in one place only, from which they can be erased; so are those who decided.
-_WITH_VALUES = f"""SELECT {FEED_ORDER}, {_CHANGE}
+# Who decided is kept in one place only.
+_WITH_ACTORS = f"""SELECT {FEED_ORDER}, {_CHANGE}
     FROM changes LEFT JOIN LATERAL (
-        SELECT value FROM identifiers WHERE workspace = %(workspace)s AND key = changes.key OFFSET 0
-    ) AS known ON true LEFT JOIN LATERAL (
         SELECT CASE WHEN changes.changed_at >= withdrawn_at THEN withdrawn_by ELSE actor END AS actor
         FROM decisions WHERE workspace = %(workspace)s AND id = changes.decision_id OFFSET 0
     ) AS by ON true
@@ -33,7 +31,10 @@ _WITH_VALUES = f"""SELECT {FEED_ORDER}, {_CHANGE}
 _PAGE = f"""WITH changes AS (
         SELECT * FROM profile_changes WHERE workspace = %(workspace)s AND {FEED_RANGE} {{condition}}
         ORDER BY {FEED_ORDER} LIMIT %(limit)s
-    ) {_WITH_VALUES}"""
+    ) {_WITH_ACTORS}"""
+# So are values; there they can be erased.
+_VALUES = """SELECT key, value FROM unnest(%s::uuid[]) AS wanted(wanted_key), LATERAL (
+    SELECT DISTINCT ON (key) key, value FROM identifiers WHERE workspace = %s AND key = wanted_key) AS found"""
 _PAGES = {FEED: _PAGE.format(condition=""), STANDINGS: _PAGE.format(condition="AND standing_changed")}
 _AFTER = "(epoch, xid, seq) > (%(epoch)s::integer, %(xid)s::text::xid8, %(seq)s::bigint)"
 
@@ -63,7 +64,7 @@ async def read_page(
 ) -> Rows[list[Change]]:
     """Read a page of a feed."""
     parameters = {"workspace": workspace, "limit": limit, **feed_parameters(after, horizon)}
-    changes = _changes(await fetch(connection, _PAGES[feed], parameters))
+    changes = await _changes(connection, workspace, await fetch(connection, _PAGES[feed], parameters))
     return Rows(changes, changes[-1].place if changes else None, full=len(changes) == limit)
 
 
@@ -77,7 +78,7 @@ async def list_changes(
             SELECT * FROM profile_changes WHERE {by}
         ), changes AS (
             SELECT * FROM of_subject WHERE workspace = %(workspace)s AND {_AFTER} ORDER BY {FEED_ORDER} LIMIT %(limit)s
-        ) {_WITH_VALUES}"""
+        ) {_WITH_ACTORS}"""
     place = after or START
     parameters = {
         "workspace": workspace,
@@ -88,8 +89,12 @@ async def list_changes(
         "xid": str(place.xid),
         "seq": place.seq,
     }
-    return _changes(await fetch(connection, query, parameters))
+    return await _changes(connection, workspace, await fetch(connection, query, parameters))
 
 
-def _changes(rows: list[tuple[Any, ...]]) -> list[Change]:
-    return [Change(Cursor(*row[:3]), *row[3:]) for row in rows]
+async def _changes(connection: Driver, workspace: str, rows: list[tuple[Any, ...]]) -> list[Change]:
+    keys = Keys({key for _, _, _, key, *_ in rows})
+    values = dict(await fetch(connection, _VALUES, (keys, workspace))) if rows else {}
+    return [
+        Change(Cursor(epoch, xid, seq), key, kind, values.get(key), *rest) for epoch, xid, seq, key, kind, *rest in rows
+    ]

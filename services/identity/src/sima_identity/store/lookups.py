@@ -14,21 +14,24 @@ from sima_identity.records import Wanted, shown_version
 MOST_MEMBERS = 100_000
 
 # One statement, so that profile and identifiers are of one moment. A profile that is asked for twice comes once.
-_LOOKUP = """WITH found AS MATERIALIZED (
+_LOOKUP = """WITH by_key AS MATERIALIZED (
     SELECT wanted.number, key, profile_id
     FROM unnest(%(keys)s::uuid[], %(key_numbers)s::bigint[]) AS wanted(key, number)
     JOIN identifiers USING (key) WHERE workspace = %(workspace)s
-    UNION ALL
+), by_profile AS MATERIALIZED (
     SELECT wanted.number, key, profile_id
     FROM unnest(%(profile_ids)s::uuid[], %(profile_numbers)s::bigint[]) AS wanted(founded_id, number)
     JOIN identifiers USING (founded_id) WHERE workspace = %(workspace)s
+), found AS MATERIALIZED (
+    SELECT * FROM by_key UNION ALL SELECT * FROM by_profile
 ), profiles AS (SELECT DISTINCT profile_id FROM found WHERE profile_id IS NOT NULL)
-SELECT number, key, profile_id, NULL, NULL, NULL, NULL, NULL, NULL FROM found
+SELECT number, key, profile_id, NULL::text, NULL::text, NULL::boolean, NULL::boolean, NULL::timestamptz, NULL::integer
+FROM found
 UNION ALL
-(SELECT NULL, key, profile_id, kind, value, shared, blocked, first_seen_at, policy_version
+(SELECT NULL::bigint, key, profile_id, kind, value, shared, blocked, first_seen_at, policy_version
 FROM identifiers JOIN profiles USING (profile_id) WHERE workspace = %(workspace)s LIMIT %(most)s)
 UNION ALL
-SELECT NULL, key, identifiers.profile_id, kind, value, shared, blocked, first_seen_at, policy_version
+SELECT NULL::bigint, key, identifiers.profile_id, kind, value, shared, blocked, first_seen_at, policy_version
 FROM identifiers JOIN found USING (key) WHERE workspace = %(workspace)s AND found.profile_id IS NULL"""
 
 

@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from sima_runtime.database import Driver, execute, fetch
+from sima_runtime.epochs import ENDED_BEFORE
 from sima_runtime.keys import Key
 
 from sima_identity.decisions import Deciding
 
-_ALONE = "coalesce(pg_snapshot_xmin(pg_current_snapshot()) >= barrier, false)"
+_ALONE = f"coalesce({ENDED_BEFORE} >= barrier, false)"
 _HEAD = f"""SELECT version, applied_at IS NOT NULL, {_ALONE}, CASE WHEN version IS DISTINCT FROM %s THEN rules END
     FROM policies WHERE workspace = %s ORDER BY version DESC LIMIT 1"""
 _STATED = "version, rules, actor, reason, request_id, set_at, applied_at"
