@@ -29,6 +29,7 @@ BENCHMARKS: Mapping[str, Callable[[float], AsyncIterator[Figure]]] = {
     "identity_replicas": identity.resolve,
     "identity_hub_ms": identity_hub.hub,
     "identity_explain_ms": identity_explain.explain,
+    "identity_as_of_ms": identity_explain.explain,
     "identity_split_ms": identity_split.split,
 }
 #: Those that take too long to be run unless they are named in full.
