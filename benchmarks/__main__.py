@@ -40,6 +40,7 @@ BENCHMARKS: Mapping[str, Callable[[float], AsyncIterator[Figure]]] = {
     "identity_replicas": identity.resolve,
     "identity_hub_ms": identity_hub.hub,
     "identity_explain_ms": identity_explain.explain,
+    "identity_as_of_ms": identity_explain.explain,
     "identity_split_ms": identity_split.split,
     "identity_preview_s": identity_preview.preview,
 }

@@ -290,6 +290,15 @@ async def test_an_id_that_was_founded_later_stands_for_its_founder(identity: Rep
     assert await identity.as_of(workspace, [browser, now.profile_id], minutes(2)) == [now, now]
 
 
+async def test_what_is_erased_is_missing_from_the_past(identity: Replica, workspace: str) -> None:
+    """Who was one person only because of it never was."""
+    await identity.resolve(workspace, [together(ADA, CARD, minute=1), together(CARD, EVE, minute=2)])
+    assert len((await identity.as_of(workspace, [ADA], minutes(2)))[0].identifiers) == 3
+    await identity.erase(workspace, [CARD])
+    ada, card = await identity.as_of(workspace, [ADA, CARD], minutes(2))
+    assert (values(ada), values(card)) == ({ADA.value}, set())
+
+
 async def test_what_is_too_large_is_refused_with_the_limit(
     start_replica: StartReplica, workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

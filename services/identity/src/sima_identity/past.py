@@ -65,7 +65,10 @@ class Past:
             in_force = await self._policies.in_force(connection, workspace)
             asked = await past.read_asked(connection, workspace, wanted, as_of)
             evidence = _Evidence(partial(past.read_neighbours, connection, workspace, as_of), in_force)
-            await evidence.begin(asked.values())
+            # Who is one person today probably was then: these are looked at together, rather than one after the other.
+            homes = {profile for known in asked.values() if (profile := known.row.profile_id)}
+            together = await past.read_profiles(connection, workspace, homes, as_of, self._limit)
+            await evidence.begin([*asked.values(), *together])
             seeds = {known.row.key for known in asked.values()}
             neighbourhoods = Neighbourhoods(seeds - evidence.closed.keys(), self._limit, evidence)
             await neighbourhoods.load(evidence.edges_of)

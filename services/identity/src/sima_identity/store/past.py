@@ -25,6 +25,10 @@ _ASKED = f"""SELECT number, value, first_seen_at, {STORED}
         SELECT * FROM identifiers WHERE workspace = %(workspace)s AND founded_id = wanted.id OFFSET 0) AS found
     WHERE first_seen_at <= {_AS_OF}"""
 
+_PROFILES = f"""SELECT value, first_seen_at, {STORED} FROM unnest(%(ids)s::uuid[]) AS wanted(id) CROSS JOIN LATERAL (
+        SELECT * FROM identifiers WHERE workspace = %(workspace)s AND profile_id = wanted.id OFFSET 0) AS found
+    WHERE first_seen_at <= {_AS_OF} LIMIT %(most)s"""
+
 
 def _seen(own: str, other: str) -> str:
     """SQL of what was seen with an identifier that is at one end of its edges, at most so many, each once.
@@ -80,6 +84,14 @@ async def read_asked(connection: Driver, workspace: str, wanted: Sequence[Wanted
     """Return what was seen by a moment of what is asked for, by its position; for a profile id, who founded it."""
     rows = await fetch(connection, _ASKED, asked(workspace, wanted) | {"as_of": as_of})
     return {number: _known(*rest) for number, *rest in rows}
+
+
+async def read_profiles(
+    connection: Driver, workspace: str, profiles: Collection[bytes], as_of: int, most: int
+) -> list[Known]:
+    """Return identifiers of today's profiles that were seen by a moment, at most so many."""
+    parameters = {"workspace": workspace, "ids": Keys(profiles), "as_of": as_of, "most": most}
+    return [_known(*row) for row in await fetch(connection, _PROFILES, parameters)]
 
 
 async def read_neighbours(  # noqa: PLR0917  # two of them are limits
