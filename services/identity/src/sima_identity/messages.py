@@ -8,6 +8,7 @@ from sima.identity.v1 import identity_service_pb2 as pb
 from sima.type.v1.identifier_pb2 import Identifier
 from sima_runtime.wire import datetime_to_timestamp
 
+from sima_identity.affiliating import Affiliation
 from sima_identity.decisions import Decision, DecisionKind
 from sima_identity.evidence import Refusal
 from sima_identity.explaining import Evidence, Link, remedy
@@ -15,7 +16,6 @@ from sima_identity.hubs import Degree
 from sima_identity.records import ChangedIdentifier
 from sima_identity.resolving import Answer
 from sima_identity.store import history, log, lookups
-from sima_identity.store.affiliations import Affiliation
 from sima_identity.store.hubs import Listed, ListedGrowth
 
 _KINDS = {

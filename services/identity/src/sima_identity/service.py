@@ -19,6 +19,7 @@ from sima_runtime.wakeups import Wakeups
 from sima_sdk.identifiers import IdentifierKinds
 from sima_sdk.plugins import identifier_kinds, loaded, plugin_manager
 
+from sima_identity.affiliating import Affiliations
 from sima_identity.applying import Applier
 from sima_identity.counting import Counting
 from sima_identity.deciding import Decider
@@ -99,11 +100,12 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
         resolver,
         decider,
         explainer,
-        Past(database, policies, secrets, settings.neighbourhood_limit),
         database,
         policies=policies,
         previewer=previewer,
         eraser=eraser,
+        past=Past(database, policies, secrets, settings.neighbourhood_limit),
+        affiliations=Affiliations(database, policies),
         feeds=feeds,
         kinds=kinds,
         secrets=secrets,

@@ -19,6 +19,7 @@ from sima_runtime.wire import datetime_to_micros, datetime_to_timestamp, optiona
 from sima_sdk.identifiers import IdentifierKinds
 
 from sima_identity import places
+from sima_identity.affiliating import Affiliations
 from sima_identity.deciding import Decider
 from sima_identity.decisions import DecisionKind, Outcome
 from sima_identity.erasing import Eraser
@@ -43,7 +44,7 @@ from sima_identity.policy_messages import policy_to_proto, progress_to_proto
 from sima_identity.previewer import Previewer
 from sima_identity.requests import RequestReader
 from sima_identity.resolving import Resolver
-from sima_identity.store import affiliations, decisions, history, hubs, log, lookups
+from sima_identity.store import decisions, history, hubs, log, lookups
 
 _WORKSPACES = 1024
 _PAGE_ROWS = 2_000
@@ -62,12 +63,13 @@ class IdentityServicer(IdentityServiceServicer):
         resolver: Resolver,
         decider: Decider,
         explainer: Explainer,
-        past: Past,
         database: Database,
         *,
         policies: Policies,
         previewer: Previewer,
         eraser: Eraser,
+        past: Past,
+        affiliations: Affiliations,
         feeds: Mapping[str, Feed],
         kinds: IdentifierKinds,
         secrets: Callable[[str], bytes],
@@ -79,6 +81,7 @@ class IdentityServicer(IdentityServiceServicer):
             decider: Makes decisions and takes them back.
             explainer: Says why the grouping is as it is.
             past: Says who was one person.
+            affiliations: Says who belongs to whom.
             policies: Knows the rules of the grouping.
             previewer: Tries rules out.
             eraser: Erases identifiers.
@@ -89,6 +92,7 @@ class IdentityServicer(IdentityServiceServicer):
         """
         self._resolver, self._decider, self._explainer = resolver, decider, explainer
         self._policies, self._previewer, self._eraser, self._past = policies, previewer, eraser, past
+        self._affiliations = affiliations
         self._database, self._feeds = database, feeds
         self._accounts = frozenset(name for name, kind in kinds.items() if kind.account)
         self._change = partial(change_to_proto, accounts=self._accounts)
@@ -327,16 +331,10 @@ class IdentityServicer(IdentityServiceServicer):
         workspace = context.current().workspace
         wanted = self._reader(workspace).subject(request)
         size, after = page_size(request.page_size), places.two_ids_before(request)
-        async with self._database.statement() as connection:
-            profile = (await lookups.lookup(connection, workspace, [wanted])).get(0, lookups.NOBODY)
-            _check_size(len(profile.members) <= lookups.MOST_MEMBERS)
-            keys = sorted(member.key for member in profile.members if after is None or member.key >= after[0])
-            accounts = self._is_account(profile)
-            found = await affiliations.listed(connection, workspace, keys, after, size + 1, accounts=accounts)
-        response = pb.ListAffiliationsResponse(affiliations=map(affiliation_to_proto, found[:size]))
-        if len(found) > size:
-            ends = found[size - 1].person.key.hex(), found[size - 1].account.key.hex()
-            response.next_page_token = next_page_token(ends[::-1] if accounts else ends, request)
+        found, behind = await self._affiliations.of(workspace, wanted, after, size)
+        response = pb.ListAffiliationsResponse(affiliations=map(affiliation_to_proto, found))
+        if behind is not None:
+            response.next_page_token = next_page_token(tuple(key.hex() for key in behind), request)
         return response
 
     async def _outcome(self, workspace: str, outcome: Outcome) -> pb.Outcome:

@@ -303,7 +303,7 @@ class IdentityServiceServicer:
 
     def ListAffiliations(self, request, context):
         """Lists what ties a person to companies, or a company to its people: pairs of identifiers, one of each, that messages
-        showed together. Such evidence never makes two people, or a person and a company, one. Refused like Lookup.
+        showed together. Such evidence never makes two people, or a person and a company, one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

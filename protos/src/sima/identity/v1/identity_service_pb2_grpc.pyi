@@ -101,7 +101,7 @@ class IdentityServiceStub:
     """
     ListAffiliations: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListAffiliationsRequest, _identity_service_pb2.ListAffiliationsResponse]
     """Lists what ties a person to companies, or a company to its people: pairs of identifiers, one of each, that messages
-    showed together. Such evidence never makes two people, or a person and a company, one. Refused like Lookup.
+    showed together. Such evidence never makes two people, or a person and a company, one.
     """
 
 @_typing.type_check_only
@@ -177,7 +177,7 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """
     ListAffiliations: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListAffiliationsRequest, _identity_service_pb2.ListAffiliationsResponse]  # type: ignore[assignment]
     """Lists what ties a person to companies, or a company to its people: pairs of identifiers, one of each, that messages
-    showed together. Such evidence never makes two people, or a person and a company, one. Refused like Lookup.
+    showed together. Such evidence never makes two people, or a person and a company, one.
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -376,7 +376,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.ListAffiliationsResponse, _abc.Awaitable[_identity_service_pb2.ListAffiliationsResponse]]:
         """Lists what ties a person to companies, or a company to its people: pairs of identifiers, one of each, that messages
-        showed together. Such evidence never makes two people, or a person and a company, one. Refused like Lookup.
+        showed together. Such evidence never makes two people, or a person and a company, one.
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -8,8 +8,9 @@ from sima_runtime.database import Driver, execute, fetch
 from sima_runtime.keys import Keys
 
 from sima_identity.batch import AffiliationId, Seen
+from sima_identity.evidence import Pair
 from sima_identity.explaining import Evidence
-from sima_identity.store.arrays import choices, instant, numbers
+from sima_identity.store.arrays import NOBODY, choices, instant, numbers
 from sima_identity.store.links import MOST_EVIDENCE
 
 _MISSING = f"""SELECT wanted.number
@@ -29,23 +30,17 @@ _WRITE = f"""INSERT INTO affiliations (workspace, person, account, source, messa
     ON CONFLICT (person, account, workspace, source) DO UPDATE SET
         message_id = excluded.message_id, first_at = excluded.first_at
     WHERE excluded.first_at < affiliations.first_at"""
-# What is shared or blocked is nobody's, so it leads to no company and to none of its people. Of each key, as many are
-# read in the order of the index as a page can hold, however many there are.
-_PAIRS = """SELECT person.key, person.kind, person.value, person.profile_id,
-        account.key, account.kind, account.value, account.profile_id
-    FROM unnest(%(keys)s::uuid[]) AS own(key) CROSS JOIN LATERAL (
-        SELECT {other} AS key FROM (
-            SELECT DISTINCT {other} FROM affiliations WHERE workspace = %(workspace)s AND {own} = own.key
-                AND (%(after)s::uuid[] IS NULL OR (own.key, {other}) > ((%(after)s::uuid[])[1], (%(after)s::uuid[])[2]))
-        ) AS seen JOIN identifiers ON (key, workspace) = ({other}, %(workspace)s)
-        WHERE NOT (shared OR blocked) ORDER BY {other} LIMIT %(limit)s
-    ) AS tied(key)
-    JOIN identifiers AS {own} ON ({own}.key, {own}.workspace) = (own.key, %(workspace)s)
-    JOIN identifiers AS {other} ON ({other}.key, {other}.workspace) = (tied.key, %(workspace)s)
-    WHERE NOT ({own}.shared OR {own}.blocked)
-    ORDER BY own.key, tied.key LIMIT %(limit)s"""
+# Of each key, in the order of the index, as many as a page can hold: from the beginning, or behind the page before.
+_PAIRS = """SELECT own.key, tied.key
+    FROM unnest(%(keys)s::uuid[], %(after)s::uuid[]) AS own(key, after) CROSS JOIN LATERAL (
+        SELECT DISTINCT {other} AS key FROM affiliations
+        WHERE workspace = %(workspace)s AND {own} = own.key AND {other} > own.after
+        ORDER BY {other} LIMIT %(limit)s
+    ) AS tied ORDER BY own.key, tied.key LIMIT %(limit)s"""
 _PAIRS_OF_PERSON = _PAIRS.format(own="person", other="account")
 _PAIRS_OF_ACCOUNT = _PAIRS.format(own="account", other="person")
+_NAMED = """SELECT key, kind, value, profile_id FROM identifiers
+    WHERE workspace = %s AND key = ANY(%s) AND NOT (shared OR blocked)"""
 _EVIDENCE = f"""SELECT person, account, source, message_id, first_at
     FROM unnest(%(person)s::uuid[], %(account)s::uuid[]) AS given(wanted_person, wanted_account) CROSS JOIN LATERAL (
         SELECT person, account, source, message_id, first_at FROM affiliations
@@ -54,20 +49,12 @@ _EVIDENCE = f"""SELECT person, account, source, message_id, first_at
 
 
 class Named(NamedTuple):
-    """An identifier that belongs to a profile."""
+    """An identifier that is somebody's, and not shared; `value` is None for protected kinds."""
 
     key: bytes
     kind: str
     value: str | None
     profile_id: bytes
-
-
-class Affiliation(NamedTuple):
-    """A person and a company were seen together, by these identifiers; `evidence` by source, the first few."""
-
-    person: Named
-    account: Named
-    evidence: Sequence[Evidence]
 
 
 async def missing(connection: Driver, workspace: str, seen: Mapping[AffiliationId, Seen]) -> list[AffiliationId]:
@@ -83,33 +70,48 @@ async def write(connection: Driver, workspace: str, seen: Mapping[AffiliationId,
     await execute(connection, _WRITE, {**_parameters(workspace, list(seen), seen), "message_id": messages})
 
 
-async def listed(
-    connection: Driver,
-    workspace: str,
-    keys: Collection[bytes],
-    after: tuple[bytes, bytes] | None,
-    limit: int,
-    *,
-    accounts: bool,
-) -> list[Affiliation]:
-    """Return what ties identifiers of a person (or of a company, if `accounts`) to others, in the order of keys."""
+async def pairs(
+    connection: Driver, workspace: str, keys: Sequence[bytes], after: Pair | None, limit: int, *, accounts: bool
+) -> list[Pair]:
+    """Return pairs of one of some identifiers and what was seen with it, in the order of their keys.
+
+    Args:
+        connection: The schema `identity`.
+        workspace: Whose they are.
+        keys: Identifiers of a person; or of a company, if `accounts`.
+        after: The pair behind which to begin.
+        limit: At most so many.
+        accounts: See `keys`.
+    """
+    left = sorted(key for key in keys if after is None or key >= after[0])
     parameters = {
         "workspace": workspace,
-        "keys": Keys(keys),
-        "after": after and Keys(after),
+        "keys": Keys(left),
+        "after": Keys([after[1] if after and key == after[0] else NOBODY for key in left]),
         "limit": limit,
     }
     rows = await fetch(connection, _PAIRS_OF_ACCOUNT if accounts else _PAIRS_OF_PERSON, parameters)
-    pairs = [(Named(*row[:4]), Named(*row[4:])) for row in rows]
+    return [(own, other) for own, other in rows]
+
+
+async def named(connection: Driver, workspace: str, keys: Collection[bytes]) -> dict[bytes, Named]:
+    """Return those of some identifiers, by key, that are neither shared nor blocked."""
+    return {row[0]: Named(*row) for row in await fetch(connection, _NAMED, (workspace, Keys(keys)))}
+
+
+async def evidence(
+    connection: Driver, workspace: str, tied: Sequence[tuple[bytes, bytes]]
+) -> dict[tuple[bytes, bytes], list[Evidence]]:
+    """Return what showed pairs of a person's and a company's identifier, by source, the first few."""
     given = {
         "workspace": workspace,
-        "person": Keys([person.key for person, _ in pairs]),
-        "account": Keys([account.key for _, account in pairs]),
+        "person": Keys([person for person, _ in tied]),
+        "account": Keys([account for _, account in tied]),
     }
-    evidence: defaultdict[tuple[bytes, bytes], list[Evidence]] = defaultdict(list)
-    for person, account, *rest in await fetch(connection, _EVIDENCE, given) if pairs else ():
-        evidence[person, account].append(Evidence(*rest))
-    return [Affiliation(person, account, evidence[person.key, account.key]) for person, account in pairs]
+    found: defaultdict[tuple[bytes, bytes], list[Evidence]] = defaultdict(list)
+    for person, account, *rest in await fetch(connection, _EVIDENCE, given):
+        found[person, account].append(Evidence(*rest))
+    return found
 
 
 def _parameters(workspace: str, ids: Sequence[AffiliationId], seen: Mapping[AffiliationId, Seen]) -> dict[str, object]:
