@@ -35,7 +35,7 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # Addresses that the library would return as they are: no IDNA label, no doubled hyphen that it treats specially.
 _PLAIN_EMAIL = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*@(?!.*--)(?:{_LABEL}\.)+[a-z]{{2,63}}")
 _AROUND_HOST = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//|[/?#].*|:\d+(?=[/?#]|$)", re.DOTALL)
-_WWW = re.compile(r"(?:www\.)+(?=[^.]+\.)")
+_WWW = re.compile(r"^(?:www\.)+(?=[^.]+\.)")
 _RESERVED_DOMAINS = tuple("." + name for name in email_validator.SPECIAL_USE_DOMAIN_NAMES)
 
 
@@ -206,7 +206,7 @@ def normalise_domain(value: str, _region: str | None = None) -> str:
     """
     host = _AROUND_HOST.sub("", fold(value).strip().lower()).rstrip(".")
     try:  # the library checks domains as parts of addresses
-        return normalise_email(f"a@{_WWW.sub('', host, count=1)}").removeprefix("a@")
+        return normalise_email(f"a@{_WWW.sub('', host)}").removeprefix("a@")
     except InvalidIdentifierError:
         raise InvalidIdentifierError("domain: expected a domain such as example.com") from None
 

@@ -11,16 +11,16 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from sima_runtime.database import Database, Driver
-from sima_runtime.errors import OverloadedError
+from sima_runtime.errors import AlreadyExistsError, NotFoundError, OverloadedError
 from sima_runtime.feeds import notify
 
 from sima_identity.batch import Batch
 from sima_identity.decisions import Deciding
 from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, write
 from sima_identity.planning import Situation
-from sima_identity.records import ChangedIdentifier, Stored, Subject
+from sima_identity.records import ChangedIdentifier, Stored, Subject, Wanted
 from sima_identity.rules import Rules
-from sima_identity.store import decisions, erasures, graph, policies
+from sima_identity.store import erasures, graph, lookups, policies
 from sima_identity.store import hubs as hub_counts
 from sima_identity.store.erasures import Erased
 from sima_identity.store.log import FEED, STANDINGS
@@ -54,9 +54,12 @@ class Eraser:
         """Erase identifiers, and all of a profile if one is given; or return what the same call erased before.
 
         Raises:
+            NotFoundError: No profile was ever known by the id.
+            AlreadyExistsError: The same call asked for something else before.
             OverloadedError: Too many others write about the same identifiers at the same time.
         """
-        own = blake2b(by.request_id.encode(), digest_size=16, key=self._secrets(workspace), person=b"erasure").digest()
+        own = self._digest(workspace, b"erasure", by.request_id.encode())
+        asked = self._digest(workspace, b"erased", b"".join(sorted(keys)) + b"/" + (profile or b""))
         for attempt in range(ATTEMPTS):
             try:
                 async with self._database.transaction() as connection:
@@ -64,17 +67,21 @@ class Eraser:
                     if attempt:  # one at a time, or they would go on overtaking each other
                         await graph.take_turn(connection, workspace)
                     if (done := await erasures.find(connection, workspace, own)) is not None:
+                        if done.asked not in {None, asked}:
+                            raise AlreadyExistsError("erasure", own.hex())
                         return Erasure(done, (), pending=False)
-                    members = [] if profile is None else await decisions.members(connection, workspace, profile)
-                    wanted = {*keys, *(key for key, _ in members)}
+                    wanted = {*keys, *(await _members(connection, workspace, profile) if profile else ())}
                     known, changes, pending = await self._erase(transaction, wanted)
-                    return Erasure(await self._noted(transaction, own, by, known), changes, pending)
+                    return Erasure(await self._noted(transaction, own, asked, by, known), changes, pending)
             except OvertakenError:
                 begun_anew.add(1)
         raise OverloadedError("the identifiers")
 
-    async def _noted(self, transaction: Transaction, own: bytes, by: Deciding, known: int) -> Erased:
-        erased = await erasures.insert(*transaction[:2], own, by, known)
+    def _digest(self, workspace: str, of: bytes, content: bytes) -> bytes:
+        return blake2b(content, digest_size=16, key=self._secrets(workspace), person=of).digest()
+
+    async def _noted(self, transaction: Transaction, own: bytes, asked: bytes, by: Deciding, known: int) -> Erased:
+        erased = await erasures.insert(*transaction[:2], own, asked, by, known)
         if erased is None:
             raise OvertakenError
         return erased
@@ -116,6 +123,7 @@ class Eraser:
             raise OvertakenError
         await erasures.bury(connection, workspace, keys)
         await erasures.delete(connection, workspace, known)
+        await policies.forget_values(connection, workspace, keys)
         rest = _without(locked.situation, own)
         plan = await self._grouping.plan(transaction, Batch(), rest)
         await write(transaction, plan)
@@ -151,6 +159,14 @@ class Eraser:
             await hub_counts.ask(connection, workspace, [Subject(key, is_profile=False) for key in recounts])
         if left_out:
             await graph.add_pending(connection, workspace, left_out)
+
+
+async def _members(connection: Driver, workspace: str, profile: bytes) -> list[bytes]:
+    """The identifiers that a profile, current or former, has now."""
+    found = (await lookups.lookup(connection, workspace, [Wanted(None, profile)])).get(0)
+    if found is None:
+        raise NotFoundError("profile", profile.hex())
+    return [member.key for member in found.members]
 
 
 def _without(situation: Situation, gone: Collection[bytes]) -> Situation:

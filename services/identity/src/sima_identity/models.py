@@ -197,6 +197,7 @@ class Erasure(Base, table=True):
         request_id: ... in which call ...
         erased_at: ... and when.
         identifiers: How many were known.
+        asked: A keyed hash of what the call asked for; null in those of older versions.
     """
 
     __tablename__ = "erasures"
@@ -208,6 +209,7 @@ class Erasure(Base, table=True):
     request_id: str = Field(sa_type=_BYTEWISE)
     erased_at: datetime = Field(sa_type=_TIME)
     identifiers: int
+    asked: UUID | None
 
 
 class Tombstone(Base, table=True):
@@ -369,7 +371,10 @@ class Growth(Base, table=True):
     """
 
     __tablename__ = "growth"
-    __table_args__: ClassVar[tuple[Any, ...]] = (Index("growth_by_time", "workspace", "noticed_at", "subject"),)
+    __table_args__: ClassVar[tuple[Any, ...]] = (
+        Index("growth_by_time", "workspace", "noticed_at", "subject"),
+        Index("growth_by_age", "noticed_at"),
+    )
 
     subject: UUID = Field(primary_key=True)
     workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)

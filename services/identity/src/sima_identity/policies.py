@@ -1,6 +1,7 @@
 """Which policy is in force in a workspace, and how a workspace says so."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from sima_runtime.database import Database, Driver
@@ -79,13 +80,13 @@ class Policies:
             await policies.take_turn(connection, workspace)
             said = await policies.of_request(connection, workspace, by.request_id)
             if said is not None:
-                if rules_from_json(said.rules) != rules:
+                if not _same(rules_from_json(said.rules), rules):
                     raise AlreadyExistsError("policy", str(said.version))
                 return said
             head = await policies.head(connection, workspace, None)
             if expected not in (None, head.version):
                 raise StaleVersionError("policy", str(head.version))
-            if unless_in_force and rules.to_json() == _said(head).to_json():  # tuples there are lists here
+            if unless_in_force and _same(_said(head), rules):
                 return await policies.find(connection, workspace, None)
             return await policies.insert(connection, workspace, rules.to_json(), by)
 
@@ -93,6 +94,12 @@ class Policies:
         """Return the policy of a workspace that would say this."""
         policy = effective(rules, self.base)
         return InForce(version, True, True, policy, Blocking(policy, self._secrets(workspace)))
+
+
+def _same(one: Rules, other: Rules) -> bool:
+    """Whether both say the same: an erased value, of which only the key is left, is the same as before."""
+    bare = [replace(rules, values=[replace(each, value=None) for each in rules.values]) for rules in (one, other)]
+    return bare[0].to_json() == bare[1].to_json()  # which does not tell tuples from lists
 
 
 def _said(head: Head) -> Rules:

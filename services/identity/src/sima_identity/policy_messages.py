@@ -49,7 +49,7 @@ def rules_from_proto(policy: pb.IdentityPolicy, base: Policy, read: ReadIdentifi
 
 def policy_to_proto(stated: Stated | None, policies: Policies) -> pb.PolicyVersion:
     """Return a policy as it was set, complete; None: the installation's."""
-    if stated is None:
+    if stated is None or not stated.version:  # an erasure may have noted that nothing was said
         return pb.PolicyVersion(policy=_complete(Rules(), policies.base))
     return pb.PolicyVersion(
         version=stated.version,

@@ -48,6 +48,7 @@ from sima_identity.store import decisions, history, hubs, log, lookups
 
 _WORKSPACES = 1024
 _PAGE_ROWS = 2_000
+_MOST_WAYS = 3  # that are looked for; on each of those before something was erased
 _LAST = (True, 0)  # the rank of a kind whose plugin is gone
 _HUBS_ONLY = {pb.SHARED_REASON_HUB: True, pb.SHARED_REASON_SEVERAL_PEOPLE: False}
 
@@ -189,15 +190,17 @@ class IdentityServicer(IdentityServiceServicer):
             response.next_page_token = next_page_token(position, request)
         return response
 
-    async def ExplainLink(self, request: pb.ExplainLinkRequest, _: _Context) -> pb.ExplainLinkResponse:  # noqa: N802
+    async def ExplainLink(self, request: pb.ExplainLinkRequest, _context: _Context) -> pb.ExplainLinkResponse:  # noqa: N802
         """Say why two identifiers are one person, or what keeps them apart."""
         workspace = context.current().workspace
         one, other = self._reader(workspace).two(request)
-        while True:
+        for _ in range(_MOST_WAYS):
             linked, chain, partial = await self._explainer.explain(workspace, one, other)
             names = await self._names(workspace, ends := {key for link in chain for key in link.pair})
             if names.keys() >= ends:  # else some were erased meanwhile, and the way is another one
                 break
+        else:
+            chain, partial = [link for link in chain if names.keys() >= set(link.pair)], True
         shown = [link_to_proto(link, names) for link in chain]
         return pb.ExplainLinkResponse(linked=linked, chain=shown, partial=partial)
 

@@ -13,9 +13,9 @@ from sima_identity.records import Stored
 from sima_identity.store.arrays import NOBODY, OR_NULL, flags, microseconds
 from sima_identity.store.log import ERASURE
 
-_FIND = "SELECT erased_at, identifiers FROM erasures WHERE id = %s AND workspace = %s"
-_INSERT = """INSERT INTO erasures (workspace, id, actor, reason, request_id, identifiers)
-    VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING erased_at"""
+_FIND = "SELECT erased_at, identifiers, asked FROM erasures WHERE id = %s AND workspace = %s"
+_INSERT = """INSERT INTO erasures (workspace, id, actor, reason, request_id, identifiers, asked)
+    VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING erased_at"""
 _TOMBSTONES = f"""SELECT key, {microseconds("until")} FROM tombstones WHERE workspace = %s AND key = ANY(%s)"""
 # Up to now, and up to the last that is stored: what is dated tomorrow is gone as well.
 _BURY = """WITH seen AS MATERIALIZED (
@@ -52,7 +52,7 @@ _DELETE = (
     "DELETE FROM pending WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)",
     "DELETE FROM identifiers WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)",
     "DELETE FROM degrees WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)",
-    "DELETE FROM growth WHERE workspace = %(workspace)s AND subject = ANY(%(keys)s)",
+    "DELETE FROM growth WHERE workspace = %(workspace)s AND subject = ANY(%(keys)s || %(profiles)s)",
     "DELETE FROM profile_changes WHERE key = ANY(%(keys)s) AND workspace = %(workspace)s",
 )
 _LOG = f"""INSERT INTO profile_changes
@@ -105,10 +105,11 @@ _DELETE_DANGLING = tuple(
 
 
 class Erased(NamedTuple):
-    """That a call had identifiers erased: when, and how many were known."""
+    """That a call had identifiers erased: when, how many were known, and a hash of what it asked for, if it is kept."""
 
     erased_at: datetime
     identifiers: int
+    asked: bytes | None
 
 
 async def find(connection: Driver, workspace: str, erasure: bytes) -> Erased | None:
@@ -117,11 +118,13 @@ async def find(connection: Driver, workspace: str, erasure: bytes) -> Erased | N
     return Erased(*rows[0]) if rows else None
 
 
-async def insert(connection: Driver, workspace: str, erasure: bytes, by: Deciding, identifiers: int) -> Erased | None:
+async def insert(  # noqa: PLR0917  # a row
+    connection: Driver, workspace: str, erasure: bytes, asked: bytes, by: Deciding, identifiers: int
+) -> Erased | None:
     """Note that a call erases identifiers; None if another one does with the same id."""
-    given = (workspace, Key(erasure), by.actor, by.reason, by.request_id, identifiers)
+    given = (workspace, Key(erasure), by.actor, by.reason, by.request_id, identifiers, Key(asked))
     rows = await fetch(connection, _INSERT, given)
-    return Erased(rows[0][0], identifiers) if rows else None
+    return Erased(rows[0][0], identifiers, asked) if rows else None
 
 
 async def tombstones(connection: Driver, workspace: str, keys: Collection[bytes]) -> dict[bytes, int]:
@@ -144,14 +147,14 @@ async def bury(connection: Driver, workspace: str, keys: Collection[bytes]) -> N
 
 async def delete(connection: Driver, workspace: str, rows: Sequence[Stored]) -> None:
     """Delete all of identifiers, which are locked, and log that they are gone, without saying who they were."""
-    keys = Keys([row.key for row in rows])
+    keys, profiles = Keys([row.key for row in rows]), Keys([row.profile_id or NOBODY for row in rows])
     for statement in _DELETE:
-        await execute(connection, statement, {"workspace": workspace, "keys": keys})
+        await execute(connection, statement, {"workspace": workspace, "keys": keys, "profiles": profiles})
     parameters = {
         "workspace": workspace,
         "keys": keys,
         "kinds": [row.kind for row in rows],
-        "profiles": Keys([row.profile_id or NOBODY for row in rows]),
+        "profiles": profiles,
         "shared": flags(row.shared for row in rows),
         "blocked": flags(row.blocked for row in rows),
     }

@@ -94,7 +94,7 @@ _NOTICE = """INSERT INTO growth (workspace, subject, is_profile, day, gained, mo
         AS given(subject, is_profile, gained, most)
     ON CONFLICT (subject, workspace, day) DO UPDATE SET gained = excluded.gained WHERE growth.gained < excluded.gained
     RETURNING subject, xmax = 0"""
-_FORGET_GROWTH = "DELETE FROM growth WHERE workspace = %s AND noticed_at < now() - %s * interval '1 day'"
+_FORGET_GROWTH = f"DELETE FROM growth WHERE noticed_at < now() - {KEPT_DAYS} * interval '1 day'"
 _FORGET_GROWTH_OF = "DELETE FROM growth WHERE workspace = %s AND subject = ANY(%s)"
 
 _NOTICED_AT = """SELECT noticed_at FROM growth WHERE workspace = %(workspace)s AND subject = {key}
@@ -125,8 +125,9 @@ _HUBS = f"""WITH listed AS MATERIALIZED (
     SELECT key, kind, value, profile_id, hub, NULL, noticed_at, {_COLUMNS}, counted_at
     FROM known LEFT JOIN LATERAL ({_NOTICED_AT.format(key="known.key")}) AS noticed ON true
     ORDER BY identifiers DESC, key DESC"""
-_GROWTH = """WITH listed AS MATERIALIZED (
+_GROWTH = f"""WITH listed AS MATERIALIZED (
         SELECT * FROM growth WHERE workspace = %(workspace)s
+            AND noticed_at >= now() - {KEPT_DAYS} * interval '1 day'
             AND (%(at)s::timestamptz IS NULL OR (noticed_at, subject) < (%(at)s::timestamptz, %(after)s::uuid))
         ORDER BY noticed_at DESC, subject DESC LIMIT %(limit)s
     ), known AS MATERIALIZED (
@@ -174,8 +175,9 @@ async def ask(connection: Driver, workspace: str, subjects: Collection[Subject])
 
 
 async def ask_again(connection: Driver, seconds: float) -> None:
-    """Note what was counted longest ago, and longer than so many seconds, unless there is something to count."""
+    """Note what was counted longest ago, and longer than so many seconds; forget what grew long ago."""
     await execute(connection, _ASK_AGAIN, (seconds, _MOST_AGAIN))
+    await execute(connection, _FORGET_GROWTH)
 
 
 async def next_workspace(connection: Driver) -> str | None:
@@ -253,7 +255,6 @@ async def notice(connection: Driver, workspace: str, grown: Sequence[Grown]) -> 
         "most": numbers(each.most for each in grown),
     }
     new = {subject for subject, is_new in await fetch(connection, _NOTICE, parameters) if is_new}
-    await execute(connection, _FORGET_GROWTH, (workspace, KEPT_DAYS))
     return [each for each in grown if each.subject.id in new]
 
 

@@ -1,5 +1,7 @@
 """Queries of policies, and of what is still to be grouped under the one in force."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -8,6 +10,7 @@ from sima_runtime.epochs import ENDED_BEFORE
 from sima_runtime.keys import Key
 
 from sima_identity.decisions import Deciding
+from sima_identity.rules import rules_from_json
 
 _ALONE = f"coalesce({ENDED_BEFORE} >= barrier, false)"
 _HEAD = f"""SELECT version, applied_at IS NOT NULL, {_ALONE}, CASE WHEN version IS DISTINCT FROM %s THEN rules END
@@ -34,7 +37,8 @@ _MOVE = """UPDATE policies SET place = %s, barrier = coalesce(barrier, pg_curren
 # Not if something was erased just now.
 _FINISH = f"UPDATE policies SET applied_at = now() WHERE workspace = %s AND version = %s AND {_ALONE}"
 
-
+_NAMING = """SELECT version, rules FROM policies WHERE workspace = %s AND rules LIKE '%%"value": "%%'"""
+_SAY = "UPDATE policies SET rules = %s WHERE workspace = %s AND version = %s"
 _NOTHING_SAID = """INSERT INTO policies (workspace, version, rules, actor, reason, request_id)
     SELECT %s, 0, %s, '', '', '' ON CONFLICT (workspace, version) DO NOTHING"""
 _UNSETTLE = """UPDATE policies SET applied_at = NULL, place = NULL, barrier = NULL WHERE workspace = %(workspace)s
@@ -102,6 +106,16 @@ async def unsettle(connection: Driver, workspace: str, rules: str) -> None:
     """Have what is stale grouped anew under the policy in force; `rules` are its, if nothing was ever said."""
     await execute(connection, _NOTHING_SAID, (workspace, rules))
     await execute(connection, _UNSETTLE, {"workspace": workspace})
+
+
+async def forget_values(connection: Driver, workspace: str, keys: Collection[bytes]) -> None:
+    """Leave of blocked identifiers, in all versions, nothing but their keys."""
+    texts = {key.hex() for key in keys}
+    for version, said in await fetch(connection, _NAMING, (workspace,)):
+        rules = rules_from_json(said)
+        values = [replace(one, value=None) if one.key in texts else one for one in rules.values]
+        if values != rules.values:
+            await execute(connection, _SAY, (replace(rules, values=values).to_json(), workspace, version))
 
 
 async def next_to_apply(connection: Driver) -> tuple[str, int] | None:
