@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
 
-from sima_cli.sample.dirt import JUNK, JUNK_EMAILS, JUNK_PHONES, spell_email, spell_name, spell_phone
+from sima_cli.sample.dirt import JUNK, JUNK_CARDS, JUNK_EMAILS, JUNK_PHONES, spell_email, spell_name, spell_phone
 from sima_cli.sample.people import Person, Plan
 from sima_cli.sample.truth import Known, Testimony, names
 
@@ -68,7 +68,7 @@ def contact(plan: Plan, person: Person) -> Contact:
         chance.choice(("subscriber", "lead", "customer", "customer", "evangelist")),
         (plan.until - timedelta(days=chance.uniform(1, 300))).isoformat(timespec="seconds"),
         chance.choice(("true", "true", "false", "")),
-        f"sima-{person.number:07d}" if person.card else "",
+        f"sima-{person.number:07d}" if person.card else _no_card(plan, person),
         f"instagram:{person.instagram}" if person.instagram else "",
         f"facebook:{person.facebook_id}" if person.facebook_id else "",
     )
@@ -92,6 +92,12 @@ def _other_names(person: Person) -> tuple[Known, ...]:
         social_handle=person.instagram and f"instagram:{person.instagram}",
         user_id=f"hubspot:{person.contact_id}",
     ) + names(user_id=person.facebook_id and f"facebook:{person.facebook_id}")
+
+
+def _no_card(plan: Plan, person: Person) -> str:
+    """What stands in the cell: where there is nothing to write, something is written sooner than elsewhere."""
+    chance = plan.random("no card", person.number)
+    return JUNK_CARDS[person.place.region] if chance.random() < 4 * plan.junk else ""
 
 
 def _junk_in_one(email: str, phone: str, chance: Random) -> tuple[str, str]:

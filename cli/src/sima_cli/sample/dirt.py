@@ -6,11 +6,16 @@ from random import Random
 from sima_cli.sample.places import Place
 from sima_cli.sample.truth import Known
 
-JUNK_EMAILS = ("test@test.com", "n/a", "none")
-JUNK_PHONES = ("0000000000", "n/a", "-")
+JUNK_EMAILS = ("test@test.com", "n/a", "none", "لا يوجد", "ندارد")
+JUNK_PHONES = ("0000000000", "n/a", "-", "غير معروف", "ثبت نشده")
 JUNK = frozenset((*JUNK_EMAILS, *JUNK_PHONES))
+#: What stands where somebody has no loyalty card, by region.
+JUNK_CARDS = {"SA": "لا يوجد", "IR": "ندارد", "DE": "none"}
 #: The junk that has a normal form and so becomes an identifier, one that means nobody.
-JUNK_NAMES = (Known("email", "test@test.com"),)
+JUNK_NAMES = (
+    Known("email", "test@test.com"),
+    *(Known("loyalty_card", normal) for normal in ("لایوجد", "ندارد", "NONE")),
+)
 
 _ARABIC_INDIC = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
 _PERSIAN = str.maketrans("0123456789", "۰۱۲۳۴۵۶۷۸۹")
