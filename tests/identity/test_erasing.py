@@ -12,7 +12,7 @@ from sima_identity.store import decisions, hubs
 from sima_runtime.database import Database, fetch
 from sima_runtime.errors import AlreadyExistsError, InvalidFieldsError, NotFoundError
 
-from .conftest import Named, Replica, StartReplica, cookie, device, identifier, mail, together, user
+from .conftest import Named, Replica, StartReplica, cookie, deciding, device, identifier, mail, together, user
 from .test_hubs import until_counted
 from .test_laws import OpenDatabase
 
@@ -70,6 +70,56 @@ async def test_a_whole_profile_is_erased(identity: Replica, workspace: str) -> N
     [found] = await identity.lookup(workspace, [CARD])
     assert (await identity.erase(workspace, profile_id=found.profile_id)).identifiers_erased == 3
     assert not any(result.identifiers for result in await identity.lookup(workspace, [found.profile_id, mail("ada")]))
+
+
+async def test_a_former_profile_id_leads_to_who_it_is_now(identity: Replica, workspace: str) -> None:
+    """All of the profile that it was merged into is erased; an id that never was is told as such."""
+    first, second = await identity.resolve(workspace, [together(mail("ada")), together(user("u1"))])
+    [merged] = await identity.resolve(workspace, [together(mail("ada"), user("u1"), minute=1)])
+    [former] = {first.profile_id, second.profile_id} - {merged.profile_id}
+    assert (await identity.erase(workspace, profile_id=former)).identifiers_erased == 2
+    assert not any(result.identifiers for result in await identity.lookup(workspace, [mail("ada"), user("u1")]))
+    with pytest.raises(NotFoundError):
+        await identity.erase(workspace, profile_id="0" * 32)
+
+
+async def test_a_request_id_stands_for_one_erasure(identity: Replica, workspace: str) -> None:
+    """The same again answers the same; another with that id is refused, and nothing of it is erased."""
+    await identity.resolve(workspace, [together(mail("ada")), together(mail("eve"))])
+    done = await identity.erase(workspace, [mail("ada")], request_id="r1")
+    assert (await identity.erase(workspace, [mail("ada")], request_id="r1")) == done
+    with pytest.raises(AlreadyExistsError):
+        await identity.erase(workspace, [mail("eve")], request_id="r1")
+    assert (await identity.lookup(workspace, [mail("eve")]))[0].identifiers
+
+
+async def test_a_policy_forgets_the_value_that_it_blocks(
+    identity: Replica, open_database: OpenDatabase, workspace: str
+) -> None:
+    """In all versions; the key is left, and it stays blocked. Saying the same again says nothing new."""
+    rules = pb.IdentityPolicy(blocked_values=[identifier(mail("ada")), identifier(mail("eve"))])
+    await identity.set_policy(workspace, rules, request_id="p1")
+    await identity.resolve(workspace, [together(mail("ada"))])
+    await identity.erase(workspace, [mail("ada")])
+    assert "ada@" not in await everything(open_database("identity"), workspace)
+    told = (await identity.policy(workspace, 1)).policy.blocked_values
+    assert sorted(one.value for one in told) == ["", "eve@mail.example.com"]
+    assert (await identity.set_policy(workspace, rules, request_id="p1")).version == 1
+    once = pb.SetIdentityPolicyRequest(policy=rules, deciding=deciding(), unless_in_force=True)
+    again = await identity.client.call(identity.stub.SetIdentityPolicy, once, workspace=workspace)
+    assert again.policy.version == 1
+    late = pb.ResolveRequest(sets=[now(mail("ada"))])
+    await identity.client.call(identity.stub.Resolve, late, workspace=workspace)
+    assert (await identity.lookup(workspace, [mail("ada")]))[0].identifiers[0].blocked
+
+
+async def test_what_an_erasure_notes_is_no_policy(identity: Replica, workspace: str) -> None:
+    """Where nothing was ever said about the rules, version 0 has no author and no times."""
+    phone = Named("phone", "+4930901820")
+    await identity.resolve(workspace, [together(phone, mail(str(number))) for number in range(25)])
+    await identity.erase(workspace, [mail("1")])
+    told = await identity.policy(workspace)
+    assert (told.version, told.HasField("set_at"), told.HasField("applied_at")) == (0, False, False)
 
 
 async def test_a_hub_that_is_none_any_more_joins_again(identity: Replica, workspace: str) -> None:

@@ -34,6 +34,24 @@ class TestHandle(IdentifierKindContract):
         return KindSubject(BUILT_IN_KINDS["social_handle"], {"Instagram: @Ada.L": "instagram:ada.l"}, ("", "\x00"))
 
 
+class TestDomain(IdentifierKindContract):
+    """The kind `domain`."""
+
+    @pytest.fixture
+    def subject(self) -> KindSubject:
+        """Bare, as web addresses, with and without `www` before them."""
+        spellings = {
+            "https://www.Acme.com:443/about?x=1#y": "acme.com",
+            "//WWW.acme.co.uk.": "acme.co.uk",
+            "mywww.acme.com": "mywww.acme.com",
+            "shop.www.acme.com": "shop.www.acme.com",
+            "www.com": "www.com",
+            "bücher.de": "xn--bcher-kva.de",
+        }
+        wrong = ("", "acme", "10.0.0.1", "ada@acme.com", "https://ada@acme.com", "acme.test")
+        return KindSubject(BUILT_IN_KINDS["domain"], spellings, wrong)
+
+
 class TestDocument(IdentifierKindContract):
     """The kind `loyalty_card`, whose normal form passports and national ids share."""
 
