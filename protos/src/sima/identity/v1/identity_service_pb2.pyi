@@ -1365,8 +1365,8 @@ class EraseIdentifiersRequest(_message.Message):
     DEFAULT_REGION_FIELD_NUMBER: _builtins.int
     DECIDING_FIELD_NUMBER: _builtins.int
     profile_id: _builtins.str
-    """A profile, current or former: all identifiers that it has now. Absent: only the identifiers above. One of the two is
-    required.
+    """A profile, current or former: all identifiers that it has now; NOT_FOUND if none was ever known by it. Absent: only the
+    identifiers above. One of the two is required.
     """
     default_region: _builtins.str
     """Region for phone numbers without country code. Absent: such numbers are refused."""
@@ -1414,7 +1414,9 @@ class EraseIdentifiersResponse(_message.Message):
 
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProfileChange]:
-        """Identifiers of others that moved from one profile to another. Empty in the answer to a call that came again."""
+        """Identifiers of others that moved from one profile to another. Empty in the answer to a call that came again; without
+        those of neighbourhoods that are grouped beside the call.
+        """
 
     def __init__(
         self,
@@ -1838,7 +1840,9 @@ Global___PreviewIdentityPolicyResponse: _TypeAlias = PreviewIdentityPolicyRespon
 
 @_typing.final
 class PolicyEffect(_message.Message):
-    """What a policy would change. Everything is counted among the neighbourhoods that were looked at."""
+    """What a policy would change. Everything is counted among the neighbourhoods that were looked at; companies count as
+    profiles, too.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
