@@ -76,9 +76,9 @@ SIGHTINGS = st.lists(
     max_size=14,
 )
 RANDOM = st.randoms(use_true_random=False)
-LAW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LAW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 #: Of laws about what many do at the same time no example can be told smaller by repeating it: none is tried.
-RACE = settings(LAW, max_examples=int(os.environ.get("SIMA_RACES", "60")), phases=[Phase.explicit, Phase.generate])
+RACE = settings(LAW, max_examples=int(os.environ.get("SIMA_RACES", "30")), phases=[Phase.explicit, Phase.generate])
 
 
 MINUTE = 60_000_000  # in microseconds
