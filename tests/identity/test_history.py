@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.type.v1.identifier_pb2 import Identifier
 from sima_identity.store import history
@@ -21,6 +22,7 @@ from sima_runtime.errors import InvalidFieldsError, NotFoundError
 from sima_sdk.identifiers import identifier_key
 
 from .conftest import Named, Replica, Sighted, StartReplica, cookie, device, lookup_key, mail, together, user
+from .policies import policies
 from .test_laws import (  # noqa: F401  # tight is a fixture
     DECISIONS,
     RANDOM,
@@ -31,6 +33,7 @@ from .test_laws import (  # noqa: F401  # tight is a fixture
     batches,
     decide,
     replayed,
+    rule,
     seen,
     tight,
     until_settled,
@@ -67,19 +70,30 @@ async def attempted(call: Callable[[], Awaitable[object]]) -> None:
         await call()
 
 
+async def ruled(fixture: Fixture, workspace: str, rules: pb.IdentityPolicy) -> None:
+    """Set a policy, and wait until all is grouped under it."""
+    await rule(fixture.replicas[0], workspace, rules)
+    await until_settled(fixture.database, workspace)
+
+
 @LAW
-@given(sightings=SIGHTINGS, decisions=DECISIONS, random=RANDOM)
+@given(sightings=SIGHTINGS, decisions=DECISIONS, rules=st.lists(policies(UNIVERSE), max_size=2), random=RANDOM)
 async def test_what_was_answered_at_a_moment_is_known_as_of_it(
     tight: Fixture,  # noqa: F811
     sightings: list[Sighted],
     decisions: list[Decided],
+    rules: list[pb.IdentityPolicy],
     random: Random,
 ) -> None:
-    """Whatever came later, each moment between two calls is answered as Lookup answered it then, ids included."""
+    """Whatever came later, each moment between two calls is answered as Lookup answered it then, ids included.
+
+    But for who is erased later: they are missing, and all others are as they were.
+    """
     workspace = f"w{uuid4().hex}"
     calls: list[Callable[[], Awaitable[object]]] = [
         *(partial(seen, random.choice(tight.replicas), workspace, batch) for batch in batches(sightings, random)),
         *(partial(decide, random.choice(tight.replicas), workspace, each) for each in decisions),
+        *(partial(ruled, tight, workspace, each) for each in rules),
     ]
     random.shuffle(calls)
     told: list[tuple[datetime, list[Home]]] = []
@@ -101,6 +115,15 @@ async def test_what_was_answered_at_a_moment_is_known_as_of_it(
         later = zip(wanted[len(answers_then) :], then[len(answers_then) :], strict=True)  # also of decisions taken back
         assert all(one == Home("", frozenset()) for profile_id, one in later if born[profile_id] > moment)
     assert all(not one.identifiers for one in await tight.replicas[0].as_known(workspace, wanted, at_the_beginning()))
+    erased = random.sample(UNIVERSE, 2)
+    await tight.replicas[0].erase(workspace, erased)
+    await until_settled(tight.database, workspace)
+    gone = {identifier_key(tight.secret(workspace), one.kind, one.value) for one in erased}
+    for moment, answers_then in random.sample(told, min(len(told), 3)):
+        answered = await random.choice(tight.replicas).as_known(workspace, UNIVERSE, moment)
+        for named, one, was in zip(UNIVERSE, map(home, answered), answers_then, strict=False):
+            left = frozenset(member for member in was.identifiers if member[1] not in gone)
+            assert one == (Home("", frozenset()) if named in erased else Home(was.profile_id, left))
 
 
 def at_the_beginning() -> datetime:
