@@ -102,12 +102,14 @@ async def test_a_policy_forgets_the_value_that_it_blocks(
     await identity.resolve(workspace, [together(mail("ada"))])
     await identity.erase(workspace, [mail("ada")])
     assert "ada@" not in await everything(open_database("identity"), workspace)
-    told = (await identity.policy(workspace, 1)).policy.blocked_values
+    told = list((await identity.policy(workspace, 1)).policy.blocked_values)
     assert sorted(one.value for one in told) == ["", "eve@mail.example.com"]
     assert (await identity.set_policy(workspace, rules, request_id="p1")).version == 1
     once = pb.SetIdentityPolicyRequest(policy=rules, deciding=deciding(), unless_in_force=True)
     again = await identity.client.call(identity.stub.SetIdentityPolicy, once, workspace=workspace)
     assert again.policy.version == 1
+    as_told = (await identity.policy(workspace)).policy
+    assert (await identity.set_policy(workspace, as_told)).policy.blocked_values == told
     late = pb.ResolveRequest(sets=[now(mail("ada"))])
     await identity.client.call(identity.stub.Resolve, late, workspace=workspace)
     assert (await identity.lookup(workspace, [mail("ada")]))[0].identifiers[0].blocked

@@ -44,7 +44,7 @@ def rules_from_proto(policy: pb.IdentityPolicy, base: Policy, read: ReadIdentifi
         bad.require(said.kind in base.kinds, f"policy.kinds[{place}].kind", "expected a known kind of identifier")
     most = _number(policy, "most_identifiers", range(1, LARGEST_PROFILE + 1), "policy", bad)
     known_junk = policy.known_junk if policy.HasField("known_junk") else None
-    return Rules(kinds, _patterns(policy, base, bad), _values(policy, read, bad), known_junk, most)
+    return Rules(kinds, _patterns(policy, base, bad), _values(policy, base, read, bad), known_junk, most)
 
 
 def policy_to_proto(stated: Stated | None, policies: Policies) -> pb.PolicyVersion:
@@ -107,15 +107,24 @@ def _patterns(policy: pb.IdentityPolicy, base: Policy, bad: Violations) -> dict[
     return dict(patterns)
 
 
+_KEY_BYTES = 16
 _PATTERN_EXPECTED = f"expected 1 to {MOST_PATTERN} characters"
 
 
-def _values(policy: pb.IdentityPolicy, read: ReadIdentifier, bad: Violations) -> list[BlockedValue]:
+def _values(policy: pb.IdentityPolicy, base: Policy, read: ReadIdentifier, bad: Violations) -> list[BlockedValue]:
     path = "policy.blocked_values"
     bad.require(len(policy.blocked_values) <= MOST_VALUES, path, f"expected at most {MOST_VALUES}")
     given = enumerate(policy.blocked_values[:MOST_VALUES])
-    found = (read(identifier, f"{path}[{place}]") for place, identifier in given)
+    found = (
+        KeyedIdentifier(one.kind, None, one.key) if _is_bare_key(one, base) else read(one, f"{path}[{place}]")
+        for place, one in given
+    )
     return [BlockedValue(one.kind, one.key.hex(), one.value) for one in found if one is not None]
+
+
+def _is_bare_key(identifier: Identifier, base: Policy) -> bool:
+    """Whether it is what is left of a value that was erased, or told of one that is protected."""
+    return not identifier.value and len(identifier.key) == _KEY_BYTES and identifier.kind in base.kinds
 
 
 def _complete(rules: Rules, base: Policy) -> pb.IdentityPolicy:
