@@ -1,6 +1,8 @@
 """Why two identifiers are one person, or what keeps them apart."""
 
+from collections.abc import Callable
 from itertools import pairwise
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from sima_identity.clustering import cluster_identifiers
 from sima_identity.evidence import Decisions, Edge, Refusal, Verdict
 from sima_identity.explaining import chain, remedy
 from sima_identity.records import StoredEdge
+from sima_runtime.database import Database, execute
 from sima_runtime.errors import InvalidFieldsError, NotFoundError
 
 from .conftest import Named, Replica, Sighted, StartReplica, cookie, device, mail, policy, together, user
@@ -159,6 +162,22 @@ def test_a_way_is_whole_exactly_between_those_who_are_one(edges: list[Edge], dec
             else:
                 is_way = any({key(one), key(other)} <= component for component in reachable)
                 assert bool(found) == bool(refused & set(found)) == is_way
+
+
+async def test_evidence_about_who_is_gone_is_no_way(
+    identity: Replica, open_database: Callable[[str], Database], workspace: str
+) -> None:
+    """Somebody who did not know that a hub was erased may have written edges to it; the answer leaves them out."""
+    await identity.resolve(workspace, [together(mail("ada")), together(mail("eve"))])
+    async with open_database("identity").statement() as connection:
+        await execute(connection, _DANGLING, {"workspace": workspace, "gone": UUID(int=1 << 127)})
+    answer = await identity.explain(workspace, mail("ada"), mail("eve"))
+    assert (answer.linked, list(answer.chain), answer.partial) == (False, [], True)
+
+
+_DANGLING = """INSERT INTO edges (workspace, low, high, evidence, source, first_at, refusal)
+    SELECT workspace, least(key, %(gone)s), greatest(key, %(gone)s), 'seen_together', 'shop', now(), 'hub'
+    FROM identifiers WHERE workspace = %(workspace)s"""
 
 
 def test_every_reason_has_a_remedy() -> None:

@@ -12,8 +12,10 @@ from sima_runtime.paging import page_position
 #: Numbers that a place may have.
 BIT, BIGINT = range(2), range(1 << 63)
 _INTEGER, _XID = range(1 << 31), range(1 << 64)
-_YEAR_10000 = 253_402_300_800_000_000  # microseconds since 1970
-_ID = re.compile("[0-9a-f]{32}")
+#: The first instant that no date can tell.
+YEAR_10000 = 253_402_300_800_000_000  # microseconds since 1970
+#: An id as text.
+ID = re.compile("[0-9a-f]{32}")
 
 
 def place_before(request: pb.ListProfileChangesRequest) -> Cursor | None:
@@ -28,7 +30,7 @@ def place_before(request: pb.ListProfileChangesRequest) -> Cursor | None:
 
 def time_and_id_before(request: pb.ListDecisionsRequest | pb.ListGrowthRequest) -> tuple[datetime, bytes] | None:
     """Return the time and the id behind which it begins."""
-    if (before := number_and_id_before(request, range(_YEAR_10000))) is None:
+    if (before := number_and_id_before(request, range(YEAR_10000))) is None:
         return None
     micros, own = before
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros), own
@@ -39,7 +41,7 @@ def two_ids_before(request: pb.ListAffiliationsRequest) -> tuple[bytes, bytes] |
     match page_position(request):
         case None:
             return None
-        case [str() as one, str() as other] if _ID.fullmatch(one) and _ID.fullmatch(other):
+        case [str() as one, str() as other] if ID.fullmatch(one) and ID.fullmatch(other):
             return bytes.fromhex(one), bytes.fromhex(other)
     raise PageTokenError
 
@@ -49,6 +51,6 @@ def number_and_id_before(request: Message, numbers: range) -> tuple[int, bytes] 
     match page_position(request):
         case None:
             return None
-        case [int() as number, str() as own] if number in numbers and _ID.fullmatch(own):
+        case [int() as number, str() as own] if number in numbers and ID.fullmatch(own):
             return number, bytes.fromhex(own)
     raise PageTokenError

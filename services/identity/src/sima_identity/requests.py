@@ -14,6 +14,7 @@ from sima_sdk.identifiers import REGION_EXPECTED, IdentifierKinds, identifier_ke
 
 from sima_identity.batch import Sighting
 from sima_identity.decisions import Deciding, DecisionKind, Proposal
+from sima_identity.places import ID, YEAR_10000
 from sima_identity.policy import Policy
 from sima_identity.policy_messages import rules_from_proto
 from sima_identity.records import Wanted
@@ -33,9 +34,8 @@ MOST_REASON = 2_000
 EXAMPLES, MOST_EXAMPLES = 10, 100
 MOST_ONE_IN = 1_000_000
 
-_YEAR_1, _YEAR_10000, _NEVER = -62_135_596_800_000_000, 253_402_300_800_000_000, 1 << 63
+_YEAR_1, _NEVER = -62_135_596_800_000_000, 1 << 63
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
-_ID = re.compile("[0-9a-f]{32}")
 _PROFILE_EXPECTED = "expected a profile id: 32 hexadecimal digits"
 
 _Subject = (
@@ -138,7 +138,7 @@ class RequestReader:
     def withdrawal(self, request: pb.WithdrawDecisionRequest) -> tuple[bytes, Deciding]:
         """Read which decision is to be taken back."""
         bad = Violations()
-        known = _ID.fullmatch(request.decision_id)
+        known = ID.fullmatch(request.decision_id)
         bad.require(known is not None, "decision_id", "expected the id of a decision: 32 hexadecimal digits")
         deciding = _deciding(request.deciding, bad)
         bad.check()
@@ -177,7 +177,7 @@ class RequestReader:
         bad.check()
         named = bool(request.identifiers or request.profile_id)
         bad.require(named, "identifiers", "expected identifiers or a profile id")
-        is_id = not request.profile_id or _ID.fullmatch(request.profile_id) is not None
+        is_id = not request.profile_id or ID.fullmatch(request.profile_id) is not None
         bad.require(is_id, "profile_id", _PROFILE_EXPECTED)
         keys = self._side(request.identifiers, _region(request.default_region, "", bad), "identifiers", bad)
         deciding = _deciding(request.deciding, bad)
@@ -271,7 +271,7 @@ class RequestReader:
         match item.WhichOneof("by"):
             case "identifier":
                 return Wanted(self._identifier(item.identifier, region, f"{path}identifier", bad), None)
-            case "profile_id" if _ID.fullmatch(item.profile_id):
+            case "profile_id" if ID.fullmatch(item.profile_id):
                 return Wanted(None, bytes.fromhex(item.profile_id))
             case "profile_id":
                 bad.add(f"{path}profile_id", _PROFILE_EXPECTED)
@@ -317,7 +317,7 @@ def _moment(given: Timestamp | None, field: str) -> int:
     """A moment of the past, in microseconds since 1970."""
     bad = Violations()
     moment = _NEVER if given is None else timestamp_to_micros(given)
-    bad.require(_YEAR_1 <= moment < _YEAR_10000, field, "expected a time in the years 1 to 9999")
+    bad.require(_YEAR_1 <= moment < YEAR_10000, field, "expected a time in the years 1 to 9999")
     bad.check()
     return moment
 
@@ -325,7 +325,7 @@ def _moment(given: Timestamp | None, field: str) -> int:
 def _instant(item: pb.IdentifierSet, number: int, bad: Violations) -> int:
     """When the set was observed, in microseconds since 1970; 0 after noting that this is missing."""
     at = timestamp_to_micros(item.observed_at) if item.HasField("observed_at") else _NEVER
-    if _YEAR_1 <= at < _YEAR_10000:
+    if _YEAR_1 <= at < YEAR_10000:
         return at
     bad.add(f"sets[{number}].observed_at", "expected a time in the years 1 to 9999")
     return 0

@@ -154,6 +154,11 @@ _NEXT_PENDING = """SELECT workspace, key FROM pending
     WHERE pg_try_advisory_xact_lock(hashtextextended('sima turn ' || workspace, 0)) LIMIT 1"""
 
 
+async def see_one_moment(connection: Driver) -> None:
+    """Begin a transaction that reads, and sees one moment however long it takes."""
+    await execute(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
 async def look_up(connection: Driver) -> None:
     """Begin a transaction that looks up keys."""
     await execute(connection, _LOOK_UP)

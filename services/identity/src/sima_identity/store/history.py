@@ -11,10 +11,7 @@ from sima_identity.records import Wanted
 from sima_identity.store.arrays import instant
 from sima_identity.store.decisions import values
 from sima_identity.store.log import ERASURE
-from sima_identity.store.lookups import asked
-
-#: One answer may look at so many identifiers: more would not fit into a message.
-MOST_MEMBERS = 100_000
+from sima_identity.store.lookups import MOST_MEMBERS, asked
 
 
 def _last_of(key: str) -> str:

@@ -4,16 +4,15 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sima_runtime.database import Driver, execute, fetch
+from sima_runtime.database import Driver, fetch
 from sima_runtime.keys import Keys
 
 from sima_identity.evidence import Verdict
 from sima_identity.records import Stored, Wanted
 from sima_identity.store.arrays import instant, microseconds
-from sima_identity.store.graph import STORED, look_up
+from sima_identity.store.graph import STORED, look_up, see_one_moment
 from sima_identity.store.lookups import asked
 
-_BEGIN = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _AS_OF = instant("%(as_of)s::bigint")
 _ASKED = f"""SELECT number, value, first_seen_at, {STORED}
     FROM unnest(%(keys)s::uuid[], %(key_numbers)s::bigint[]) AS wanted(wanted_key, number) CROSS JOIN LATERAL (
@@ -76,7 +75,7 @@ class Neighbour(NamedTuple):
 
 async def begin(connection: Driver) -> None:
     """Let the transaction see one moment of the database, and look up keys."""
-    await execute(connection, _BEGIN)
+    await see_one_moment(connection)
     await look_up(connection)
 
 

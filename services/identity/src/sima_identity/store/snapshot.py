@@ -14,6 +14,7 @@ from sima_runtime.keys import Key
 
 from sima_identity.evidence import Pair, Verdict
 from sima_identity.store.arrays import microseconds
+from sima_identity.store.graph import see_one_moment
 
 Records = NDArray[np.void]
 
@@ -34,7 +35,6 @@ IDENTIFIER = np.dtype(
 #: Two identifiers that were seen together, and when first, in microseconds since 1970.
 EDGE = np.dtype([("low", "S16"), ("high", "S16"), ("first_at", ">i8")])
 
-_BEGIN = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _TAKE_TIME = "SELECT set_config('statement_timeout', '10min', true), set_config('work_mem', '64MB', true)"
 _ESTIMATE = "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class WHERE oid = 'identifiers'::regclass"
 _IN_RANGE = (
@@ -62,7 +62,7 @@ class Part(NamedTuple):
 
 async def begin(connection: Driver) -> None:
     """Let the transaction see one moment, for as long as it takes to read all."""
-    await execute(connection, _BEGIN)
+    await see_one_moment(connection)
     await execute(connection, _TAKE_TIME)
 
 
