@@ -11,12 +11,11 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from sima_runtime.database import Database, Driver
-from sima_runtime.errors import OverloadedError
 from sima_runtime.feeds import notify
 
 from sima_identity.batch import Batch
 from sima_identity.decisions import Deciding
-from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, write
+from sima_identity.grouping import Grouping, OvertakenError, Transaction, begun_anew, write
 from sima_identity.planning import Situation
 from sima_identity.records import ChangedIdentifier, Stored, Subject
 from sima_identity.rules import Rules
@@ -57,21 +56,17 @@ class Eraser:
             OverloadedError: Too many others write about the same identifiers at the same time.
         """
         own = blake2b(by.request_id.encode(), digest_size=16, key=self._secrets(workspace), person=b"erasure").digest()
-        for attempt in range(ATTEMPTS):
-            try:
-                async with self._database.transaction() as connection:
-                    transaction = await self._grouping.begin(connection, workspace)
-                    if attempt:  # one at a time, or they would go on overtaking each other
-                        await graph.take_turn(connection, workspace)
-                    if (done := await erasures.find(connection, workspace, own)) is not None:
-                        return Erasure(done, (), pending=False)
-                    members = [] if profile is None else await decisions.members(connection, workspace, profile)
-                    wanted = {*keys, *(key for key, _ in members)}
-                    known, changes, pending = await self._erase(transaction, wanted)
-                    return Erasure(await self._noted(transaction, own, by, known), changes, pending)
-            except OvertakenError:
-                begun_anew.add(1)
-        raise OverloadedError("the identifiers")
+
+        async def work(transaction: Transaction) -> Erasure:
+            connection = transaction.connection
+            if (done := await erasures.find(connection, workspace, own)) is not None:
+                return Erasure(done, (), pending=False)
+            members = [] if profile is None else await decisions.members(connection, workspace, profile)
+            wanted = {*keys, *(key for key, _ in members)}
+            known, changes, pending = await self._erase(transaction, wanted)
+            return Erasure(await self._noted(transaction, own, by, known), changes, pending)
+
+        return await self._grouping.in_transaction(workspace, work)
 
     async def _noted(self, transaction: Transaction, own: bytes, by: Deciding, known: int) -> Erased:
         erased = await erasures.insert(*transaction[:2], own, by, known)

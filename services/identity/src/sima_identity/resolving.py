@@ -7,6 +7,7 @@ calls and replicas do at the same time, what is stored in the end is the groupin
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from itertools import compress
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -108,24 +109,13 @@ class Resolver:
         if turn.locked():  # who waits must look again: what is recorded meanwhile may be the same
             stored = list(batch.identifiers)
         async with turn:
-            return await self._record_in_turn(workspace, batch, stored)
+            return await self._grouping.in_transaction(workspace, partial(self._attempt, batch, stored))
 
-    async def _record_in_turn(self, workspace: str, batch: Batch, stored: list[bytes]) -> Plan:
-        for attempt in range(ATTEMPTS):
-            try:
-                async with self._database.transaction() as connection:
-                    transaction = await self._grouping.begin(connection, workspace)
-                    if attempt:  # one at a time, or they would go on overtaking each other
-                        await graph.take_turn(connection, workspace)
-                    return await self._attempt(transaction, batch, stored)
-            except OvertakenError:
-                begun_anew.add(1)
-                stored = list(batch.identifiers)
-        raise OverloadedError("the identifiers")
-
-    async def _attempt(self, transaction: Transaction, batch: Batch, stored: Sequence[bytes]) -> Plan:
+    async def _attempt(self, batch: Batch, stored: Sequence[bytes], transaction: Transaction) -> Plan:
         """Record a batch of which at least the identifiers `stored` are stored."""
-        connection, workspace, in_force, _ = transaction
+        connection, workspace, in_force, *_ = transaction
+        if transaction.anew:
+            stored = list(batch.identifiers)
         until = await erasures.tombstones(connection, workspace, batch.identifiers)
         if late := {key: at for key, at in until.items() if batch.first_seen[key] <= at}:
             raise LateError(late)
