@@ -17,10 +17,11 @@ from sima_runtime.errors import OverloadedError
 
 from sima_identity.batch import AffiliationId, Batch, Sighting, gather, portions
 from sima_identity.evidence import Pair, pair
-from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, recorded, write
+from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, recorded, write
 from sima_identity.owners import owner
 from sima_identity.planning import Plan
 from sima_identity.records import State, shown_version
+from sima_identity.rounds import Rounds
 from sima_identity.store import affiliations, erasures, graph
 from sima_identity.store.known import Reading, read
 
@@ -59,6 +60,7 @@ class Resolver:
             grouping: Groups what is locked.
         """
         self._database, self._grouping = database, grouping
+        self._rounds = Rounds(database, graph.next_pending, self._settle)
         # Within one process taking turns costs less than overtaking each other; replicas meet in the database.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -143,16 +145,7 @@ class Resolver:
 
     async def settle_one(self) -> bool:
         """Group one neighbourhood that was too large for a call; False if there is none."""
-        try:
-            async with self._database.transaction() as connection:
-                await graph.take_time(connection)
-                task = await graph.next_pending(connection)
-                if task is not None:
-                    await self._settle(connection, *task)
-                return task is not None
-        except OvertakenError:
-            begun_anew.add(1)
-            return True
+        return await self._rounds.go_on()
 
     async def _settle(self, connection: Driver, workspace: str, key: bytes) -> None:
         transaction = await self._grouping.begin(connection, workspace)
