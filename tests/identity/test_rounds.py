@@ -39,13 +39,15 @@ async def test_a_workspace_whose_work_fails_holds_up_nobody(
     names = [f"{workspace}-{letter}" for letter in "abc"]
     busy = await start_replica(neighbourhood_limit=1, settle_seconds=0.01)
     broken, *others = names
-    await busy.resolve(broken, [together(mail("ada"), mail("eve"))])
+    await busy.resolve(broken, [together(mail(f"ada{number}"), mail(f"eve{number}")) for number in range(60)])
     async with database.statement() as connection:
         await execute(connection, "UPDATE edges SET refusal = 'of tomorrow' WHERE workspace = %s", (broken,))
         again = "INSERT INTO pending (workspace, key) SELECT workspace, key FROM identifiers WHERE workspace = %s"
         await execute(connection, f"{again} ON CONFLICT DO NOTHING", (broken,))
     for name in others:
         await busy.resolve(name, [together(mail("ada"), mail("eve"))])
+        [answer] = await busy.resolve(name, [together(mail("ada"), mail("max"))])
+        assert answer.pending
         await until_settled(database, name)
     async with database.statement() as connection:
         assert await fetch(connection, "SELECT FROM pending WHERE workspace = %s", (broken,))
