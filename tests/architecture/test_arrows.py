@@ -98,6 +98,21 @@ def test_only_the_servicer_speaks_grpc(service: str) -> None:
     ] == []
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_says_that_it_is_pure_asks_nobody(service: str) -> None:
+    """A module whose docstring says "Pure" imports neither a store nor what speaks to a database.
+
+    Only profile's `rows` fills the row types of its store.
+    """
+    stores = re.compile(r"sima_\w+\.store\b|sima_runtime\.database$")
+    pure = {
+        path.relative_to(ROOT).as_posix()
+        for path in sources(f"services/{service}")
+        if path.stem != "rows" and re.search(r"\bPure\b", ast.get_docstring(ast.parse(path.read_text())) or "")
+    }
+    assert [line for line in offenders(f"services/{service}", stores) if line.split(":")[0] in pure] == []
+
+
 def test_nothing_but_the_generator_and_the_report_reads_the_truth() -> None:
     """Sima finds the people without ever seeing the answer."""
     makers = ("cli/src/sima_cli/sample/", "cli/src/sima_cli/report/")

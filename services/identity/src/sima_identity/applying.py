@@ -3,13 +3,15 @@
 An identifier knows the version of the policy under which it was grouped. Whoever records new evidence about a
 neighbourhood groups it under the policy in force; here the others follow, each neighbourhood in one transaction. Who
 began when only an earlier version was known may still write under that one; so all is looked through again when the
-last of them has ended. Where it stands is stored, so that it goes on after a restart.
+last of them has ended. Where it stands is stored, so that it goes on after a restart. What an erasure marked, when all
+was grouped under the policy already, is found by an index.
 """
 
 from sima_runtime.database import Database, Driver
 
 from sima_identity.batch import Batch
-from sima_identity.grouping import Grouping, OvertakenError, Transaction, begun_anew, write
+from sima_identity.grouping import Grouping, OvertakenError, Transaction, write
+from sima_identity.rounds import Rounds
 from sima_identity.store import graph, policies
 
 # Identifiers whose neighbourhoods are grouped in one transaction.
@@ -26,39 +28,26 @@ class Applier:
             database: The schema `identity`.
             grouping: Groups what is locked.
         """
-        self._database, self._grouping = database, grouping
-        self._overtaken = False
+        self._grouping = grouping
+        self._rounds = Rounds(database, policies.next_to_apply, self._apply)
 
     async def apply_some(self) -> bool:
         """Group a portion; False if there is nothing to do now."""
-        try:
-            async with self._database.transaction() as connection:
-                await graph.take_time(connection)
-                task = await policies.next_to_apply(connection)
-                done = task is not None and await self._apply(connection, *task)
-        except OvertakenError:
-            begun_anew.add(1)
-            self._overtaken = done = True
-        else:
-            self._overtaken = False
-        return done
+        return await self._rounds.go_on()
 
-    async def _apply(self, connection: Driver, workspace: str, version: int) -> bool:
+    async def _apply(self, connection: Driver, workspace: str, version: int) -> None:
         transaction = await self._grouping.begin(connection, workspace)
         if transaction.in_force.version != version:
             raise OvertakenError
-        if self._overtaken:
-            await graph.take_turn(connection, workspace)
-        after, alone = await policies.place(connection, workspace, version)
-        keys = await policies.stale(connection, workspace, version, after, _PORTION)
+        place = await policies.place(connection, workspace, version)
+        keys = await policies.stale(connection, workspace, version, place, _PORTION)
         if keys:
             await self._group(transaction, keys)
             await policies.move(connection, workspace, version, keys[-1])
-        elif after is None and alone:
+        elif place.after is None and place.alone:
             await policies.finish(connection, workspace, version)
         else:
             await policies.move(connection, workspace, version, None)
-        return bool(keys) or after is not None
 
     async def _group(self, transaction: Transaction, keys: list[bytes]) -> None:
         known = await graph.read_identifiers(transaction.connection, transaction.workspace, keys)

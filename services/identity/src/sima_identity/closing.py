@@ -24,7 +24,7 @@ from sima_identity.store import graph
 class Closing:
     """Says so within one transaction, and knows which edges lead on."""
 
-    def __init__(self, connection: Driver, workspace: str, in_force: InForce, judged: Collection[bytes] = ()) -> None:
+    def __init__(self, connection: Driver, workspace: str, in_force: InForce) -> None:
         """Set up.
 
         Args:

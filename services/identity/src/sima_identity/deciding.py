@@ -9,19 +9,18 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from sima_runtime.database import Database, Driver
+from sima_runtime.database import Driver
 from sima_runtime.errors import (
     AlreadyExistsError,
     ContradictionError,
     InvalidFieldsError,
     NotFoundError,
-    OverloadedError,
     Violation,
 )
 
 from sima_identity.batch import Batch
 from sima_identity.decisions import Deciding, Decision, DecisionKind, Outcome, Proposal, decision_id
-from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, write
+from sima_identity.grouping import Grouping, OvertakenError, Transaction, write
 from sima_identity.records import Stored
 from sima_identity.store import decisions, erasures, graph
 
@@ -31,15 +30,14 @@ Attempt = Callable[[Transaction], Awaitable[Outcome]]
 class Decider:
     """Decides, in the name of who calls."""
 
-    def __init__(self, database: Database, grouping: Grouping, secrets: Callable[[str], bytes]) -> None:
+    def __init__(self, grouping: Grouping, secrets: Callable[[str], bytes]) -> None:
         """Set up.
 
         Args:
-            database: The schema `identity`.
             grouping: Groups what is locked.
             secrets: Gives the secret of a workspace.
         """
-        self._database, self._grouping, self._secrets = database, grouping, secrets
+        self._grouping, self._secrets = grouping, secrets
 
     async def decide(self, workspace: str, proposal: Proposal, by: Deciding) -> Outcome:
         """Make a decision, or show what would come of it.
@@ -63,19 +61,13 @@ class Decider:
         return await self._done(workspace, by, partial(self._take_back, decision, by))
 
     async def _done(self, workspace: str, by: Deciding, attempt: Attempt) -> Outcome:
-        for number in range(ATTEMPTS):
-            try:
-                async with self._database.transaction() as connection:
-                    transaction = await self._grouping.begin(connection, workspace)
-                    if number:  # one at a time, or they would go on overtaking each other
-                        await graph.take_turn(connection, workspace)
-                    outcome = await attempt(transaction)
-                    if by.preview:
-                        await connection.rollback()
-                    return outcome
-            except OvertakenError:
-                begun_anew.add(1)
-        raise OverloadedError("the identifiers")
+        async def work(transaction: Transaction) -> Outcome:
+            outcome = await attempt(transaction)
+            if by.preview:
+                await transaction.connection.rollback()
+            return outcome
+
+        return await self._grouping.in_transaction(workspace, work)
 
     async def _make(self, proposal: Proposal, by: Deciding, transaction: Transaction) -> Outcome:
         connection, workspace, *_ = transaction

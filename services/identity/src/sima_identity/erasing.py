@@ -11,14 +11,15 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from sima_runtime.database import Database, Driver
-from sima_runtime.errors import AlreadyExistsError, NotFoundError, OverloadedError
+from sima_runtime.errors import AlreadyExistsError, NotFoundError
 from sima_runtime.feeds import notify
 
 from sima_identity.batch import Batch
 from sima_identity.decisions import Deciding
-from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, write
+from sima_identity.grouping import Grouping, OvertakenError, Transaction, write
 from sima_identity.planning import Situation
 from sima_identity.records import ChangedIdentifier, Stored, Subject, Wanted
+from sima_identity.rounds import Rounds
 from sima_identity.rules import Rules
 from sima_identity.store import erasures, graph, lookups, policies
 from sima_identity.store import hubs as hub_counts
@@ -49,6 +50,7 @@ class Eraser:
             secrets: Gives the secret of a workspace.
         """
         self._database, self._grouping, self._secrets = database, grouping, secrets
+        self._rounds = Rounds(database, erasures.next_to_check, self._check)
 
     async def erase(self, workspace: str, keys: Collection[bytes], profile: bytes | None, by: Deciding) -> Erasure:
         """Erase identifiers, and all of a profile if one is given; or return what the same call erased before.
@@ -60,22 +62,18 @@ class Eraser:
         """
         own = self._digest(workspace, b"erasure", by.request_id.encode())
         asked = self._digest(workspace, b"erased", b"".join(sorted(keys)) + b"/" + (profile or b""))
-        for attempt in range(ATTEMPTS):
-            try:
-                async with self._database.transaction() as connection:
-                    transaction = await self._grouping.begin(connection, workspace)
-                    if attempt:  # one at a time, or they would go on overtaking each other
-                        await graph.take_turn(connection, workspace)
-                    if (done := await erasures.find(connection, workspace, own)) is not None:
-                        if done.asked not in {None, asked}:
-                            raise AlreadyExistsError("erasure", own.hex())
-                        return Erasure(done, (), pending=False)
-                    wanted = {*keys, *(await _members(connection, workspace, profile) if profile else ())}
-                    known, changes, pending = await self._erase(transaction, wanted)
-                    return Erasure(await self._noted(transaction, own, asked, by, known), changes, pending)
-            except OvertakenError:
-                begun_anew.add(1)
-        raise OverloadedError("the identifiers")
+
+        async def work(transaction: Transaction) -> Erasure:
+            connection = transaction.connection
+            if (done := await erasures.find(connection, workspace, own)) is not None:
+                if done.asked not in {None, asked}:
+                    raise AlreadyExistsError("erasure", own.hex())
+                return Erasure(done, (), pending=False)
+            wanted = {*keys, *(await _members(connection, workspace, profile) if profile else ())}
+            known, changes, pending = await self._erase(transaction, wanted)
+            return Erasure(await self._noted(transaction, own, asked, by, known), changes, pending)
+
+        return await self._grouping.in_transaction(workspace, work)
 
     def _digest(self, workspace: str, of: bytes, content: bytes) -> bytes:
         return blake2b(content, digest_size=16, key=self._secrets(workspace), person=of).digest()
@@ -88,22 +86,18 @@ class Eraser:
 
     async def check_some(self) -> bool:
         """Look again at some erased identifiers; False if there are none."""
-        try:
-            async with self._database.transaction() as connection:
-                found = await erasures.to_check(connection, _PORTION)
-                if found is not None:
-                    await self._check(connection, *found)
-                return found is not None
-        except OvertakenError:
-            begun_anew.add(1)
-            return True
+        async with self._database.statement() as connection:
+            await erasures.raise_barriers(connection)
+        return await self._rounds.go_on()
 
-    async def _check(self, connection: Driver, workspace: str, keys: list[bytes]) -> None:
+    async def _check(self, connection: Driver, workspace: str) -> None:
         transaction = await self._grouping.begin(connection, workspace)
-        late = await erasures.late(connection, workspace, keys)
-        if late:
+        found = await erasures.to_check(connection, workspace, _PORTION)
+        late = await erasures.late(connection, workspace, found.keys)
+        if late:  # the others come next: who erases writes tombstones before all else
             await self._erase(transaction, late)
-        await erasures.clean(connection, workspace, [key for key in keys if key not in late])
+        else:
+            await erasures.clean(connection, workspace, found)
 
     async def _erase(
         self, transaction: Transaction, keys: Collection[bytes]

@@ -1,11 +1,12 @@
 """Locks a part of the graph, groups it, and writes the difference; all who change the grouping do it through here."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from sima_runtime.database import Driver
+from sima_runtime.database import Database, Driver
+from sima_runtime.errors import OverloadedError
 from sima_runtime.feeds import notify
 from sima_runtime.telemetry import meter
 
@@ -26,6 +27,8 @@ _MANY = 2_000
 #: Each beginning anew means that another transaction got through, so this many in a row are contention beyond use.
 ATTEMPTS = 50
 
+Done = TypeVar("Done")
+
 _meter = meter("sima.identity")
 recorded = _meter.create_counter("sima_identity_recorded", "1", "Transactions that recorded new evidence.")
 begun_anew = _meter.create_counter("sima_identity_begun_anew", "1", "Transactions begun anew, another was faster.")
@@ -36,12 +39,21 @@ class OvertakenError(Exception):
 
 
 class Transaction(NamedTuple):
-    """A transaction that groups, in which workspace, under which policy, and whether rows lie on several machines."""
+    """A transaction that groups.
+
+    Attributes:
+        connection: Its connection.
+        workspace: Whose identifiers it groups.
+        in_force: Under which policy.
+        spread: Whether rows lie on several machines.
+        anew: Whether another one was faster when this was attempted before.
+    """
 
     connection: Driver
     workspace: str
     in_force: InForce
     spread: bool
+    anew: bool = False
 
 
 class Locked(NamedTuple):
@@ -61,10 +73,11 @@ class Locked(NamedTuple):
 
 
 class Grouping:
-    """Keeps the stored grouping equal to that of all evidence and decisions. Every method is for a transaction."""
+    """Keeps the stored grouping equal to that of all evidence and decisions."""
 
     def __init__(
         self,
+        database: Database,
         policies: Policies,
         secrets: Callable[[str], bytes],
         neighbourhood_limit: int,
@@ -73,17 +86,35 @@ class Grouping:
         """Set up.
 
         Args:
+            database: The schema `identity`.
             policies: The rules.
             secrets: Gives the secret of a workspace.
             neighbourhood_limit: Neighbourhoods with more identifiers are grouped in the background.
             growth: What growth is suspicious, and therefore to be counted.
         """
         self.limit = neighbourhood_limit
-        self._policies, self._secrets, self._growth = policies, secrets, growth
+        self._database, self._policies, self._secrets, self._growth = database, policies, secrets, growth
 
     def by_strength(self, kinds: Mapping[bytes, str]) -> list[bytes]:
         """Return the keys of identifiers, the strongest first, given the kind of each."""
         return sorted(kinds, key=lambda key: (self._policies.base.kind(kinds[key]).rank, key))
+
+    async def in_transaction(self, workspace: str, work: Callable[[Transaction], Awaitable[Done]]) -> Done:
+        """Do some work in a transaction that groups, and anew as often as another one is faster.
+
+        Raises:
+            OverloadedError: Too many others write about the same identifiers at the same time.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                async with self._database.transaction() as connection:
+                    transaction = await self.begin(connection, workspace)
+                    if attempt:  # one at a time, or they would go on overtaking each other
+                        await graph.take_turn(connection, workspace)
+                    return await work(transaction._replace(anew=attempt > 0))
+            except OvertakenError:
+                begun_anew.add(1)
+        raise OverloadedError("the identifiers")
 
     async def begin(self, connection: Driver, workspace: str) -> Transaction:
         """Begin a transaction that groups."""
@@ -113,7 +144,7 @@ class Grouping:
         Raises:
             OvertakenError: Another transaction got in between.
         """
-        connection, workspace, in_force, spread = transaction
+        connection, workspace, in_force, spread, _ = transaction
         closing = Closing(connection, workspace, in_force)
         seeds = await closing.open_among(around)
         neighbourhoods = Neighbourhoods(seeds, limit, closing)
@@ -141,7 +172,7 @@ class Grouping:
 
     async def _is_overtaken(self, transaction: Transaction, stored: Mapping[bytes, Stored]) -> bool:
         """Whether what was opened or closed anew may have been so too early: something was erased just before."""
-        connection, workspace, in_force, _ = transaction
+        connection, workspace, in_force, *_ = transaction
         anew = in_force.alone and any(row.closed and row.policy_version != in_force.version for row in stored.values())
         return anew and not (await self._policies.in_force(connection, workspace)).alone
 
@@ -162,7 +193,7 @@ class Grouping:
         return work()
 
     def _planned(self, transaction: Transaction, batch: Batch, situation: Situation) -> Plan:
-        _, workspace, in_force, _ = transaction
+        _, workspace, in_force, *_ = transaction
         plan = Planner(in_force, self._secrets(workspace)).plan(batch, situation)
         plan.recounts = to_recount(batch, situation, plan, in_force.policy, self._growth)
         return plan

@@ -40,7 +40,8 @@ class Identifier(Base, table=True):
         first_seen_at: Earliest time of a message that showed it.
         changed_epoch: Where in the feed its last change is ...
         changed_xid: ... which nobody who began earlier may precede.
-        policy_version: The version of the policy under which it was grouped last.
+        policy_version: The version of the policy under which it was grouped last; negative if something that was seen
+            with it was erased since, and it is to be looked at again.
     """
 
     __tablename__ = "identifiers"
@@ -48,6 +49,7 @@ class Identifier(Base, table=True):
         Index("identifiers_by_profile", "profile_id", "workspace"),
         Index("identifiers_by_founded", "founded_id", "workspace", postgresql_where=text("founded_id IS NOT NULL")),
         Index("identifiers_shared", "workspace", "hub", "key", postgresql_where=text("shared")),
+        Index("identifiers_stale_again", "workspace", "key", postgresql_where=text("policy_version < 0")),
     )
 
     key: UUID = Field(primary_key=True)
@@ -294,6 +296,7 @@ class StatedPolicy(Base, table=True):
         applied_at: Since when everything stored is grouped under this version; null: not yet.
         place: How far that is; null: at the beginning.
         barrier: All transactions that knew only an earlier version are older than this one; null: not looked yet.
+        applied_before: Everything was grouped under it before; since then only what an erasure marked is not.
     """
 
     __tablename__ = "policies"
@@ -311,6 +314,7 @@ class StatedPolicy(Base, table=True):
     applied_at: datetime | None = Field(sa_type=_TIME)
     place: UUID | None
     barrier: int | None = Field(sa_type=Xid8)
+    applied_before: bool = Field(sa_column_kwargs={"server_default": text("false")})
 
 
 class Recount(Base, table=True):

@@ -16,7 +16,7 @@ from sima_identity.clustering import cluster_identifiers
 from sima_identity.evidence import Decisions, Edge, Node, Pair, Verdict
 from sima_identity.policy import Policy
 from sima_identity.profile_ids import founded_id
-from sima_identity.store.snapshot import Records
+from sima_identity.records import Records
 
 Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -68,7 +68,7 @@ class Graph:
     """All of a workspace, by number: the place of each identifier in the order of keys.
 
     Attributes:
-        identifiers: Records of `snapshot.IDENTIFIER`, in the order of their keys.
+        identifiers: Records of `IDENTIFIER`, in the order of their keys.
         blocked: Which of them the policy blocks.
         low: Of each pair that was seen together, one identifier ...
         high: ... and the other ...
@@ -85,7 +85,7 @@ class Graph:
 
 
 def numbered(identifiers: Records, blocked: Flags, edges: Records, decided: Iterable[tuple[Pair, Verdict]]) -> Graph:
-    """Return a graph by number; its edges are records of `snapshot.EDGE`."""
+    """Return a graph by number; its edges are records of `EDGE`."""
     keys = identifiers["key"]
     said: dict[Verdict, set[Pair]] = {verdict: set() for verdict in Verdict}
     for ends, verdict in decided:

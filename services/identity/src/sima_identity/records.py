@@ -2,7 +2,29 @@
 
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from sima_identity.evidence import Pair, Refusal, Verdict
+
+Records = NDArray[np.void]
+
+#: An identifier, packed. `kind` is its place among the kinds that were asked for, from 1 on, 0 for others;
+#: `founded_seq` is 0 if it founded no profile; `profile` is zero if it is blocked.
+IDENTIFIER = np.dtype(
+    [
+        ("key", "S16"),
+        ("profile", "S16"),
+        ("first_at", ">i8"),
+        ("founded_seq", ">i8"),
+        ("policy_version", ">i4"),
+        ("kind", ">i2"),
+        ("shared", ">i2"),
+        ("blocked", ">i2"),
+    ]
+)
+#: Two identifiers that were seen together, and when first, packed.
+EDGE = np.dtype([("low", "S16"), ("high", "S16"), ("first_at", ">i8")])
 
 
 class Stored(NamedTuple):

@@ -7,6 +7,7 @@ calls and replicas do at the same time, what is stored in the end is the groupin
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from itertools import compress
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -16,10 +17,11 @@ from sima_runtime.errors import OverloadedError
 
 from sima_identity.batch import AffiliationId, Batch, Sighting, gather, portions
 from sima_identity.evidence import Pair, pair
-from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, recorded, write
+from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, recorded, write
 from sima_identity.owners import owner
 from sima_identity.planning import Plan
 from sima_identity.records import State, shown_version
+from sima_identity.rounds import Rounds
 from sima_identity.store import affiliations, erasures, graph
 from sima_identity.store.known import Reading, read
 
@@ -58,6 +60,7 @@ class Resolver:
             grouping: Groups what is locked.
         """
         self._database, self._grouping = database, grouping
+        self._rounds = Rounds(database, graph.next_pending, self._settle)
         # Within one process taking turns costs less than overtaking each other; replicas meet in the database.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -108,24 +111,13 @@ class Resolver:
         if turn.locked():  # who waits must look again: what is recorded meanwhile may be the same
             stored = list(batch.identifiers)
         async with turn:
-            return await self._record_in_turn(workspace, batch, stored)
+            return await self._grouping.in_transaction(workspace, partial(self._attempt, batch, stored))
 
-    async def _record_in_turn(self, workspace: str, batch: Batch, stored: list[bytes]) -> Plan:
-        for attempt in range(ATTEMPTS):
-            try:
-                async with self._database.transaction() as connection:
-                    transaction = await self._grouping.begin(connection, workspace)
-                    if attempt:  # one at a time, or they would go on overtaking each other
-                        await graph.take_turn(connection, workspace)
-                    return await self._attempt(transaction, batch, stored)
-            except OvertakenError:
-                begun_anew.add(1)
-                stored = list(batch.identifiers)
-        raise OverloadedError("the identifiers")
-
-    async def _attempt(self, transaction: Transaction, batch: Batch, stored: Sequence[bytes]) -> Plan:
+    async def _attempt(self, batch: Batch, stored: Sequence[bytes], transaction: Transaction) -> Plan:
         """Record a batch of which at least the identifiers `stored` are stored."""
-        connection, workspace, in_force, _ = transaction
+        connection, workspace, in_force, *_ = transaction
+        if transaction.anew:
+            stored = list(batch.identifiers)
         until = await erasures.tombstones(connection, workspace, batch.identifiers)
         if late := {key: at for key, at in until.items() if batch.first_seen[key] <= at}:
             raise LateError(late)
@@ -153,16 +145,7 @@ class Resolver:
 
     async def settle_one(self) -> bool:
         """Group one neighbourhood that was too large for a call; False if there is none."""
-        try:
-            async with self._database.transaction() as connection:
-                await graph.take_time(connection)
-                task = await graph.next_pending(connection)
-                if task is not None:
-                    await self._settle(connection, *task)
-                return task is not None
-        except OvertakenError:
-            begun_anew.add(1)
-            return True
+        return await self._rounds.go_on()
 
     async def _settle(self, connection: Driver, workspace: str, key: bytes) -> None:
         transaction = await self._grouping.begin(connection, workspace)

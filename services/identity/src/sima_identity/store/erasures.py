@@ -12,6 +12,7 @@ from sima_identity.decisions import Deciding
 from sima_identity.records import Stored
 from sima_identity.store.arrays import NOBODY, OR_NULL, flags, microseconds
 from sima_identity.store.log import ERASURE
+from sima_identity.store.turns import Turn, next_workspace
 
 _FIND = "SELECT erased_at, identifiers, asked FROM erasures WHERE id = %s AND workspace = %s"
 _INSERT = """INSERT INTO erasures (workspace, id, actor, reason, request_id, identifiers, asked)
@@ -65,15 +66,26 @@ _LOG = f"""INSERT INTO profile_changes
 # A version that none is makes them be looked at again; `shown_version` knows the one that it was.
 _MAKE_STALE = """UPDATE identifiers SET policy_version = -policy_version - 1
     WHERE workspace = %(workspace)s AND key = ANY(%(keys)s) AND policy_version >= 0"""
-# The first statement of its transaction, which therefore gets its number when the tombstone can be seen: who did not
-# see it has a smaller one.
-_RAISE_BARRIERS = "UPDATE tombstones SET barrier = pg_current_xact_id() WHERE NOT checked AND barrier IS NULL"
-_TO_CHECK = f"""SELECT workspace, key FROM tombstones
-    WHERE NOT checked AND barrier <= {ENDED_BEFORE}
-        AND workspace = (SELECT min(workspace) FROM tombstones
-            WHERE NOT checked AND barrier <= {ENDED_BEFORE})
-    ORDER BY key LIMIT %s FOR UPDATE SKIP LOCKED"""
-_CHECKED = "UPDATE tombstones SET checked = true WHERE workspace = %s AND key = ANY(%s)"
+# A transaction by itself, which therefore gets its number when the tombstone can be seen: who did not see it has a
+# smaller one. So one that is written meanwhile is left for the next time, and nobody is waited for.
+_RAISE_BARRIERS = """WITH seen AS MATERIALIZED (
+        SELECT key, workspace, xmin AS writer FROM tombstones WHERE NOT checked AND barrier IS NULL
+    ), locked AS MATERIALIZED (
+        SELECT key, workspace FROM tombstones JOIN seen USING (key, workspace)
+        WHERE tombstones.xmin = writer FOR UPDATE OF tombstones SKIP LOCKED
+    )
+    UPDATE tombstones SET barrier = pg_current_xact_id() FROM locked
+    WHERE (tombstones.key, tombstones.workspace) = (locked.key, locked.workspace)"""
+_WAITS = f"NOT checked AND barrier <= {ENDED_BEFORE}"
+_NEXT_TO_CHECK = next_workspace("tombstones", "sima checking", waits=_WAITS)
+_TO_CHECK = f"SELECT key, barrier::text FROM tombstones WHERE workspace = %s AND {_WAITS} ORDER BY key LIMIT %s"
+# Not those that were erased again meanwhile; locked in the order in which who erases writes them.
+_CHECKED = """WITH still AS MATERIALIZED (
+        SELECT key FROM tombstones
+        WHERE workspace = %(workspace)s AND key = ANY(%(keys)s) AND barrier <= %(upto)s::text::xid8
+        ORDER BY key FOR UPDATE
+    )
+    UPDATE tombstones SET checked = true FROM still WHERE workspace = %(workspace)s AND tombstones.key = still.key"""
 _LATE = """WITH known AS MATERIALIZED (
         SELECT key, first_seen_at FROM identifiers WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)
     ), seen AS MATERIALIZED (
@@ -102,6 +114,13 @@ _DELETE_DANGLING = tuple(
             OR {other} = ANY(%(keys)s) AND {other} IN (SELECT key FROM gone))"""
     for table, one, other in (("edges", "low", "high"), ("affiliations", "person", "account"))
 )
+
+
+class ToCheck(NamedTuple):
+    """Erased identifiers that everybody must know to be so by now, and the last barrier behind which that is."""
+
+    keys: list[bytes]
+    upto: int
 
 
 class Erased(NamedTuple):
@@ -166,11 +185,24 @@ async def make_stale(connection: Driver, workspace: str, keys: Collection[bytes]
     await execute(connection, _MAKE_STALE, {"workspace": workspace, "keys": Keys(sorted(keys))})
 
 
-async def to_check(connection: Driver, limit: int) -> tuple[str, list[bytes]] | None:
-    """Return erased identifiers of a workspace that everybody must know to be so by now; None: there are none."""
+async def raise_barriers(connection: Driver) -> None:
+    """Begin to wait until everybody knows of new tombstones. In a transaction of its own, which has no number yet."""
     await execute(connection, _RAISE_BARRIERS)
-    rows = await fetch(connection, _TO_CHECK, (limit,))
-    return (rows[0][0], [key for _, key in rows]) if rows else None
+
+
+async def next_to_check(connection: Driver, turn: Turn) -> tuple[str] | None:
+    """Return the next workspace with erased identifiers to check, at which nobody else is."""
+    rows = await fetch(connection, _NEXT_TO_CHECK, turn.parameters())
+    return rows[0] if rows else None
+
+
+async def to_check(connection: Driver, workspace: str, limit: int) -> ToCheck:
+    """Return erased identifiers to check.
+
+    Their tombstones are not locked: who wants to erase them has the identifiers first, like everybody.
+    """
+    rows = await fetch(connection, _TO_CHECK, (workspace, limit))
+    return ToCheck([key for key, _ in rows], max((int(barrier) for _, barrier in rows), default=0))
 
 
 async def late(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[bytes]:
@@ -178,8 +210,8 @@ async def late(connection: Driver, workspace: str, keys: Collection[bytes]) -> l
     return [key for (key,) in await fetch(connection, _LATE, {"workspace": workspace, "keys": Keys(keys)})]
 
 
-async def clean(connection: Driver, workspace: str, keys: Collection[bytes]) -> None:
+async def clean(connection: Driver, workspace: str, checked: ToCheck) -> None:
     """Delete what else such people may have left, and note that this is done."""
-    for statement in _DELETE_DANGLING:
-        await execute(connection, statement, {"workspace": workspace, "keys": Keys(keys)})
-    await execute(connection, _CHECKED, (workspace, Keys(keys)))
+    parameters = {"workspace": workspace, "keys": Keys(checked.keys), "upto": str(checked.upto)}
+    for statement in (_CHECKED, *_DELETE_DANGLING):
+        await execute(connection, statement, parameters)

@@ -25,6 +25,7 @@ from sima_identity.records import (
 )
 from sima_identity.store.arrays import NOBODY, OR_NULL, choices, flags, instant, microseconds, numbers
 from sima_identity.store.log import DECISION, EVIDENCE, POLICY
+from sima_identity.store.turns import Turn, next_workspace
 
 #: The only kind of evidence so far: one message showed both.
 SEEN_TOGETHER = "seen_together"
@@ -150,8 +151,9 @@ _READ_NEIGHBOURS = """WITH seen AS MATERIALIZED (
     SELECT seen.of, key, kind, value, blocked, policy_version FROM seen JOIN identifiers ON key = other
     WHERE workspace = %(workspace)s"""
 
-_NEXT_PENDING = """SELECT workspace, key FROM pending
-    WHERE pg_try_advisory_xact_lock(hashtextextended('sima turn ' || workspace, 0)) LIMIT 1"""
+_NEXT_PENDING = next_workspace(
+    "pending", "sima turn", also="(SELECT key FROM pending WHERE pending.workspace = chosen.workspace LIMIT 1)"
+)
 
 
 async def see_one_moment(connection: Driver) -> None:
@@ -327,12 +329,12 @@ async def add_pending(connection: Driver, workspace: str, keys: Iterable[bytes],
     await execute(connection, query, (workspace, Keys(sorted(keys)), decision and Key(decision)))
 
 
-async def next_pending(connection: Driver) -> tuple[str, bytes] | None:
-    """Give one workspace and identifier to look around, and the workspace's turn; only if that is to be had at once.
+async def next_pending(connection: Driver, turn: Turn) -> tuple[str, bytes] | None:
+    """Give the next workspace and an identifier to look around, and its turn; only if that is to be had at once.
 
     The row itself is not locked: who wants it must have the identifiers first, like everybody.
     """
-    rows = await fetch(connection, _NEXT_PENDING)
+    rows = await fetch(connection, _NEXT_PENDING, turn.parameters())
     return rows[0] if rows else None
 
 

@@ -11,6 +11,7 @@ from sima_runtime.keys import Key
 
 from sima_identity.decisions import Deciding
 from sima_identity.rules import rules_from_json
+from sima_identity.store.turns import Turn, next_workspace
 
 _ALONE = f"coalesce({ENDED_BEFORE} >= barrier, false)"
 _HEAD = f"""SELECT version, applied_at IS NOT NULL, {_ALONE}, CASE WHEN version IS DISTINCT FROM %s THEN rules END
@@ -22,16 +23,24 @@ _INSERT = f"""INSERT INTO policies (workspace, version, rules, actor, reason, re
     SELECT %(workspace)s, coalesce(max(version), 0) + 1, %(rules)s, %(actor)s, %(reason)s, %(request_id)s
     FROM policies WHERE workspace = %(workspace)s
     RETURNING {_STATED}"""
-# Of each workspace the last; earlier ones need not be applied any more.
-_TO_APPLY = """SELECT workspace, version FROM policies WHERE applied_at IS NULL
-    AND version = (SELECT max(version) FROM policies AS all_ WHERE all_.workspace = policies.workspace)
-    AND pg_try_advisory_xact_lock(hashtextextended('sima applying ' || workspace, 0)) LIMIT 1"""
-_PLACE = f"""SELECT place, {_ALONE} FROM policies WHERE workspace = %s AND version = %s"""
+# Of each workspace the last; earlier ones need not be applied any more. When all was looked through once, there is
+# nothing to do before the barrier is passed.
+_TO_APPLY = next_workspace(
+    "policies",
+    "sima applying",
+    waits=f"""applied_at IS NULL AND (place IS NOT NULL OR barrier IS NULL OR {_ALONE})
+        AND version = (SELECT max(version) FROM policies AS all_ WHERE all_.workspace = policies.workspace)""",
+    also="(SELECT max(version) FROM policies WHERE policies.workspace = chosen.workspace)",
+)
+_PLACE = f"SELECT place, {_ALONE}, applied_before FROM policies WHERE workspace = %s AND version = %s"
 # Those that are closed only when nobody is left who might write to them without a lock.
+_IN_ORDER = """(%(alone)s OR NOT (hub OR blocked)) AND (%(after)s::uuid IS NULL OR key > %(after)s)
+    ORDER BY key LIMIT %(limit)s"""
 _STALE = f"""SELECT key FROM identifiers WHERE workspace = %(workspace)s AND policy_version <> %(version)s
-    AND (NOT (hub OR blocked) OR (SELECT {_ALONE} FROM policies
-        WHERE workspace = %(workspace)s AND version = %(version)s))
-    AND (%(after)s::uuid IS NULL OR key > %(after)s) ORDER BY key LIMIT %(limit)s"""
+    AND {_IN_ORDER}"""
+#: Where all was grouped under the version before, only what an erasure marked is not; there is an index of it.
+STALE_AGAIN = f"""SELECT key FROM identifiers WHERE workspace = %(workspace)s AND policy_version < 0
+    AND {_IN_ORDER}"""
 _MOVE = """UPDATE policies SET place = %s, barrier = coalesce(barrier, pg_current_xact_id())
     WHERE workspace = %s AND version = %s"""
 # Not if something was erased just now.
@@ -39,9 +48,10 @@ _FINISH = f"UPDATE policies SET applied_at = now() WHERE workspace = %s AND vers
 
 _NAMING = """SELECT version, rules FROM policies WHERE workspace = %s AND rules LIKE '%%"value": "%%'"""
 _SAY = "UPDATE policies SET rules = %s WHERE workspace = %s AND version = %s"
-_NOTHING_SAID = """INSERT INTO policies (workspace, version, rules, actor, reason, request_id)
-    SELECT %s, 0, %s, '', '', '' ON CONFLICT (workspace, version) DO NOTHING"""
-_UNSETTLE = """UPDATE policies SET applied_at = NULL, place = NULL, barrier = NULL WHERE workspace = %(workspace)s
+_NOTHING_SAID = """INSERT INTO policies (workspace, version, rules, actor, reason, request_id, applied_before)
+    SELECT %s, 0, %s, '', '', '', true ON CONFLICT (workspace, version) DO NOTHING"""
+_UNSETTLE = """UPDATE policies SET applied_before = applied_before OR applied_at IS NOT NULL, applied_at = NULL,
+    place = NULL, barrier = NULL WHERE workspace = %(workspace)s
     AND version = (SELECT max(version) FROM policies WHERE workspace = %(workspace)s)"""
 
 
@@ -55,6 +65,20 @@ class Head(NamedTuple):
     settled: bool
     alone: bool
     rules: str | None
+
+
+class Place(NamedTuple):
+    """How far a version is applied.
+
+    Attributes:
+        after: Up to which key all is grouped under it; None: at the beginning.
+        alone: Whether all who knew only earlier ones have ended.
+        applied_before: Whether all was grouped under it once, so that only what an erasure marked since is not.
+    """
+
+    after: bytes | None
+    alone: bool
+    applied_before: bool
 
 
 class Stated(NamedTuple):
@@ -118,25 +142,26 @@ async def forget_values(connection: Driver, workspace: str, keys: Collection[byt
             await execute(connection, _SAY, (replace(rules, values=values).to_json(), workspace, version))
 
 
-async def next_to_apply(connection: Driver) -> tuple[str, int] | None:
-    """Return a workspace with something to be grouped under its policy, at which nobody else is, and the version.
+async def next_to_apply(connection: Driver, turn: Turn) -> tuple[str, int] | None:
+    """Return the next workspace with something to group under its policy, at which nobody else is, and the version.
 
     For a transaction that has no number yet: who did not see that version has a smaller one.
     """
-    rows = await fetch(connection, _TO_APPLY)
+    rows = await fetch(connection, _TO_APPLY, turn.parameters())
     return rows[0] if rows else None
 
 
-async def place(connection: Driver, workspace: str, version: int) -> tuple[bytes | None, bool]:
-    """Return up to which key all is grouped under a version, and whether all who knew only earlier ones have ended."""
-    rows = await fetch(connection, _PLACE, (workspace, version))
-    return rows[0][0], rows[0][1]
+async def place(connection: Driver, workspace: str, version: int) -> Place:
+    """Return how far a version is applied."""
+    return Place(*(await fetch(connection, _PLACE, (workspace, version)))[0])
 
 
-async def stale(connection: Driver, workspace: str, version: int, after: bytes | None, limit: int) -> list[bytes]:
-    """Return keys of identifiers that are grouped under another version, in order, behind one of them."""
-    parameters = {"workspace": workspace, "version": version, "after": after and Key(after), "limit": limit}
-    return [key for (key,) in await fetch(connection, _STALE, parameters)]
+async def stale(connection: Driver, workspace: str, version: int, behind: Place, limit: int) -> list[bytes]:
+    """Return keys of identifiers that are not grouped under a version, in order, behind a place."""
+    parameters = {"workspace": workspace, "alone": behind.alone, "limit": limit}
+    parameters |= {"version": version, "after": behind.after and Key(behind.after)}
+    query = STALE_AGAIN if behind.applied_before else _STALE
+    return [key for (key,) in await fetch(connection, query, parameters)]
 
 
 async def move(connection: Driver, workspace: str, version: int, to: bytes | None) -> None:

@@ -8,32 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from sima_runtime.database import Driver, execute, fetch
 from sima_runtime.keys import Key
 
 from sima_identity.evidence import Pair, Verdict
+from sima_identity.records import EDGE, IDENTIFIER, Records
 from sima_identity.store.arrays import microseconds
 from sima_identity.store.graph import see_one_moment
-
-Records = NDArray[np.void]
-
-#: An identifier. `kind` is its place among the kinds that were asked for, from 1 on, 0 for others; `founded_seq` is 0
-#: if it founded no profile; `profile` is zero if it is blocked.
-IDENTIFIER = np.dtype(
-    [
-        ("key", "S16"),
-        ("profile", "S16"),
-        ("first_at", ">i8"),
-        ("founded_seq", ">i8"),
-        ("policy_version", ">i4"),
-        ("kind", ">i2"),
-        ("shared", ">i2"),
-        ("blocked", ">i2"),
-    ]
-)
-#: Two identifiers that were seen together, and when first, in microseconds since 1970.
-EDGE = np.dtype([("low", "S16"), ("high", "S16"), ("first_at", ">i8")])
 
 _TAKE_TIME = "SELECT set_config('statement_timeout', '10min', true), set_config('work_mem', '64MB', true)"
 _ESTIMATE = "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class WHERE oid = 'identifiers'::regclass"

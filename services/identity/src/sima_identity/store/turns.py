@@ -1,0 +1,40 @@
+"""Which workspace comes next, where something is to be done beside the calls."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Turn(NamedTuple):
+    """Behind which workspace to look for the next one, and which ones are left out."""
+
+    after: str = ""
+    resting: Sequence[str] = ()
+
+    def parameters(self) -> dict[str, str | list[str]]:
+        """Return the parameters of a query that `next_workspace` made."""
+        return {"after": self.after, "resting": list(self.resting)}
+
+
+def next_workspace(table: str, lock: str, *, waits: str = "true", also: str = "") -> str:
+    """Return a query of the next workspace of which a row waits, and which nobody else has locked.
+
+    Args:
+        table: The rows, with an index on their workspaces.
+        lock: What is locked, together with the workspace, until the transaction ends; only if it is to be had at once.
+        waits: Which rows wait.
+        also: What else to ask of the workspace, `chosen.workspace`.
+    """
+    columns = f"workspace, {also}" if also else "workspace"
+    return f"""WITH RECURSIVE listed AS (
+        SELECT (SELECT min(workspace) FROM {table} WHERE {waits}) AS workspace
+        UNION ALL
+        SELECT (SELECT min(workspace) FROM {table} WHERE workspace > listed.workspace AND {waits})
+        FROM listed WHERE listed.workspace IS NOT NULL
+    ), in_order AS MATERIALIZED (
+        SELECT workspace FROM listed WHERE workspace IS NOT NULL AND workspace <> ALL(%(resting)s::text[])
+        ORDER BY workspace <= %(after)s, workspace
+    ), chosen AS MATERIALIZED (
+        SELECT workspace FROM in_order
+        WHERE pg_try_advisory_xact_lock(hashtextextended('{lock} ' || workspace, 0)) LIMIT 1
+    )
+    SELECT {columns} FROM chosen"""
