@@ -17,7 +17,7 @@ from sima_runtime.feeds import notify
 from sima_identity.batch import Batch
 from sima_identity.decisions import Deciding
 from sima_identity.grouping import ATTEMPTS, Grouping, OvertakenError, Transaction, begun_anew, write
-from sima_identity.planning import Situation
+from sima_identity.planning import Plan, Situation, told_anew
 from sima_identity.records import ChangedIdentifier, Stored, Subject
 from sima_identity.rules import Rules
 from sima_identity.store import decisions, erasures, graph, policies
@@ -82,6 +82,8 @@ class Eraser:
     async def check_some(self) -> bool:
         """Look again at some erased identifiers; False if there are none."""
         try:
+            async with self._database.statement() as connection:
+                await erasures.raise_barriers(connection)
             async with self._database.transaction() as connection:
                 found = await erasures.to_check(connection, _PORTION)
                 if found is not None:
@@ -93,10 +95,19 @@ class Eraser:
 
     async def _check(self, connection: Driver, workspace: str, keys: list[bytes]) -> None:
         transaction = await self._grouping.begin(connection, workspace)
-        late = await erasures.late(connection, workspace, keys)
-        if late:
+        if late := await erasures.late(connection, workspace, keys):
             await self._erase(transaction, late)
-        await erasures.clean(connection, workspace, [key for key in keys if key not in late])
+            return  # the others are looked at in a transaction that has locked nothing yet
+        await self._tell(transaction, await erasures.told_last(connection, workspace, keys))
+        await erasures.clean(connection, workspace, keys)
+
+    async def _tell(self, transaction: Transaction, gone: Collection[bytes]) -> None:
+        """Tell readers who are there, of those that the feed said last are gone: they came back meanwhile."""
+        connection, workspace, in_force, _ = transaction
+        back = [row.key for row in await graph.read_identifiers(connection, workspace, gone)]
+        locked = await self._grouping.lock(transaction, (), limit=None, also=back)
+        rows = [locked.situation.stored[key] for key in back]
+        await write(transaction, Plan(in_force.version, changed=[told_anew(row) for row in rows]))
 
     async def _erase(
         self, transaction: Transaction, keys: Collection[bytes]

@@ -55,25 +55,33 @@ _DELETE = (
     "DELETE FROM growth WHERE workspace = %(workspace)s AND subject = ANY(%(keys)s)",
     "DELETE FROM profile_changes WHERE key = ANY(%(keys)s) AND workspace = %(workspace)s",
 )
+# Its standing stays as it was, or others would lose to it what is theirs of facts that name both. All readers are told
+# of it: what told those of standings alone how it came about has just been deleted.
 _LOG = f"""INSERT INTO profile_changes
         (workspace, key, kind, previous_profile_id, shared, blocked, standing_changed, cause, previously_shared,
             previously_blocked, changed_at, epoch)
-    SELECT %(workspace)s, key, (%(kinds)s::text[])[place], nullif((%(profiles)s::uuid[])[place], {OR_NULL}), false,
-        false, was_shared OR was_blocked, '{ERASURE}', was_shared, was_blocked, statement_timestamp(), {CURRENT_EPOCH}
+    SELECT %(workspace)s, key, (%(kinds)s::text[])[place], nullif((%(profiles)s::uuid[])[place], {OR_NULL}), shared,
+        blocked, true, '{ERASURE}', shared, blocked, statement_timestamp(), {CURRENT_EPOCH}
     FROM unnest(%(keys)s::uuid[], %(shared)s::boolean[], %(blocked)s::boolean[])
-        WITH ORDINALITY AS gone(key, was_shared, was_blocked, place)"""
+        WITH ORDINALITY AS gone(key, shared, blocked, place)"""
 # A version that none is makes them be looked at again; `shown_version` knows the one that it was.
 _MAKE_STALE = """UPDATE identifiers SET policy_version = -policy_version - 1
     WHERE workspace = %(workspace)s AND key = ANY(%(keys)s) AND policy_version >= 0"""
-# The first statement of its transaction, which therefore gets its number when the tombstone can be seen: who did not
-# see it has a smaller one.
-_RAISE_BARRIERS = "UPDATE tombstones SET barrier = pg_current_xact_id() WHERE NOT checked AND barrier IS NULL"
+# A transaction of its own, which gets its number when the tombstone can be seen: who did not see it has a smaller one.
+_RAISE_BARRIERS = """UPDATE tombstones SET barrier = pg_current_xact_id() FROM (
+        SELECT workspace, key FROM tombstones WHERE NOT checked AND barrier IS NULL ORDER BY key FOR UPDATE SKIP LOCKED
+    ) AS raised WHERE (tombstones.workspace, tombstones.key) = (raised.workspace, raised.key)"""
+# Nobody locks tombstones before identifiers; so who checks is alone by another lock.
+_ALONE = "SELECT pg_try_advisory_xact_lock(hashtextextended('sima tombstones', 0))"
+_DUE = f"NOT checked AND barrier <= {ENDED_BEFORE}"
 _TO_CHECK = f"""SELECT workspace, key FROM tombstones
-    WHERE NOT checked AND barrier <= {ENDED_BEFORE}
-        AND workspace = (SELECT min(workspace) FROM tombstones
-            WHERE NOT checked AND barrier <= {ENDED_BEFORE})
-    ORDER BY key LIMIT %s FOR UPDATE SKIP LOCKED"""
-_CHECKED = "UPDATE tombstones SET checked = true WHERE workspace = %s AND key = ANY(%s)"
+    WHERE {_DUE} AND workspace = (SELECT min(workspace) FROM tombstones WHERE {_DUE})
+    ORDER BY key LIMIT %s"""
+# Not those that were erased again meanwhile.
+_CHECKED = f"""UPDATE tombstones SET checked = true FROM (
+        SELECT key FROM tombstones WHERE workspace = %(workspace)s AND key = ANY(%(keys)s) AND {_DUE}
+        ORDER BY key FOR UPDATE
+    ) AS due WHERE workspace = %(workspace)s AND tombstones.key = due.key"""
 _LATE = """WITH known AS MATERIALIZED (
         SELECT key, first_seen_at FROM identifiers WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)
     ), seen AS MATERIALIZED (
@@ -91,6 +99,10 @@ _LATE = """WITH known AS MATERIALIZED (
     SELECT key FROM tombstones JOIN known USING (key)
     WHERE workspace = %(workspace)s AND (first_seen_at <= until
         OR EXISTS (SELECT FROM seen WHERE seen.key = tombstones.key AND at <= until))"""
+_TOLD_LAST = f"""SELECT key FROM unnest(%(keys)s::uuid[]) AS given(key) CROSS JOIN LATERAL (
+        SELECT cause FROM (SELECT * FROM profile_changes WHERE key = given.key OFFSET 0) AS own
+        WHERE workspace = %(workspace)s AND standing_changed ORDER BY epoch DESC, xid DESC, seq DESC LIMIT 1) AS last
+    WHERE cause = '{ERASURE}'"""
 # Who took an erased hub for one that is there may have written edges to it.
 _DELETE_DANGLING = tuple(
     f"""WITH gone AS MATERIALIZED (
@@ -163,10 +175,18 @@ async def make_stale(connection: Driver, workspace: str, keys: Collection[bytes]
     await execute(connection, _MAKE_STALE, {"workspace": workspace, "keys": Keys(sorted(keys))})
 
 
-async def to_check(connection: Driver, limit: int) -> tuple[str, list[bytes]] | None:
-    """Return erased identifiers of a workspace that everybody must know to be so by now; None: there are none."""
+async def raise_barriers(connection: Driver) -> None:
+    """Note at new tombstones who may not know of them."""
     await execute(connection, _RAISE_BARRIERS)
-    rows = await fetch(connection, _TO_CHECK, (limit,))
+
+
+async def to_check(connection: Driver, limit: int) -> tuple[str, list[bytes]] | None:
+    """Return erased identifiers of a workspace that everybody must know to be so by now; None: there are none.
+
+    Or another transaction is at it.
+    """
+    [(alone,)] = await fetch(connection, _ALONE)
+    rows = await fetch(connection, _TO_CHECK, (limit,)) if alone else []
     return (rows[0][0], [key for _, key in rows]) if rows else None
 
 
@@ -175,8 +195,13 @@ async def late(connection: Driver, workspace: str, keys: Collection[bytes]) -> l
     return [key for (key,) in await fetch(connection, _LATE, {"workspace": workspace, "keys": Keys(keys)})]
 
 
+async def told_last(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[bytes]:
+    """Return those of which the feed of standings told last that they were erased."""
+    return [key for (key,) in await fetch(connection, _TOLD_LAST, {"workspace": workspace, "keys": Keys(keys)})]
+
+
 async def clean(connection: Driver, workspace: str, keys: Collection[bytes]) -> None:
     """Delete what else such people may have left, and note that this is done."""
     for statement in _DELETE_DANGLING:
         await execute(connection, statement, {"workspace": workspace, "keys": Keys(keys)})
-    await execute(connection, _CHECKED, (workspace, Keys(keys)))
+    await execute(connection, _CHECKED, {"workspace": workspace, "keys": Keys(keys)})
