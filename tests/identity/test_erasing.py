@@ -1,20 +1,45 @@
 """Identifiers are erased with all that was seen of them, and what comes late is refused."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
 from sima.identity.v1 import identity_service_pb2 as pb
-from sima_identity.store import decisions, hubs
+from sima_identity.store import decisions, graph, hubs
 from sima_runtime.database import Database, fetch
-from sima_runtime.errors import AlreadyExistsError, InvalidFieldsError, NotFoundError
+from sima_runtime.errors import AlreadyExistsError, ContradictionError, InvalidFieldsError, NotFoundError
+from sima_sdk.identifiers import identifier_key
 
-from .conftest import Named, Replica, StartReplica, cookie, deciding, device, identifier, mail, together, user
+from .conftest import (
+    Named,
+    Replica,
+    Secret,
+    StartReplica,
+    State,
+    cookie,
+    deciding,
+    device,
+    identifier,
+    mail,
+    together,
+    user,
+)
 from .test_hubs import until_counted
-from .test_laws import OpenDatabase
+from .test_laws import (  # noqa: F401  # tight is a fixture
+    LAW,
+    Fixture,
+    OpenDatabase,
+    tight,
+    until_settled,
+)
 
 CARD = Named("loyalty_card", "4711")
 
@@ -174,6 +199,146 @@ async def test_a_call_that_comes_again_erases_nothing_more(identity: Replica, wo
 
 
 ADA, EVE = mail("ada"), mail("eve")
+TABLET, JUNK = device("t"), mail("info")
+
+
+class Told:
+    """What a reader of the feed holds, who comes from time to time and goes on where it was."""
+
+    def __init__(self, identity: Replica, workspace: str, *, standings_only: bool = False) -> None:
+        self.states: dict[bytes, State] = {}
+        self._identity, self._workspace = identity, workspace
+        self._request = pb.WatchProfileChangesRequest(until_now=True, standings_only=standings_only)
+
+    async def read(self) -> None:
+        """Take in what there is by now."""
+        client, watch = self._identity.client, self._identity.stub.WatchProfileChanges
+        async for page in client.stream(watch, self._request, workspace=self._workspace, deadline=60):
+            for change in page.changes:
+                self.states[change.identifier.key] = State(change.profile_id, change.shared, change.blocked)
+            self._request.cursor = page.cursor
+
+    def standings(self) -> dict[bytes, tuple[bool, bool]]:
+        """Which identifiers are shared or blocked."""
+        return {key: state[1:] for key, state in self.states.items() if any(state[1:])}
+
+
+async def seen_now(identity: Replica, workspace: str, *named: Named) -> None:
+    """Have a message resolved that shows identifiers now."""
+    request = pb.ResolveRequest(sets=[now(*named)])
+    await identity.client.call(identity.stub.Resolve, request, workspace=workspace)
+
+
+async def test_a_reader_of_standings_hears_of_one_that_ended_before_it_was_erased(
+    identity: Replica, workspace: str
+) -> None:
+    """Shared when it last read, then somebody's, then erased: when it comes back it is shared for no reader."""
+    await identity.resolve(workspace, [together(ADA, TABLET), together(EVE, TABLET)])
+    reader = Told(identity, workspace, standings_only=True)
+    await reader.read()
+    assert list(reader.standings().values()) == [(True, False)]
+    await identity.always(workspace, ADA, EVE)
+    await identity.erase(workspace, [TABLET])
+    await seen_now(identity, workspace, TABLET)
+    await reader.read()
+    assert reader.standings() == {}
+
+
+async def test_an_erased_identifier_keeps_its_standing_until_it_comes_back(identity: Replica, workspace: str) -> None:
+    """So nobody loses a fact to it; whoever comes back is plain, and every reader hears that."""
+    await identity.resolve(workspace, [together(ADA, TABLET), together(EVE, TABLET), together(JUNK)])
+    reader = Told(identity, workspace, standings_only=True)
+    await identity.erase(workspace, [TABLET, JUNK])
+    await reader.read()
+    assert sorted(reader.standings().values()) == [(False, True), (True, False)]
+    await seen_now(identity, workspace, TABLET)
+    await seen_now(identity, workspace, JUNK)
+    await reader.read()
+    assert list(reader.standings().values()) == [(False, True)]
+
+
+@pytest.mark.parametrize("tomorrow", [False, True])
+async def test_who_comes_back_amidst_the_erasure_is_told_of(  # noqa: PLR0917  # mostly fixtures
+    start_replica: StartReplica,
+    open_database: OpenDatabase,
+    secret: Secret,
+    workspace: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tomorrow: bool,
+) -> None:
+    """A call that began before the erasure, and is dated behind it, may record somebody again: no reader misses it."""
+    identity, other = [await start_replica(settle_seconds=0.01) for _ in range(2)]
+
+    async def shared_and_erased() -> None:
+        await other.resolve(workspace, [together(ADA, TABLET), together(EVE, TABLET)])
+        await other.erase(workspace, [TABLET])
+
+    erasing_before(monkeypatch, graph, "insert_identifiers", shared_and_erased)
+    late = now(TABLET)
+    late.observed_at.seconds += 86_400 * tomorrow
+    await identity.client.call(identity.stub.Resolve, pb.ResolveRequest(sets=[late]), workspace=workspace)
+    await until_settled(open_database("identity"), workspace)
+    readers = [Told(identity, workspace, standings_only=only) for only in (False, True)]
+    for reader in readers:
+        await reader.read()
+    states = await identity.states(workspace, [TABLET])
+    profiles = [state.profile_id for state in states.values()]
+    assert len(profiles) == tomorrow
+    assert [reader.standings() for reader in readers] == [{}, {}]
+    key = identifier_key(secret(workspace), *TABLET)
+    assert [reader.states[key].profile_id for reader in readers] == 2 * (profiles or [""])
+
+
+# What may happen, in any order: a message, a decision, an erasure; who reads meanwhile goes on where it was.
+PLAYERS = [ADA, EVE, user("u"), TABLET, cookie("c"), JUNK, CARD]
+SOME = st.lists(st.sampled_from(PLAYERS), min_size=1, max_size=3, unique=True)
+TWO = st.lists(st.sampled_from([each for each in PLAYERS if each != JUNK]), min_size=2, max_size=2, unique=True)
+DEEDS: st.SearchStrategy[tuple[str, list[Named]]] = st.one_of(
+    st.tuples(st.just("seen"), SOME),
+    st.tuples(st.sampled_from(["always", "never"]), TWO),
+    st.tuples(st.just("erase"), SOME),
+    st.tuples(st.just("read"), st.just([])),
+    st.sampled_from([("always", [ADA, EVE]), ("erase", [TABLET])]),  # what is shared, and then is not, and then is gone
+)
+BEGINNING = [[("seen", [ADA, TABLET])], [("seen", [EVE, TABLET])], [("read", list[Named]())]]
+
+
+async def do(identity: Replica, workspace: str, deed: tuple[str, list[Named]], readers: Sequence[Told]) -> None:
+    """Do one of the deeds, unless there is a reason not to."""
+    what, named = deed
+    with suppress(ContradictionError, InvalidFieldsError, NotFoundError):
+        match what:
+            case "seen":
+                await seen_now(identity, workspace, *named)
+            case "read":
+                await asyncio.gather(*(reader.read() for reader in readers))
+            case "erase":
+                await identity.erase(workspace, named)
+            case _:
+                await getattr(identity, what)(workspace, *named)
+
+
+@LAW
+@given(steps=st.lists(st.lists(DEEDS, min_size=1, max_size=3), min_size=3, max_size=10))
+async def test_a_reader_ends_with_what_is_stored_wherever_it_was(
+    tight: Fixture,  # noqa: F811  # the fixture
+    steps: list[list[tuple[str, list[Named]]]],
+) -> None:
+    """Across erasures, of all changes or of standings alone: the same as who reads from the beginning, and `Lookup`."""
+    workspace, identity = f"w{uuid4().hex}", tight.replicas[0]
+    readers = [Told(identity, workspace), Told(identity, workspace, standings_only=True)]
+    for deeds in [*BEGINNING, *steps, [("seen", [each]) for each in (TABLET, JUNK)]]:
+        await asyncio.gather(*(do(identity, workspace, deed, readers) for deed in deeds))
+    await until_settled(tight.database, workspace)
+    fresh = [Told(identity, workspace), Told(identity, workspace, standings_only=True)]
+    for reader in (*readers, *fresh):
+        await reader.read()
+    assert readers[0].states == fresh[0].states
+    assert readers[0].standings() == readers[1].standings() == fresh[1].standings()
+    key = partial(identifier_key, tight.secret(workspace))
+    stored = {key(*named): state for named, state in (await identity.states(workspace, PLAYERS)).items()}
+    assert {each: held for each, held in readers[0].states.items() if each in stored} == stored
+    assert {held.profile_id for each, held in readers[0].states.items() if each not in stored} <= {""}
 
 
 def erasing_before(

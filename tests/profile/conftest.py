@@ -85,6 +85,13 @@ class Stack:
         pages = self.client.stream(self.stub.WatchFacts, request, workspace=self.workspace)
         return [page async for page in pages]
 
+    async def erase(self, *identifiers: Identifier) -> None:
+        """Have identity erase identifiers."""
+        deciding = identity_pb.Deciding(actor="ops", reason="asked for", request_id=uuid.uuid4().hex)
+        request = identity_pb.EraseIdentifiersRequest(identifiers=identifiers, deciding=deciding)
+        stub = IdentityServiceStub(self.identity.channel)
+        await self.identity.call(stub.EraseIdentifiers, request, workspace=self.workspace)
+
     async def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Look into the database of the profile service; parameters are in order, or one mapping."""
         named = parameters[0] if parameters and isinstance(parameters[0], dict) else parameters

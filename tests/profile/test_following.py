@@ -166,6 +166,20 @@ async def test_whenever_standings_change_each_fact_ends_with_its_owner(stack: St
     assert await consistent(stack)
 
 
+async def test_erasing_what_is_nobodys_takes_nothing_from_others(stack: Stack) -> None:
+    """Neither an office's address nor a tablet of many owned what others did there, and erased they do not either."""
+    office, own = Identifier(kind="email", value="info@example.com"), Identifier(kind="anonymous_id", value="c")
+    await stack.ingest(*[clicked(10 + i, TABLET, email(f"p{i}")) for i in range(25)])
+    await stack.ingest(clicked(1, office, own), clicked(2, TABLET, own))
+    await stack.settled()
+    before = await stack.profile(by(own))
+    assert before.event_count == 2
+    await stack.erase(office, TABLET)
+    await stack.settled()
+    assert await stack.profile(by(own)) == before
+    assert await consistent(stack)
+
+
 async def test_nobody_waits_while_owners_are_rewritten(stack: Stack) -> None:
     """In the midst of a portion standings change, facts are accepted, and another replica leaves it to who is at it."""
     await stack.ingest(*[clicked(number, *NAMES) for number in range(5)])

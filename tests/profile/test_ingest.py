@@ -11,8 +11,6 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
-from sima.identity.v1 import identity_service_pb2 as identity_pb
-from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from sima.profile.v1 import profile_service_pb2 as pb
 from sima.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from sima.type.v1.fact_pb2 import ConsentStatement, Event, Fact, TraitObservation
@@ -319,12 +317,10 @@ async def test_what_only_identity_refuses_never_fails_its_batch(
 
 
 async def test_facts_about_the_erased_are_refused(stack: Stack) -> None:
-    """What happened before somebody was erased is refused, as often as it comes; others in the batch are kept."""
+    """What happened before somebody was erased is refused, alone and as often as it comes; others are kept."""
     erased, other = viewed("m1", name="erased"), viewed("m2", name="other")
-    deciding = identity_pb.Deciding(actor="ops", reason="asked for", request_id="e1")
-    request = identity_pb.EraseIdentifiersRequest(identifiers=erased.identifiers, deciding=deciding)
-    stub = IdentityServiceStub(stack.identity.channel)
-    await stack.identity.call(stub.EraseIdentifiers, request, workspace=stack.workspace)
+    await stack.erase(*erased.identifiers)
+    assert outcomes(await stack.ingest(erased)) == [REFUSED]
     for outcome in (ACCEPTED, DUPLICATE):
         results = await stack.ingest(erased, other)
         assert outcomes(results) == [REFUSED, outcome]

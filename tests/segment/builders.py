@@ -62,12 +62,13 @@ def device(name: str) -> tuple[str, str]:
 
 
 class Moved(NamedTuple):
-    """A row of the identity feed; keys and profiles are small numbers, profile 0 is none."""
+    """A row of the identity feed; keys and profiles are small numbers, profile 0 is none, as companies have it."""
 
     key: int
     profile: int
     shared: bool = False
     blocked: bool = False
+    account: bool = False
 
 
 class Happened(NamedTuple):
@@ -125,6 +126,7 @@ def change_page(*moved: Moved, cursor: str = "c") -> ChangePage:
             "profile": key(each.profile).hex() if each.profile else "",
             "shared": each.shared,
             "blocked": each.blocked,
+            "account": each.account,
         }
         for each in moved
     ]

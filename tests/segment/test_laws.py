@@ -18,10 +18,10 @@ from .builders import START, Happened, Moved, Observed, Row, Stated, Withdrawn, 
 LAW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CONFIGURATION = Configuration(policies={"interests": TraitPolicy(Survivorship.UNION)})
 
-KEYS = st.integers(1, 8)
+KEYS, COMPANY = st.integers(1, 8), 9
 # Around the clock of the tests, so that windows of minutes open and close while it moves.
 TIMES = st.integers(-60, 40).map(lambda minute: START + timedelta(minutes=minute))
-SOME_KEYS = st.lists(KEYS, min_size=1, max_size=3, unique=True).map(tuple)
+SOME_KEYS = st.lists(KEYS | st.just(COMPANY), min_size=1, max_size=3, unique=True).map(tuple)
 PROPERTIES = st.sampled_from(
     [
         {},
@@ -85,7 +85,9 @@ PLANS = st.tuples(WINDOWED, rules(["s0"]), rules(["s0", "s1"])).map(
 )
 PROFILES = st.integers(101, 105)
 SELDOM = st.integers(0, 5).map(lambda chance: chance == 0)
-MOVES = st.builds(Moved, KEYS, PROFILES, SELDOM, SELDOM)
+MOVES = st.builds(Moved, KEYS, PROFILES, SELDOM, SELDOM) | st.builds(
+    Moved, st.just(COMPANY), st.just(0), SELDOM, SELDOM, st.just(True)
+)
 EVENTS = st.builds(Happened, st.integers(1000, 1030), SOME_KEYS, st.sampled_from(["order", "view"]), PROPERTIES, TIMES)
 ROWS = (
     EVENTS

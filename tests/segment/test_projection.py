@@ -21,6 +21,7 @@ from sima_segment.plan import Plan
 from sima_segment.projection import Configuration, Limits, Projection, ProjectionError, Resources, exchange, is_broken
 from sima_segment.projection.evaluation import evaluate
 from sima_segment.rules import parse
+from sima_segment.rules.schema import event_table
 from sima_segment.survivorship import Survivorship, TraitPolicy
 
 from .builders import START, Happened, Moved, Observed, Row, Stated, Withdrawn, change_page, fact_page, json_of
@@ -204,6 +205,20 @@ def test_a_fact_with_shared_keys_only_is_the_strongest_ones(projection: Projecti
     take(projection, Happened(1, (3, 2, 1)), Happened(2, (3,), "view"))
     assert whom(projection, 'events("order").exists()') == {BOB}
     assert whom(projection, 'events("view").exists()') == set()
+
+
+def test_what_companies_alone_own_is_settled(projection: Projection) -> None:
+    """Once they are known, no change of the grouping looks at it again, whatever becomes of them; it is nobody's."""
+    take(projection, Happened(1, (7,)), Happened(2, (7, 8)), Observed(3, (8,), "city", "Riyadh"), Happened(4, (1, 7)))
+    for companies in (
+        [Moved(7, 0, account=True)],
+        [Moved(8, 0, account=True)],
+        [Moved(7, 0, shared=True, account=True)],
+    ):
+        projection.apply([change_page(*companies)], [])
+        assert whom(projection, 'events("order").exists() || has(traits.city)') == {ANN}
+    for table in (event_table("order"), "observations"):
+        assert projection._connection.sql(f'FROM "{table}" WHERE displaced').fetchall() == []
 
 
 def test_facts_of_unknown_keys_wait_for_the_grouping(projection: Projection) -> None:

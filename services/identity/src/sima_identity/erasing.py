@@ -17,7 +17,7 @@ from sima_runtime.feeds import notify
 from sima_identity.batch import Batch
 from sima_identity.decisions import Deciding
 from sima_identity.grouping import Grouping, OvertakenError, Transaction, write
-from sima_identity.planning import Situation
+from sima_identity.planning import Plan, Situation, told_anew
 from sima_identity.records import ChangedIdentifier, Stored, Subject, Wanted
 from sima_identity.rounds import Rounds
 from sima_identity.rules import Rules
@@ -93,11 +93,19 @@ class Eraser:
     async def _check(self, connection: Driver, workspace: str) -> None:
         transaction = await self._grouping.begin(connection, workspace)
         found = await erasures.to_check(connection, workspace, _PORTION)
-        late = await erasures.late(connection, workspace, found.keys)
-        if late:  # the others come next: who erases writes tombstones before all else
+        if late := await erasures.late(connection, workspace, found.keys):
             await self._erase(transaction, late)
-        else:
-            await erasures.clean(connection, workspace, found)
+            return  # the others are looked at in a transaction that has locked nothing yet
+        await self._tell(transaction, await erasures.told_last(connection, workspace, found.keys))
+        await erasures.clean(connection, workspace, found)
+
+    async def _tell(self, transaction: Transaction, gone: Collection[bytes]) -> None:
+        """Tell readers who are there, of those that the feed said last are gone: they came back meanwhile."""
+        connection, workspace, in_force, *_ = transaction
+        back = [row.key for row in await graph.read_identifiers(connection, workspace, gone)]
+        locked = await self._grouping.lock(transaction, (), limit=None, also=back)
+        rows = [locked.situation.stored[key] for key in back]
+        await write(transaction, Plan(in_force.version, changed=[told_anew(row) for row in rows]))
 
     async def _erase(
         self, transaction: Transaction, keys: Collection[bytes]

@@ -206,8 +206,10 @@ async def write(transaction: Transaction, plan: Plan, decision: bytes | None = N
         OvertakenError: Somebody else has just inserted the same identifier.
     """
     connection, workspace, *_ = transaction
-    if plan.new and not await graph.insert_identifiers(connection, workspace, plan.new, plan.policy_version):
-        raise OvertakenError
+    if plan.new:
+        new = (plan.new, plan.policy_version, plan.returned)
+        if not await graph.insert_identifiers(connection, workspace, *new):
+            raise OvertakenError
     if plan.changed:
         await graph.update_identifiers(connection, workspace, plan.changed, decision)
     if plan.confirmed:

@@ -1,6 +1,6 @@
 """What has to be written so that what is stored equals the grouping of all evidence. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sima_identity.batch import Batch
@@ -55,6 +55,7 @@ class Plan:
         states: Of all identifiers that were looked at.
         policy_version: The version of the policy under which all this is.
         recounts: What is worth counting anew.
+        returned: Identifiers that were erased once: readers still have the standing that they had.
     """
 
     policy_version: int
@@ -66,6 +67,7 @@ class Plan:
     pending: set[bytes] = field(default_factory=set)
     states: dict[bytes, State] = field(default_factory=dict)
     recounts: set[Subject] = field(default_factory=set)
+    returned: Collection[bytes] = ()
 
     def pending_pairs(self) -> set[Pair]:
         """Pairs of the batch that have not been looked at."""
@@ -77,7 +79,8 @@ class Plan:
 
     def changes_standings(self) -> bool:
         """Whether the log will tell that identifiers became or ceased to be shared or blocked."""
-        return any(row.shared or row.blocked for row in self.new) or any(row.standing_changed for row in self.changed)
+        told = any(row.shared or row.blocked or row.key in self.returned for row in self.new)
+        return told or any(row.standing_changed for row in self.changed)
 
 
 class Planner:
@@ -187,6 +190,13 @@ def _new(batch: Batch, key: bytes, state: State, *, founds: bool, hub: bool) -> 
     return NewIdentifier(
         key, kind, value, state.profile_id, founds, state.shared, hub, state.blocked, batch.first_seen[key]
     )
+
+
+def told_anew(row: Stored) -> ChangedIdentifier:
+    """Return an identifier as it is, to be told as if it were new."""
+    before = row._replace(profile_id=None, shared=False, blocked=False)
+    told = _changed(before, row.state, founds=False, hub=row.hub)
+    return told._replace(state_changed=True, standing_changed=True)
 
 
 def _changed(row: Stored, state: State, *, founds: bool, hub: bool) -> ChangedIdentifier:

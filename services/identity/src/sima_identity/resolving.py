@@ -137,6 +137,7 @@ class Resolver:
         if locked.newer:
             raise OvertakenError
         plan = await self._grouping.plan(transaction, batch, locked.situation)
+        plan.returned = until.keys()
         await write(transaction, plan)
         if batch.affiliations:
             await affiliations.write(connection, workspace, batch.affiliations)

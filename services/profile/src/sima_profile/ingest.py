@@ -112,7 +112,7 @@ class Ingestion:
             for fact, at, belonging in zip(facts.values(), times, belongings, strict=True)
             if not belonging.erased
         ]
-        became = await self._append(workspace, arrivals, now)
+        became = await self._append(workspace, arrivals, now) if arrivals else []
         self._followed.follow(workspace)
         taken = (place for place in facts if place not in gone)
         return dict.fromkeys(gone, _ERASED) | {

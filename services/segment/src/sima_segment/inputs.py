@@ -128,11 +128,12 @@ def _table(stream: bytes, schema: pa.Schema) -> pa.Table:
 
 
 def _changes(page: identity_pb.WatchProfileChangesResponse) -> pa.Table:
-    found = [change for change in page.changes if not change.account]  # segments are of people
+    found = page.changes
     columns = [
         [change.identifier.key for change in found],
-        [change.profile_id for change in found],
+        ["" if change.account else change.profile_id for change in found],  # segments are of people
         [change.shared for change in found],
         [change.blocked for change in found],
+        [change.account for change in found],
     ]
     return pa.table([pa.array(values, field.type) for values, field in zip(columns, CHANGES, strict=True)], CHANGES)

@@ -474,9 +474,11 @@ class ProfileChange(_message.Message):
     profile_id: _builtins.str
     """Its profile from now on. Absent: it is blocked and belongs to nobody, or it was erased."""
     shared: _builtins.bool
-    """Whether it is shared from now on."""
+    """Whether it is shared from now on. Of one that was erased, whether it was, and so stays: an erasure gives nobody's facts
+    to others.
+    """
     blocked: _builtins.bool
-    """Whether it is blocked from now on."""
+    """Whether it is blocked from now on. Of one that was erased, as `shared`."""
     cause: Global___ChangeCause.ValueType
     """Why."""
     decision_id: _builtins.str
@@ -610,7 +612,9 @@ class WatchProfileChangesRequest(_message.Message):
     until_now: _builtins.bool
     """Answer what there is and end the stream when it is all delivered, rather than wait for more."""
     standings_only: _builtins.bool
-    """Only changes by which an identifier became or ceased to be shared or blocked: all that decides who owns facts."""
+    """Only changes by which an identifier became or ceased to be shared or blocked, or was erased, or came back after that:
+    all that decides who owns facts.
+    """
     def __init__(
         self,
         *,

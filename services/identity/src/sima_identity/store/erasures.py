@@ -56,13 +56,15 @@ _DELETE = (
     "DELETE FROM growth WHERE workspace = %(workspace)s AND subject = ANY(%(keys)s || %(profiles)s)",
     "DELETE FROM profile_changes WHERE key = ANY(%(keys)s) AND workspace = %(workspace)s",
 )
+# Its standing stays as it was, or others would lose to it what is theirs of facts that name both. All readers are told
+# of it: what told those of standings alone how it came about has just been deleted.
 _LOG = f"""INSERT INTO profile_changes
         (workspace, key, kind, previous_profile_id, shared, blocked, standing_changed, cause, previously_shared,
             previously_blocked, changed_at, epoch)
-    SELECT %(workspace)s, key, (%(kinds)s::text[])[place], nullif((%(profiles)s::uuid[])[place], {OR_NULL}), false,
-        false, was_shared OR was_blocked, '{ERASURE}', was_shared, was_blocked, statement_timestamp(), {CURRENT_EPOCH}
+    SELECT %(workspace)s, key, (%(kinds)s::text[])[place], nullif((%(profiles)s::uuid[])[place], {OR_NULL}), shared,
+        blocked, true, '{ERASURE}', shared, blocked, statement_timestamp(), {CURRENT_EPOCH}
     FROM unnest(%(keys)s::uuid[], %(shared)s::boolean[], %(blocked)s::boolean[])
-        WITH ORDINALITY AS gone(key, was_shared, was_blocked, place)"""
+        WITH ORDINALITY AS gone(key, shared, blocked, place)"""
 # A version that none is makes them be looked at again; `shown_version` knows the one that it was.
 _MAKE_STALE = """UPDATE identifiers SET policy_version = -policy_version - 1
     WHERE workspace = %(workspace)s AND key = ANY(%(keys)s) AND policy_version >= 0"""
@@ -103,6 +105,10 @@ _LATE = """WITH known AS MATERIALIZED (
     SELECT key FROM tombstones JOIN known USING (key)
     WHERE workspace = %(workspace)s AND (first_seen_at <= until
         OR EXISTS (SELECT FROM seen WHERE seen.key = tombstones.key AND at <= until))"""
+_TOLD_LAST = f"""SELECT key FROM unnest(%(keys)s::uuid[]) AS given(key) CROSS JOIN LATERAL (
+        SELECT cause FROM (SELECT * FROM profile_changes WHERE key = given.key OFFSET 0) AS own
+        WHERE workspace = %(workspace)s AND standing_changed ORDER BY epoch DESC, xid DESC, seq DESC LIMIT 1) AS last
+    WHERE cause = '{ERASURE}'"""
 # Who took an erased hub for one that is there may have written edges to it.
 _DELETE_DANGLING = tuple(
     f"""WITH gone AS MATERIALIZED (
@@ -208,6 +214,11 @@ async def to_check(connection: Driver, workspace: str, limit: int) -> ToCheck:
 async def late(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[bytes]:
     """Return those that somebody who did not know that they are erased has recorded again."""
     return [key for (key,) in await fetch(connection, _LATE, {"workspace": workspace, "keys": Keys(keys)})]
+
+
+async def told_last(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[bytes]:
+    """Return those of which the feed of standings told last that they were erased."""
+    return [key for (key,) in await fetch(connection, _TOLD_LAST, {"workspace": workspace, "keys": Keys(keys)})]
 
 
 async def clean(connection: Driver, workspace: str, checked: ToCheck) -> None:

@@ -81,7 +81,8 @@ _INSERT = f"""WITH inserted AS (
 )
 INSERT INTO profile_changes
     (workspace, key, kind, profile_id, shared, blocked, standing_changed, cause, epoch)
-SELECT %(workspace)s, key, kind, profile_id, shared, blocked, shared OR blocked, %(cause)s, {CURRENT_EPOCH}
+SELECT %(workspace)s, key, kind, profile_id, shared, blocked, shared OR blocked OR key = ANY(%(returned)s::uuid[]),
+    %(cause)s, {CURRENT_EPOCH}
 FROM inserted"""
 
 # What this transaction has inserted changed at the same moment.
@@ -238,9 +239,13 @@ async def read_neighbours(connection: Driver, workspace: str, keys: Collection[b
 
 
 async def insert_identifiers(
-    connection: Driver, workspace: str, rows: Sequence[NewIdentifier], policy_version: int
+    connection: Driver,
+    workspace: str,
+    rows: Sequence[NewIdentifier],
+    policy_version: int,
+    returned: Collection[bytes] = (),
 ) -> bool:
-    """Insert identifiers, given in the order of their keys, and log them.
+    """Insert identifiers, given in the order of their keys, and log them; of `returned`, also that they are plain.
 
     Returns:
         False if somebody else has just inserted one of them; then this transaction has to begin again.
@@ -260,6 +265,7 @@ async def insert_identifiers(
         "blocked": flags(blocked),
         "seen_at": numbers(first_seen_at),
         "policy_version": policy_version,
+        "returned": Keys(returned),
         "cause": EVIDENCE,
     }
     return await execute(connection, _INSERT, parameters) == len(rows)

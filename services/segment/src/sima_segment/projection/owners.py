@@ -3,10 +3,11 @@
 The owner of a fact is the strongest of its keys that is neither shared nor blocked; if there is none, the strongest
 shared one; if all are blocked, nobody. `person` is the owner's profile. A key that the identity feed has not told yet
 counts as an ordinary one without a profile, so what the tables hold is a function of the two cursors alone, whichever
-feed comes first.
+feed comes first. Companies are nobody: their keys have no profile here, and own facts as others do.
 
 A change of the grouping can concern a row only if its person is one that an identifier left or kept, or if its
-strongest key is not plainly its owner (`displaced`). So most rows are passed over by one look at one column.
+strongest key is not plainly its owner (`displaced`); none can if all its keys are companies'. So most rows are passed
+over by one look at one column.
 
 All rows whose owner must be found, old and new ones, are gathered as claims and answered at once, because each look
 into the identity map costs a pass over it.
@@ -24,7 +25,7 @@ from sima_segment.rules.schema import PEOPLE
 # A page may say several times where a key belongs: the last time counts. What is known already is no change.
 _MOVED = """
 WITH latest AS (
-    SELECT key, TRY_CAST(nullif(profile, '') AS UUID) AS profile, shared, blocked FROM page_changes
+    SELECT key, TRY_CAST(nullif(profile, '') AS UUID) AS profile, shared, blocked, account FROM page_changes
     QUALIFY row_number() OVER (PARTITION BY key ORDER BY ordinal DESC) = 1)
 SELECT latest.*, known.profile AS previous, known.place
 FROM latest LEFT JOIN (SELECT *, rowid AS place FROM identity SEMI JOIN page_changes USING (key)) AS known USING (key)
@@ -39,7 +40,7 @@ _UPDATE = """
 UPDATE identity SET profile = moved.profile, shared = moved.shared, blocked = moved.blocked
 FROM moved WHERE identity.rowid = moved.place
 """
-_INSERT = "INSERT INTO identity SELECT key, profile, shared, blocked FROM moved WHERE place IS NULL"
+_INSERT = "INSERT INTO identity SELECT key, profile, shared, blocked, account FROM moved WHERE place IS NULL"
 # Everybody who goes by an identifier that is not blocked. (A condition on the rows themselves would keep DuckDB from
 # looking them up in the index.)
 _PEOPLE = f"""
@@ -66,11 +67,12 @@ SELECT relation, ordinal, unnest(keys) AS key, generate_subscripts(keys, 1) AS r
 """
 _OWNED = """
 WITH judged AS (
-    SELECT relation, ordinal, rank, profile, coalesce(shared, false) AS shared, coalesce(blocked, false) AS blocked
+    SELECT relation, ordinal, rank, profile, coalesce(shared, false) AS shared, coalesce(blocked, false) AS blocked,
+        coalesce(account, false) AS account
     FROM ranked LEFT JOIN (FROM identity SEMI JOIN ranked USING (key)) USING (key))
 SELECT relation, ordinal,
     arg_min_null(profile, if(shared, 1000000 + rank, rank)) FILTER (NOT blocked) AS person,
-    bool_or(rank = 1 AND (profile IS NULL OR shared OR blocked)) AS displaced
+    bool_or(rank = 1 AND (profile IS NULL OR shared OR blocked)) AND NOT bool_and(account) AS displaced
 FROM judged GROUP BY relation, ordinal
 """
 _RETURNED = """

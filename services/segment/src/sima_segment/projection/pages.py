@@ -9,8 +9,16 @@ import pyarrow as pa
 KEY = pa.binary(16)
 TIME = pa.timestamp("us")
 
-#: What the projection reads of the identity feed; `profile` is empty when the identifier has none.
-CHANGES = pa.schema([("key", KEY), ("profile", pa.string()), ("shared", pa.bool_()), ("blocked", pa.bool_())])
+#: What the projection reads of the identity feed; `profile` is empty when the identifier has none, or is a company's.
+CHANGES = pa.schema(
+    [
+        ("key", KEY),
+        ("profile", pa.string()),
+        ("shared", pa.bool_()),
+        ("blocked", pa.bool_()),
+        ("account", pa.bool_()),
+    ]
+)
 #: What it reads of the three relations of the fact feed, and of what was withdrawn from it.
 EVENTS = pa.schema(
     [

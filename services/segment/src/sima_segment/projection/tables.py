@@ -10,7 +10,7 @@ import duckdb
 from sima_segment.rules.schema import CONSENTS, MEMBERS, PEOPLE, TRAITS
 
 #: Number of the layout of these tables.
-LAYOUT = 4
+LAYOUT = 5
 
 OBSERVATIONS = "observations"
 STATEMENTS = "statements"
@@ -19,7 +19,7 @@ BEYOND = "events_beyond"
 #: Who must be folded again when rows of these tables changed.
 REFOLD = {OBSERVATIONS: "refold_traits", STATEMENTS: "refold_consents"}
 
-#: What every row of a fact has: `displaced` says that the strongest of its keys is not plainly its owner.
+#: What every row of a fact has: `displaced` says that the strongest of its keys is not plainly its owner, but might be.
 FACT_COLUMNS = "id UUID, keys UUID[], person UUID, displaced BOOLEAN"
 
 # Neighbours in `identity` often share a profile. DuckDB would store such runs as runs, in which single rows are slow to
@@ -27,7 +27,8 @@ FACT_COLUMNS = "id UUID, keys UUID[], person UUID, displaced BOOLEAN"
 _TABLES = f"""
 CREATE TABLE position (layout VARCHAR, lineage VARCHAR, tick BIGINT, facts VARCHAR, changes VARCHAR,
     instant TIMESTAMP, everybody BOOLEAN, rules VARCHAR);
-CREATE TABLE identity (key UUID, profile UUID USING COMPRESSION uncompressed, shared BOOLEAN, blocked BOOLEAN);
+CREATE TABLE identity (key UUID, profile UUID USING COMPRESSION uncompressed, shared BOOLEAN, blocked BOOLEAN,
+    account BOOLEAN);
 CREATE TABLE {PEOPLE} (person UUID);
 CREATE TABLE touched (person UUID);
 CREATE TABLE event_names (event VARCHAR);
