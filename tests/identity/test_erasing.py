@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 from sima.identity.v1 import identity_service_pb2 as pb
-from sima_identity.store import decisions, graph, hubs
+from sima_identity.store import decisions, erasures, graph, hubs
 from sima_runtime.database import Database, fetch
 from sima_runtime.errors import AlreadyExistsError, ContradictionError, InvalidFieldsError, NotFoundError
 from sima_sdk.identifiers import identifier_key
@@ -161,6 +161,22 @@ async def test_a_hub_that_is_none_any_more_joins_again(identity: Replica, worksp
             await asyncio.sleep(0.05)
     states = await identity.states(workspace, [phone, *people[1:]])
     assert len(set(states.values())) == 1
+
+
+async def test_of_what_was_seen_with_a_hub_only_hubs_are_read_when_it_is_erased(
+    identity: Replica, open_database: OpenDatabase, workspace: str
+) -> None:
+    """For the others, perhaps millions, nothing changes; for another hub it does, and for who is seen with a person."""
+    phones = [Named("phone", f"+96655100000{number}") for number in (1, 2)]
+    people = [mail(str(number)) for number in range(21)]
+    await identity.resolve(workspace, [together(one, *phones) for one in people])
+    async with open_database("identity").statement() as connection:
+        found = await fetch(connection, "SELECT key, hub FROM identifiers WHERE workspace = %s", (workspace,))
+        rows = await graph.read_identifiers(connection, workspace, [key for key, _ in found])
+        one, other = (row for row in rows if row.hub)
+        assert await erasures.touched(connection, workspace, [one]) == {other.key: True}
+        person = next(row for row in rows if not row.hub)
+        assert await erasures.touched(connection, workspace, [person]) == {one.key: True, other.key: True}
 
 
 async def test_what_comes_late_is_refused_and_what_is_new_is_not(identity: Replica, workspace: str) -> None:

@@ -1,6 +1,8 @@
 """A workspace says by which rules its people are told apart: it reads them, tries them out, sets them, and sees why."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from random import Random
 from uuid import uuid4
 
@@ -8,15 +10,19 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg.errors import UndefinedTable
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima_identity import applying, previewing
+from sima_identity.policies import Policies
+from sima_identity.previewer import Previewer, Progress
+from sima_identity.rules import Rules
 from sima_identity.store import snapshot
 from sima_runtime.errors import AlreadyExistsError, InvalidFieldsError, NotFoundError, StaleVersionError
 from sima_sdk.identifiers import BUILT_IN_KINDS
 
-from .conftest import Named, Replica, Sighted, StartReplica, cookie, device, identifier, mail, together, user
+from .conftest import Named, Replica, Secret, Sighted, StartReplica, cookie, device, identifier, mail, together, user
 from .policies import minutes, policies
-from .test_laws import DECISIONS, RANDOM, SIGHTINGS, TIGHT, UNIVERSE, Decided, decide
+from .test_laws import DECISIONS, RANDOM, SIGHTINGS, TIGHT, UNIVERSE, Decided, OpenDatabase, decide
 
 MANY = pb.IdentityPolicy(kinds=[pb.KindRules(kind="phone", shared_above=2)])
 PHONE = Named("phone", "+966551000001")
@@ -245,6 +251,46 @@ async def test_a_part_of_a_preview_is_a_part_of_the_whole(quick: Replica, worksp
     *_, last = await quick.preview_policy(workspace, rules, one_in=3)
     assert 0 < last.effect.profiles_before < 60
     assert last.grouped == 3 * last.effect.profiles_before
+
+
+@pytest.fixture
+def previewer(open_database: OpenDatabase, secret: Secret, monkeypatch: pytest.MonkeyPatch) -> Previewer:
+    """What tries policies out in a replica, a very small portion at a time."""
+    monkeypatch.setattr(previewing, "_PORTION", 3)
+    monkeypatch.setattr(snapshot, "estimate", some)
+    database = open_database("identity")
+    return Previewer(database, Policies(database, TIGHT, secret), secret)
+
+
+async def test_who_stops_reading_a_preview_holds_up_no_other(
+    identity: Replica, previewer: Previewer, workspace: str
+) -> None:
+    """One preview at a time is worked at, however slowly it is read; it ends when its reader goes away."""
+    groups = [[user(f"u{number}"), device(f"d{number}"), cookie(f"c{number}")] for number in range(20)]
+    await identity.resolve(workspace, [together(*group) for group in groups])
+
+    def begun() -> AsyncGenerator[Progress]:
+        return previewer.preview(workspace, Rules(), 1, 10)
+
+    async with asyncio.timeout(30), aclosing(begun()) as stalled, aclosing(begun()) as gone:
+        first = await anext(stalled)
+        assert first.effect is None
+        await anext(gone)  # it waits for the turn, and has it once the stalled one is through
+    [*_, last] = [step async for step in begun()]
+    assert last.effect is not None
+    assert last.grouped == 60
+
+
+async def test_a_preview_that_fails_says_so(
+    previewer: Previewer, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reader is told what went wrong, and the next one has the turn."""
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot, "_DECIDED", "SELECT FROM nowhere WHERE %s")
+        with pytest.raises(UndefinedTable):
+            [step async for step in previewer.preview(workspace, Rules(), 1, 10)]
+    [*_, last] = [step async for step in previewer.preview(workspace, Rules(), 1, 10)]
+    assert last.effect is not None
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -128,7 +128,7 @@ class Play:
     async def by_profile(self) -> dict[str, str]:
         """Whose each fact is for the profile service."""
         stub = ProfileServiceStub(self.world.profile.channel)
-        found = {}
+        found: dict[str, str] = {}
         for person in {one.person for one in await self.standings(NAMED)} - {""}:
             request = profile_pb.ListEventsRequest(key=profile_pb.ProfileKey(profile_id=person), page_size=1_000)
             answer = await self.world.profile.call(stub.ListEvents, request, workspace=self.world.workspace)
@@ -137,7 +137,7 @@ class Play:
 
     async def by_segment(self) -> dict[str, str]:
         """Whose each fact is for the segment service."""
-        found = {}
+        found: dict[str, str] = {}
         for name in (each.event.name for each in self.facts):
             shown = await self.world.preview(f'events("{name}").exists()', sample_size=2)
             found |= dict.fromkeys([name][: shown.size], ",".join(shown.sample_profile_ids))

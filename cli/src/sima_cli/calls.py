@@ -9,6 +9,9 @@ from sima_runtime.clients import ServiceClient
 
 _LARGEST_PAGE = 1_000
 
+#: How long a call takes at most, in seconds, that may have to look at millions of edges.
+PATIENCE_SECONDS = 3_600.0
+
 Stub = TypeVar("Stub")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -36,9 +39,11 @@ class Calls(Generic[Stub]):
     stub: Stub
     workspace: str | None
 
-    async def call(self, method: UnaryUnaryMultiCallable[Request, Response], request: Request) -> Response:
-        """Call a method of the stub and return its answer."""
-        return await self.client.call(method, request, workspace=self.workspace)
+    async def call(
+        self, method: UnaryUnaryMultiCallable[Request, Response], request: Request, deadline: float | None = None
+    ) -> Response:
+        """Call a method of the stub and return its answer, within `deadline` seconds if they are given."""
+        return await self.client.call(method, request, workspace=self.workspace, deadline=deadline)
 
     def stream(
         self, method: UnaryStreamMultiCallable[Request, Response], request: Request, deadline: float | None = None

@@ -7,6 +7,7 @@ from sima.identity.v1 import identity_service_pb2 as pb
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 
 from sima_cli import shapes
+from sima_cli.calls import PATIENCE_SECONDS
 from sima_cli.commands.identity import Actor, Reason, Region, RequestId, deciding
 from sima_cli.commands.options import Json, connection_of
 from sima_cli.errors import RefusedError
@@ -44,7 +45,7 @@ async def erase(  # noqa: PLR0917 - its options
         deciding=deciding(reason, actor, request_id, preview=False),
     )
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        answer = await service.call(service.stub.EraseIdentifiers, request)
+        answer = await service.call(service.stub.EraseIdentifiers, request, PATIENCE_SECONDS)
     if as_json:
         print_json(shapes.erasure(answer))
         return

@@ -17,6 +17,7 @@ from sima.identity.v1 import identity_service_pb2 as pb
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 
 from sima_cli import shapes
+from sima_cli.calls import PATIENCE_SECONDS
 from sima_cli.commands.identity import Actor, Reason, RequestId
 from sima_cli.commands.options import Json, connection_of
 from sima_cli.config import RulesFile, read_rules
@@ -33,8 +34,6 @@ app = typer.Typer(no_args_is_help=True, help="By which rules people are told apa
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="sima.yaml, or - for the standard input.")]
 
-#: How long a preview, or `--wait`, takes at most.
-_PATIENCE_SECONDS = 3_600.0
 _LOOK_SECONDS = 0.5
 _SHOWN = 3
 
@@ -137,7 +136,7 @@ async def _tried(service: "IdentityCalls", file: RulesFile, one_in: int, example
     request = pb.PreviewIdentityPolicyRequest(policy=to_message(file.rules), one_in=one_in, examples=examples)
     effect = pb.PolicyEffect()
     with telling_of_file(file), _bars(one_in) as show_progress:
-        async for progress in service.stream(service.stub.PreviewIdentityPolicy, request, _PATIENCE_SECONDS):
+        async for progress in service.stream(service.stub.PreviewIdentityPolicy, request, PATIENCE_SECONDS):
             show_progress(progress)
             effect = progress.effect
     return effect
@@ -164,7 +163,7 @@ async def _applied(service: "IdentityCalls", policy: pb.PolicyVersion) -> pb.Pol
         CommandError: Another version came first, or it takes too long.
     """
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             with err.status("Grouping what is stored"):
                 while not policy.HasField("applied_at"):
                     await asyncio.sleep(_LOOK_SECONDS)

@@ -5,7 +5,7 @@ often as it comes. Somebody may have begun to record an identifier before its to
 them have ended it is looked at again.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from sima_identity.batch import Batch
 from sima_identity.decisions import Deciding
 from sima_identity.grouping import Grouping, OvertakenError, Transaction, write
 from sima_identity.planning import Plan, Situation, told_anew
-from sima_identity.records import ChangedIdentifier, Stored, Subject, Wanted
+from sima_identity.records import ChangedIdentifier, Subject, Wanted
 from sima_identity.rounds import Rounds
 from sima_identity.rules import Rules
 from sima_identity.store import erasures, graph, lookups, policies
@@ -65,6 +65,7 @@ class Eraser:
 
         async def work(transaction: Transaction) -> Erasure:
             connection = transaction.connection
+            await graph.take_time(connection)  # hubs have millions of edges
             if (done := await erasures.find(connection, workspace, own)) is not None:
                 if done.asked not in {None, asked}:
                     raise AlreadyExistsError("erasure", own.hex())
@@ -113,14 +114,14 @@ class Eraser:
         """Erase identifiers and group the rest; returns how many were known, who moved, and whether some are left."""
         connection, workspace, *_ = transaction
         known = await graph.read_identifiers(connection, workspace, keys)
-        touched = await self._touched(connection, workspace, known)
+        touched = await erasures.touched(connection, workspace, known)
         limit, own = self._grouping.limit, {row.key for row in known}
         locked = await self._grouping.lock(transaction, known, limit=limit, also={*touched, *own})
         stored = locked.situation.stored
         if (
             locked.newer
             or any(stored[row.key] != row for row in known)
-            or not (await self._touched(connection, workspace, known)).keys() <= touched.keys()
+            or not (await erasures.touched(connection, workspace, known)).keys() <= touched.keys()
         ):
             raise OvertakenError
         await erasures.bury(connection, workspace, keys)
@@ -135,16 +136,6 @@ class Eraser:
         for feed in (FEED, STANDINGS) if known else ():
             await notify(connection, feed, workspace)
         return len(known), [row for row in plan.changed if row.state_changed], bool(left_out)
-
-    async def _touched(self, connection: Driver, workspace: str, known: Iterable[Stored]) -> dict[bytes, bool]:
-        """Those for whom it makes a difference that others are gone, and whether each is a hub."""
-        known = list(known)
-        near = [row.key for row in known if not row.closed]
-        # Also of one that is blocked: under the policy in force it may count.
-        closed = [row.key for row in known if row.closed]
-        found = await erasures.neighbours(connection, workspace, near) if near else {}
-        of_closed = await erasures.neighbours(connection, workspace, closed) if closed else {}
-        return found | {key: hub for key, hub in of_closed.items() if hub}
 
     async def _look_again(
         self, transaction: Transaction, own: set[bytes], hubs: set[bytes], left_out: Collection[bytes]

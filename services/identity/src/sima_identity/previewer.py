@@ -42,24 +42,40 @@ class Previewer:
         self._turn = asyncio.Lock()
 
     async def preview(self, workspace: str, rules: Rules, one_in: int, examples: int) -> AsyncGenerator[Progress]:
-        """Yield how far it has got, and last what the rules would change about every `one_in`-th neighbourhood."""
+        """Yield how far it has got, and last what the rules would change about every `one_in`-th neighbourhood.
+
+        It goes on however slowly that is read, so that whoever stops reading holds up nobody; what was not read when
+        more is known is left out. It ends when the generator is closed.
+        """
+        latest = _Latest()
+        work = asyncio.create_task(self._in_turn(workspace, rules, one_in, examples, latest))
+        work.add_done_callback(lambda _: latest.come.set())
+        try:
+            while not work.done():
+                await latest.come.wait()
+                latest.come.clear()
+                if not work.done():
+                    yield latest.progress
+            yield await work
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    async def _in_turn(self, workspace: str, rules: Rules, one_in: int, examples: int, latest: "_Latest") -> Progress:
+        """Try rules out when all who came before have ended, and return the last progress."""
         tried = self._policies.under(workspace, -1, rules)
         kinds = list(tried.policy.kinds)
         async with self._turn:
-            async for found in self._read(workspace, tried, kinds):
-                if isinstance(found, Progress):
-                    yield found
-                else:
-                    graph = found
+            graph = await self._read(workspace, tried, kinds, latest)
             preview = await asyncio.to_thread(Preview, graph, tried.policy, kinds, one_in)
             count, portions = len(graph.identifiers), preview.portions()
             while (grouped := await asyncio.to_thread(next, portions, None)) is not None:
-                yield Progress(count, grouped, count)
+                latest.put(Progress(count, grouped, count))
             effect = await asyncio.to_thread(preview.effect, self._secrets(workspace), examples)
-            yield Progress(count, int(preview.looked_at.sum()), count, effect)
+            return Progress(count, int(preview.looked_at.sum()), count, effect)
 
-    async def _read(self, workspace: str, tried: InForce, kinds: list[str]) -> AsyncGenerator[Progress | Graph]:
-        """Yield how far reading all of one moment has got, and at the end the graph."""
+    async def _read(self, workspace: str, tried: InForce, kinds: list[str], latest: "_Latest") -> Graph:
+        """Read all of one moment."""
         async with self._database.transaction() as connection:
             await snapshot.begin(connection)
             in_force = await self._policies.in_force(connection, workspace)
@@ -70,11 +86,24 @@ class Previewer:
                 rows.append(part.identifiers)
                 blocked.append(await asyncio.to_thread(_blocked, part, kinds, tried))
                 read += len(part.identifiers)
-                yield Progress(read, 0, read * parts // len(rows))
+                latest.put(Progress(read, 0, read * parts // len(rows)))
             edges = [each async for each in snapshot.edges(connection, workspace, parts)]
             decided = await snapshot.decided(connection, workspace)
         arrays = np.concatenate(rows), np.concatenate(blocked), np.concatenate(edges)
-        yield await asyncio.to_thread(numbered, *arrays, decided)
+        return await asyncio.to_thread(numbered, *arrays, decided)
+
+
+class _Latest:
+    """The latest progress; `come` is set when there is one that was not read yet, and at the end."""
+
+    def __init__(self) -> None:
+        self.come = asyncio.Event()
+        self.progress = Progress(0, 0, 0)
+
+    def put(self, progress: Progress) -> None:
+        """Have this be the latest."""
+        self.progress = progress
+        self.come.set()
 
 
 def _blocking(policy: Policy) -> tuple[object, ...]:

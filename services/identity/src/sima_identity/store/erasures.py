@@ -1,6 +1,6 @@
 """Queries that erase identifiers, and that know what was erased."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -38,11 +38,15 @@ _BURY = """WITH seen AS MATERIALIZED (
     FROM unnest(%(keys)s::uuid[]) AS given(key) LEFT JOIN seen USING (key) GROUP BY key ORDER BY key
     ON CONFLICT (key, workspace) DO UPDATE SET
         until = greatest(tombstones.until, excluded.until), barrier = NULL, checked = false"""
-_NEIGHBOURS = """SELECT key, hub FROM identifiers WHERE workspace = %(workspace)s AND NOT blocked AND key IN (
-    SELECT high FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)
-    UNION SELECT low FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)
-    UNION SELECT high FROM decided_pairs WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)
-    UNION SELECT low FROM decided_pairs WHERE workspace = %(workspace)s AND high = ANY(%(keys)s))"""
+_SEEN_WITH = """SELECT high FROM edges WHERE workspace = %(workspace)s AND low = ANY(%({keys})s)
+    UNION SELECT low FROM edges WHERE workspace = %(workspace)s AND high = ANY(%({keys})s)
+    UNION SELECT high FROM decided_pairs WHERE workspace = %(workspace)s AND low = ANY(%({keys})s)
+    UNION SELECT low FROM decided_pairs WHERE workspace = %(workspace)s AND high = ANY(%({keys})s)"""
+_TOUCHED = f"""SELECT key, hub FROM identifiers WHERE workspace = %(workspace)s AND NOT blocked
+        AND key IN ({_SEEN_WITH.format(keys="open")})
+    UNION
+    SELECT key, hub FROM identifiers WHERE workspace = %(workspace)s AND NOT blocked AND hub
+        AND key IN ({_SEEN_WITH.format(keys="closed")})"""
 _DELETE = (
     "DELETE FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)",
     "DELETE FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)",
@@ -80,7 +84,7 @@ _RAISE_BARRIERS = """WITH seen AS MATERIALIZED (
     WHERE (tombstones.key, tombstones.workspace) = (locked.key, locked.workspace)"""
 _WAITS = f"NOT checked AND barrier <= {ENDED_BEFORE}"
 _NEXT_TO_CHECK = next_workspace("tombstones", "sima checking", waits=_WAITS)
-_TO_CHECK = f"SELECT key, barrier::text FROM tombstones WHERE workspace = %s AND {_WAITS} ORDER BY key LIMIT %s"
+_TO_CHECK = f"SELECT key, barrier FROM tombstones WHERE workspace = %s AND {_WAITS} ORDER BY key LIMIT %s"
 # Not those that were erased again meanwhile; locked in the order in which who erases writes them.
 _CHECKED = """WITH still AS MATERIALIZED (
         SELECT key FROM tombstones
@@ -157,12 +161,17 @@ async def tombstones(connection: Driver, workspace: str, keys: Collection[bytes]
     return dict(await fetch(connection, _TOMBSTONES, (workspace, Keys(keys))))
 
 
-async def neighbours(connection: Driver, workspace: str, keys: Collection[bytes]) -> dict[bytes, bool]:
-    """Return what was seen with identifiers, or decided about together with them, and whether it is a hub.
+async def touched(connection: Driver, workspace: str, rows: Iterable[Stored]) -> dict[bytes, bool]:
+    """Return those for whom it makes a difference that others are gone, and whether each is a hub.
 
-    Blocked ones are left out: nothing changes for them.
+    They were seen with them, or somebody decided about both. Blocked ones are left out: nothing changes for them. Of
+    what was closed only hubs are touched: also of one that is blocked, for under the policy in force it may count.
     """
-    return dict(await fetch(connection, _NEIGHBOURS, {"workspace": workspace, "keys": Keys(keys)}))
+    keys: dict[bool, list[bytes]] = {True: [], False: []}
+    for row in rows:
+        keys[row.closed].append(row.key)
+    parameters = {"workspace": workspace, "open": Keys(keys[False]), "closed": Keys(keys[True])}
+    return dict(await fetch(connection, _TOUCHED, parameters))
 
 
 async def bury(connection: Driver, workspace: str, keys: Collection[bytes]) -> None:
@@ -208,7 +217,7 @@ async def to_check(connection: Driver, workspace: str, limit: int) -> ToCheck:
     Their tombstones are not locked: who wants to erase them has the identifiers first, like everybody.
     """
     rows = await fetch(connection, _TO_CHECK, (workspace, limit))
-    return ToCheck([key for key, _ in rows], max((int(barrier) for _, barrier in rows), default=0))
+    return ToCheck([key for key, _ in rows], max((barrier for _, barrier in rows), default=0))
 
 
 async def late(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[bytes]:
