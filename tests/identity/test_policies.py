@@ -18,7 +18,7 @@ from sima_identity.previewer import Previewer, Progress
 from sima_identity.rules import Rules
 from sima_identity.store import snapshot
 from sima_runtime.errors import AlreadyExistsError, InvalidFieldsError, NotFoundError, StaleVersionError
-from sima_sdk.identifiers import BUILT_IN_KINDS
+from sima_sdk.identifiers import BUILT_IN_KINDS, identifier_key
 
 from .conftest import Named, Replica, Secret, Sighted, StartReplica, cookie, device, identifier, mail, together, user
 from .policies import minutes, policies
@@ -251,6 +251,26 @@ async def test_a_part_of_a_preview_is_a_part_of_the_whole(quick: Replica, worksp
     *_, last = await quick.preview_policy(workspace, rules, one_in=3)
     assert 0 < last.effect.profiles_before < 60
     assert last.grouped == 3 * last.effect.profiles_before
+
+
+async def test_who_was_blocked_and_is_a_hub_counts_for_those_who_come_later(
+    previewed: Replica, secret: Secret, workspace: str
+) -> None:
+    """Applied in the order of keys: first two others, then addresses that a policy blocked, and last what they met."""
+    many = [Named(kind, f"n{number}") for kind in ("anonymous_id", "device_id") for number in range(20)]
+    many += [mail(f"n{number}") for number in range(20)]
+    many.sort(key=lambda named: identifier_key(secret(workspace), *named))
+    first = [named for named in many if named.kind == "anonymous_id"][:2]
+    last = next(named for named in reversed(many) if named.kind == "device_id")
+    between = [named for named in many[many.index(first[1]) : many.index(last)] if named.kind == "email"][:3]
+    blocked = pb.IdentityPolicy(blocked_patterns=[pb.BlockedPattern(kind="email", pattern=".*")])
+    await previewed.set_policy(workspace, blocked)
+    await applied(previewed, workspace)
+    await previewed.resolve(workspace, [*map(together, first), together(last, *between)])
+    await previewed.set_policy(workspace, pb.IdentityPolicy(most_identifiers=2))
+    await applied(previewed, workspace)
+    states = await previewed.states(workspace, [last, *between])
+    assert [state.shared for state in states.values()] == [True] * 4
 
 
 @pytest.fixture

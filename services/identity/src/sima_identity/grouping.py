@@ -14,7 +14,7 @@ from sima_identity.batch import Batch
 from sima_identity.closing import Closing
 from sima_identity.evidence import Refusal
 from sima_identity.hubs import GrowthLimits, to_recount
-from sima_identity.neighbourhood import Neighbourhoods, leading_out
+from sima_identity.neighbourhood import ENDS, Neighbourhoods, leading_out
 from sima_identity.planning import Plan, Planner, Situation
 from sima_identity.policies import InForce, Policies
 from sima_identity.records import Stored, StoredEdge
@@ -161,8 +161,8 @@ class Grouping:
                 raise OvertakenError
             stored |= {row.key: row for row in rows}
         edges, newer = await self.edges(transaction, members, closing)
-        if hubs := _hubs_around(edges, stored):
-            stored |= {row.key: row for row in await graph.read_identifiers(connection, workspace, hubs)}
+        if ends := _ends_around(edges, stored, in_force):
+            stored |= {row.key: row for row in await graph.read_identifiers(connection, workspace, ends)}
         closed = await closing.closed(stored.values())
         if any(key not in closed for key in closing.stale_ends()) or await self._is_overtaken(transaction, stored):
             raise OvertakenError
@@ -228,6 +228,8 @@ async def write(transaction: Transaction, plan: Plan, decision: bytes | None = N
         await notify(connection, STANDINGS, workspace)
 
 
-def _hubs_around(edges: Iterable[StoredEdge], stored: Mapping[bytes, Stored]) -> set[bytes]:
-    ends = {end for edge in edges if edge.refusal is Refusal.HUB for end in edge.pair}
+def _ends_around(edges: Iterable[StoredEdge], stored: Mapping[bytes, Stored], in_force: InForce) -> set[bytes]:
+    """The hubs around; who was blocked under an earlier policy may be one by now, and then counts."""
+    refusals = (Refusal.HUB,) if in_force.settled else ENDS
+    ends = {end for edge in edges if edge.refusal in refusals for end in edge.pair}
     return ends - stored.keys()
