@@ -64,6 +64,7 @@ class MemoryProfile:
         facts: How often each message was accepted, by workspace and message id.
         calls: How many facts each call brought.
         refuse: Message ids of facts to refuse.
+        erased: Message ids of facts about somebody who was erased.
         poison: Message ids of facts at which a call fails as a whole.
         odd: Message ids of facts of which no outcome is told.
         stuck: Message ids of facts at which a call never ends.
@@ -77,6 +78,7 @@ class MemoryProfile:
     received: list[Fact] = field(default_factory=list)
     calls: list[int] = field(default_factory=list)
     refuse: set[str] = field(default_factory=set)
+    erased: set[str] = field(default_factory=set)
     poison: set[str] = field(default_factory=set)
     odd: set[str] = field(default_factory=set)
     stuck: set[str] = field(default_factory=set)
@@ -111,6 +113,9 @@ class MemoryProfile:
         if fact.message_id in self.refuse:
             violation = FieldViolation(field="occurred_at", description="must not lie ahead")
             return IngestResult(outcome=INGEST_OUTCOME_REFUSED, violations=[violation])
+        if fact.message_id in self.erased:
+            violation = FieldViolation(field="identifiers", description="expected none that was erased")
+            return IngestResult(outcome=INGEST_OUTCOME_REFUSED, violations=[violation], erased=True)
         known = (workspace, fact.message_id) in self.facts
         if not known:
             self.facts[workspace, fact.message_id] += 1

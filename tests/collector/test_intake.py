@@ -144,6 +144,16 @@ async def test_what_the_profile_service_refuses_is_stored_as_it_travelled(door: 
     assert json.loads(stored["raw"])["identifiers"][0]["value"] == "u2"
 
 
+async def test_of_a_fact_about_the_erased_nothing_is_kept(door: Door, profile: MemoryProfile) -> None:
+    """But that there was one, why it was refused, and how large it was."""
+    profile.erased.add("m2")
+    answer = await door.send("1\n2\n3")
+    assert (answer.headers["sima-accepted"], answer.headers["sima-refused"]) == ("2", "1")
+    (stored,) = await door.refusals()
+    assert (stored["message_id"], stored["reason"]) == ("", "identifiers: expected none that was erased")
+    assert json.loads(stored["raw"])["not_kept"].keys() == {"bytes"}
+
+
 async def test_a_wrong_signature_is_401_and_leaves_no_trace(door: Door, profile: MemoryProfile) -> None:
     """What does not prove where it comes from is neither taken nor stored."""
     for headers in ({}, {"x-signature": "guess"}):

@@ -108,6 +108,13 @@ async def test_a_former_profile_id_leads_to_who_it_is_now(identity: Replica, wor
         await identity.erase(workspace, profile_id="0" * 32)
 
 
+async def test_who_was_kept_apart_need_not_be_looked_at(identity: Replica, workspace: str) -> None:
+    """Nothing changes for somebody of whom it was only decided that the erased is somebody else."""
+    await identity.resolve(workspace, [together(mail("ada")), together(mail("eve"))])
+    await identity.never(workspace, mail("ada"), mail("eve"))
+    assert not (await identity.erase(workspace, [mail("ada")])).pending
+
+
 async def test_a_request_id_stands_for_one_erasure(identity: Replica, workspace: str) -> None:
     """The same again answers the same; another with that id is refused, and nothing of it is erased."""
     await identity.resolve(workspace, [together(mail("ada")), together(mail("eve"))])

@@ -164,6 +164,17 @@ def test_a_way_is_whole_exactly_between_those_who_are_one(edges: list[Edge], dec
                 assert bool(found) == bool(refused & set(found)) == is_way
 
 
+async def test_between_what_binds_nobody_the_way_is_shown(start_replica: StartReplica, workspace: str) -> None:
+    """A switchboard's number and an office's address: the link between them, and the way from a customer over both."""
+    identity = await start_replica(policy(phone={"shared_above": 1}))
+    phone, office = Named("phone", "+4930901820"), Named("email", "info@mail.example.com")
+    await identity.resolve(workspace, [together(ADA, phone), together(EVE, phone), together(phone, office)])
+    [link] = (await identity.explain(workspace, phone, office)).chain
+    assert link.refusal == pb.LINK_REFUSAL_BLOCKED
+    answer = await identity.explain(workspace, ADA, office)
+    assert [link.refusal for link in answer.chain] == [pb.LINK_REFUSAL_HUB, pb.LINK_REFUSAL_BLOCKED]
+
+
 async def test_evidence_about_who_is_gone_is_no_way(
     identity: Replica, open_database: Callable[[str], Database], workspace: str
 ) -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from rich.box import ROUNDED, SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -18,6 +19,8 @@ from sima.profile.v1.profile_service_pb2 import Profile, SourcedValue, Trait
 from sima.segment.v1.segment_service_pb2 import RuleProblem
 
 from sima_cli import shapes
+
+_Item = TypeVar("_Item")
 
 _LOST_SHOWN = 4
 _UNWRAPPED = 10_000
@@ -74,6 +77,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text
     for row in rows:
         made.add_row(*(escape(visible(cell)) if isinstance(cell, str) else cell for cell in row))
     return made
+
+
+def first(found: list[_Item], limit: int) -> list[_Item]:
+    """Return the first so many of a list of which one more was asked for, and say if there are more."""
+    if len(found) > limit:
+        err.print("[dim]There are more; --limit shows them.[/]")
+    return found[:limit]
 
 
 def visible(text: str) -> str:

@@ -30,6 +30,8 @@ class Nursery:
     async def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start Python with some arguments, and with `environment` beside our own."""
         log = self._logs / f"{name}.log"
+        if log.exists():  # what ended the process before may stand there
+            log.replace(log.with_suffix(".log.1"))
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,

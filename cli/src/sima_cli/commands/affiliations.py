@@ -11,7 +11,7 @@ from sima_cli.commands.identity import Key, Region, whose
 from sima_cli.commands.options import Json, Limit, connection_of
 from sima_cli.commands.profile import telling_of_regions
 from sima_cli.failures import runs
-from sima_cli.output import age, out, print_json, table
+from sima_cli.output import age, first, out, print_json, table
 
 app = typer.Typer()
 
@@ -25,13 +25,17 @@ async def affiliations(
     request = pb.ListAffiliationsRequest(**whose(key, region))
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         with telling_of_regions(key, region):
-            found = await service.pages(service.stub.ListAffiliations, request, lambda page: page.affiliations, limit)
+            found = await service.pages(
+                service.stub.ListAffiliations, request, lambda page: page.affiliations, limit + 1
+            )
+    whole, found = len(found) <= limit, first(found, limit)
     if as_json:
         print_json([shapes.affiliation(one) for one in found])
         return
     out.print(table("Affiliations", ("person", "company", "shown by", "first seen"), list(_rows(found))))
     people, companies = ({getattr(one, name) for one in found} for name in ("profile_id", "account_profile_id"))
-    out.print(f"People: {len(people)}. Companies: {len(companies)}.")
+    if whole:
+        out.print(f"People: {len(people)}. Companies: {len(companies)}.")
 
 
 def _rows(found: Iterable[pb.Affiliation]) -> Iterator[tuple[str, ...]]:

@@ -10,7 +10,7 @@ from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from sima_cli import shapes
 from sima_cli.commands.options import Json, Limit, connection_of
 from sima_cli.failures import runs
-from sima_cli.output import age, out, print_json, table
+from sima_cli.output import age, first, out, print_json, table
 
 app = typer.Typer()
 
@@ -33,7 +33,8 @@ async def shared(context: typer.Context, reason: WhyShared = None, limit: Limit 
     """List identifiers that belong to nobody alone, and with how many others they were seen; ⚠ grew suspiciously."""
     request = pb.ListSharedRequest(reason=pb.SHARED_REASON_UNSPECIFIED if reason is None else _REASONS[reason])
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        found = await service.pages(service.stub.ListShared, request, lambda page: page.identifiers, limit)
+        found = await service.pages(service.stub.ListShared, request, lambda page: page.identifiers, limit + 1)
+    found = first(found, limit)
     if as_json:
         print_json([shapes.shared(one) for one in found])
         return
@@ -49,7 +50,8 @@ async def shared(context: typer.Context, reason: WhyShared = None, limit: Limit 
 async def hubs(context: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
     """List identifiers seen with so many others that they bind nobody, or soon will; ⚠ grew suspiciously."""
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        found = await service.pages(service.stub.ListHubs, pb.ListHubsRequest(), lambda page: page.hubs, limit)
+        found = await service.pages(service.stub.ListHubs, pb.ListHubsRequest(), lambda page: page.hubs, limit + 1)
+    found = first(found, limit)
     if as_json:
         print_json([shapes.hub(one) for one in found])
         return
@@ -72,7 +74,9 @@ async def hubs(context: typer.Context, limit: Limit = 50, as_json: Json = False)
 async def growth(context: typer.Context, limit: Limit = 50, as_json: Json = False) -> None:
     """List what gained suspiciously many identifiers within a day, the latest first."""
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        found = await service.pages(service.stub.ListGrowth, pb.ListGrowthRequest(), lambda page: page.growth, limit)
+        request = pb.ListGrowthRequest()
+        found = await service.pages(service.stub.ListGrowth, request, lambda page: page.growth, limit + 1)
+    found = first(found, limit)
     if as_json:
         print_json([shapes.growth(one) for one in found])
         return

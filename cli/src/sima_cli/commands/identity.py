@@ -164,20 +164,21 @@ async def history(  # noqa: PLR0917 - its options
     as_json: Json = False,
 ) -> None:
     """Show where an identifier, or the identifiers of a profile, moved and why; or who was one person at a moment."""
-    if known_at and true_at:
+    if None not in {known_at, true_at}:
         raise typer.BadParameter(
             "expected --known-at or --true-at, not both: what was known of another time is not kept"
         )
+    moment = true_at if known_at is None else known_at
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         with telling_of_regions(key, region):
-            if moment := known_at or true_at:
-                result = await _past(service, pb.LookupKey(**whose(key, region)), moment, known=bool(known_at))
+            if moment is not None:
+                result = await _past(service, pb.LookupKey(**whose(key, region)), moment, known=known_at is not None)
             else:
                 request = pb.ListProfileChangesRequest(**whose(key, region))
                 stub = service.stub.ListProfileChanges
                 changes = await service.pages(stub, request, lambda page: page.changes, limit)
-    if moment:
-        _show_past(result, "since" if known_at else "first_seen_at", as_json)
+    if moment is not None:
+        _show_past(result, "since" if known_at is not None else "first_seen_at", as_json)
     elif as_json:
         print_json([shapes.change(one) for one in changes])
     else:
@@ -337,12 +338,12 @@ async def _past(
 
 def _moment(text: str, option: str) -> Timestamp:
     """The instant that somebody wrote; without time zone it is UTC."""
+    moment = Timestamp()
     try:
         read = datetime.fromisoformat(text)
-    except ValueError:
+        moment.FromDatetime(read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
         raise RefusedError(f"{option}: expected a time such as 2026-03-01 or 2026-03-01T18:30:00+03:00") from None
-    moment = Timestamp()
-    moment.FromDatetime(read if read.tzinfo else read.replace(tzinfo=UTC))
     return moment
 
 

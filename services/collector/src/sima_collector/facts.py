@@ -1,6 +1,6 @@
 """What passes through the collector, and from where: sources, chunks of serialized facts, and what became of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from google.protobuf.json_format import MessageToJson
@@ -116,15 +116,20 @@ def joined(chunks: Iterable[Chunk]) -> bytes:
     return b"".join(chunk.data for chunk in chunks)
 
 
-def refused_facts(chunk: Chunk, reasons: Mapping[int, str]) -> list[Refused]:
-    """The facts at some places of a chunk as refusals, with the reason of each; of protected values only their keys."""
+def refused_facts(chunk: Chunk, reasons: Mapping[int, str], erased: Container[int] = ()) -> list[Refused]:
+    """The facts at some places of a chunk as refusals, with the reason of each; of protected values only their keys.
+
+    Those at the places `erased` name somebody who was erased: nothing is left of them but how large they were.
+    """
     facts = IngestRequest.FromString(chunk.data).facts
-    return [_refused_fact(chunk, facts[place], reason) for place, reason in reasons.items()]
+    return [_refused_fact(chunk, facts[place], reason, place in erased) for place, reason in reasons.items()]
 
 
-def _refused_fact(chunk: Chunk, fact: Fact, reason: str) -> Refused:
+def _refused_fact(chunk: Chunk, fact: Fact, reason: str, erased: bool) -> Refused:
     fact.ClearField("received_at")  # the same fact refused again is the same refusal
     raw = MessageToJson(fact, preserving_proto_field_name=True, indent=None, ensure_ascii=False).encode()
+    if erased:
+        return Refused(chunk.workspace, chunk.source, reason, b'{"not_kept": {"bytes": %d}}' % len(raw), read=True)
     return Refused(chunk.workspace, chunk.source, reason, raw, fact.message_id, read=True)
 
 

@@ -96,7 +96,8 @@ def _report(chunk: Chunk, results: Sequence[IngestResult]) -> Report:
     )
     if INGEST_OUTCOME_REFUSED in outcomes:
         refused = [place for place, outcome in enumerate(outcomes) if outcome == INGEST_OUTCOME_REFUSED]
-        report.refused = refused_facts(chunk, {place: _reason(results[place]) for place in refused})
+        erased = {place for place in refused if results[place].erased}
+        report.refused = refused_facts(chunk, {place: _reason(results[place]) for place in refused}, erased)
     return report
 
 

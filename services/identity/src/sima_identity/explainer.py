@@ -87,7 +87,7 @@ class Explainer:
         return ProfileGraph(found.profile_id, found.members, between, decided, partial, found.policy_version)
 
     async def _around(
-        self, connection: Driver, workspace: str, known: Iterable[Stored]
+        self, connection: Driver, workspace: str, known: Collection[Stored]
     ) -> tuple[Iterable[StoredEdge], bool]:
         """Return what lies around identifiers, and whether that is only a part."""
         seeds = {row.key for row in known if not row.closed}
@@ -100,6 +100,10 @@ class Explainer:
 
         neighbourhoods = Neighbourhoods(seeds, self._limit, StoredWays())
         await neighbourhoods.load(read)
+        # Of what is closed, hubs above all, only what leads to those that were met is read.
+        if closed := {row.key for row in known if row.closed}:
+            met = {end for edge in edges for end in edge.pair} | {row.key for row in known}
+            edges.update(await graph.read_edges_between(connection, workspace, closed, met))
         return edges, not neighbourhoods.members() >= seeds
 
 

@@ -301,7 +301,7 @@ def _deciding(given: pb.Deciding, bad: Violations) -> Deciding:
         bad.require(
             _is_source(text), f"deciding.{field}", f"expected 1 to {MOST_SOURCE} characters, no control characters"
         )
-    enough = 0 < len(given.reason) <= MOST_REASON and "\0" not in given.reason
+    enough = bool(given.reason.strip()) and len(given.reason) <= MOST_REASON and "\0" not in given.reason
     bad.require(enough, "deciding.reason", f"expected 1 to {MOST_REASON} characters, none of them zero")
     return Deciding(given.actor, given.reason, given.request_id, given.preview)
 

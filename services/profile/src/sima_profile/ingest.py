@@ -34,17 +34,20 @@ class Result(NamedTuple):
         fact_id: Its id; empty if it was refused.
         profile_id: The profile it belongs to; empty if it was refused or belongs to nobody.
         violations: Why it was refused.
+        erased: It was refused because it names somebody who was erased.
     """
 
     outcome: Outcome
     fact_id: bytes = b""
     profile_id: str = ""
     violations: tuple[Violation, ...] = ()
+    erased: bool = False
 
 
 _ERASED = Result(
     Outcome.REFUSED,
     violations=(Violation("identifiers", "expected none that was erased after the fact happened"),),
+    erased=True,
 )
 
 

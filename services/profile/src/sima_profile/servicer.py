@@ -187,6 +187,7 @@ def _add_result(response: pb.IngestResponse, result: Result) -> None:
     added = response.results.add(
         outcome=_OUTCOMES[result.outcome], fact_id=result.fact_id, profile_id=result.profile_id
     )
+    added.erased = result.erased
     for violation in result.violations:
         added.violations.add(field=violation.field, description=violation.description)
 

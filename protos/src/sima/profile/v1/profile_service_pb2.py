@@ -29,53 +29,53 @@ from sima.type.v1 import identifier_pb2 as sima_dot_type_dot_v1_dot_identifier__
 from sima.type.v1 import value_pb2 as sima_dot_type_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sima/profile/v1/profile_service.proto\x12\x0fsima.profile.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#sima/error/v1/field_violation.proto\x1a\x17sima/type/v1/fact.proto\x1a\x1dsima/type/v1/identifier.proto\x1a\x18sima/type/v1/value.proto\"2\n\rIngestRequest\x12!\n\x05\x66\x61\x63ts\x18\x01 \x03(\x0b\x32\x12.sima.type.v1.Fact\"@\n\x0eIngestResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.sima.profile.v1.IngestResult\"\x97\x01\n\x0cIngestResult\x12/\n\x07outcome\x18\x01 \x01(\x0e\x32\x1e.sima.profile.v1.IngestOutcome\x12\x0f\n\x07\x66\x61\x63t_id\x18\x02 \x01(\x0c\x12\x12\n\nprofile_id\x18\x03 \x01(\t\x12\x31\n\nviolations\x18\x04 \x03(\x0b\x32\x1d.sima.error.v1.FieldViolation\"p\n\nProfileKey\x12.\n\nidentifier\x18\x01 \x01(\x0b\x32\x18.sima.type.v1.IdentifierH\x00\x12\x14\n\nprofile_id\x18\x02 \x01(\tH\x00\x12\x16\n\x0e\x64\x65\x66\x61ult_region\x18\x03 \x01(\tB\x04\n\x02\x62y\"=\n\x11GetProfileRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.sima.profile.v1.ProfileKey\"?\n\x12GetProfileResponse\x12)\n\x07profile\x18\x01 \x01(\x0b\x32\x18.sima.profile.v1.Profile\"D\n\x17\x42\x61tchGetProfilesRequest\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.sima.profile.v1.ProfileKey\"T\n\x18\x42\x61tchGetProfilesResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.sima.profile.v1.BatchGetProfilesResult\"C\n\x16\x42\x61tchGetProfilesResult\x12)\n\x07profile\x18\x01 \x01(\x0b\x32\x18.sima.profile.v1.Profile\"\x9a\x02\n\x07Profile\x12\x12\n\nprofile_id\x18\x01 \x01(\t\x12-\n\x0bidentifiers\x18\x02 \x03(\x0b\x32\x18.sima.type.v1.Identifier\x12&\n\x06traits\x18\x03 \x03(\x0b\x32\x16.sima.profile.v1.Trait\x12*\n\x08\x63onsents\x18\x04 \x03(\x0b\x32\x18.sima.profile.v1.Consent\x12\x13\n\x0b\x65vent_count\x18\x05 \x01(\x03\x12\x31\n\rfirst_seen_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc6\x01\n\x05Trait\x12\r\n\x05trait\x18\x01 \x01(\t\x12-\n\x06values\x18\x02 \x03(\x0b\x32\x1d.sima.profile.v1.SourcedValue\x12\x33\n\x0c\x61lternatives\x18\x03 \x03(\x0b\x32\x1d.sima.profile.v1.SourcedValue\x12\x33\n\x0csurvivorship\x18\x04 \x01(\x0e\x32\x1d.sima.profile.v1.Survivorship\x12\x15\n\rcontradiction\x18\x05 \x01(\x08\"\xad\x01\n\x0cSourcedValue\x12\"\n\x05value\x18\x01 \x01(\x0b\x32\x13.sima.type.v1.Value\x12\x0e\n\x06source\x18\x02 \x01(\t\x12$\n\x06method\x18\x03 \x01(\x0e\x32\x14.sima.type.v1.Method\x12/\n\x0bobserved_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nconfidence\x18\x05 \x01(\x01\"\x86\x01\n\x07\x43onsent\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.sima.type.v1.ConsentStatus\x12\x0e\n\x06source\x18\x03 \x01(\t\x12-\n\tstated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"s\n\x11ListEventsRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.sima.profile.v1.ProfileKey\x12\r\n\x05names\x18\x02 \x03(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"]\n\x12ListEventsResponse\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1e.sima.profile.v1.TimelineEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb6\x01\n\rTimelineEvent\x12\x0f\n\x07\x66\x61\x63t_id\x18\x01 \x01(\x0c\x12\"\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x13.sima.type.v1.Event\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breceived_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x11WatchFactsRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x11\n\tuntil_now\x18\x03 \x01(\x08\"\xa5\x01\n\x12WatchFactsResponse\x12\x0e\n\x06\x65vents\x18\x01 \x01(\x0c\x12\x14\n\x0cobservations\x18\x02 \x01(\x0c\x12\x10\n\x08\x63onsents\x18\x03 \x01(\x0c\x12\x13\n\x0bretractions\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\t\x12\x32\n\x0e\x63omplete_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xa3\x01\n\rIngestOutcome\x12\x1e\n\x1aINGEST_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17INGEST_OUTCOME_ACCEPTED\x10\x01\x12\x1c\n\x18INGEST_OUTCOME_DUPLICATE\x10\x02\x12\x1a\n\x16INGEST_OUTCOME_REFUSED\x10\x03\x12\x1b\n\x17INGEST_OUTCOME_CONFLICT\x10\x04*\xa9\x01\n\x0cSurvivorship\x12\x1c\n\x18SURVIVORSHIP_UNSPECIFIED\x10\x00\x12\x1c\n\x18SURVIVORSHIP_MOST_RECENT\x10\x01\x12$\n SURVIVORSHIP_MOST_TRUSTED_SOURCE\x10\x02\x12\x1f\n\x1bSURVIVORSHIP_DECLARED_FIRST\x10\x03\x12\x16\n\x12SURVIVORSHIP_UNION\x10\x04\x32\xcb\x03\n\x0eProfileService\x12I\n\x06Ingest\x12\x1e.sima.profile.v1.IngestRequest\x1a\x1f.sima.profile.v1.IngestResponse\x12U\n\nGetProfile\x12\".sima.profile.v1.GetProfileRequest\x1a#.sima.profile.v1.GetProfileResponse\x12g\n\x10\x42\x61tchGetProfiles\x12(.sima.profile.v1.BatchGetProfilesRequest\x1a).sima.profile.v1.BatchGetProfilesResponse\x12U\n\nListEvents\x12\".sima.profile.v1.ListEventsRequest\x1a#.sima.profile.v1.ListEventsResponse\x12W\n\nWatchFacts\x12\".sima.profile.v1.WatchFactsRequest\x1a#.sima.profile.v1.WatchFactsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sima/profile/v1/profile_service.proto\x12\x0fsima.profile.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#sima/error/v1/field_violation.proto\x1a\x17sima/type/v1/fact.proto\x1a\x1dsima/type/v1/identifier.proto\x1a\x18sima/type/v1/value.proto\"2\n\rIngestRequest\x12!\n\x05\x66\x61\x63ts\x18\x01 \x03(\x0b\x32\x12.sima.type.v1.Fact\"@\n\x0eIngestResponse\x12.\n\x07results\x18\x01 \x03(\x0b\x32\x1d.sima.profile.v1.IngestResult\"\xa7\x01\n\x0cIngestResult\x12/\n\x07outcome\x18\x01 \x01(\x0e\x32\x1e.sima.profile.v1.IngestOutcome\x12\x0f\n\x07\x66\x61\x63t_id\x18\x02 \x01(\x0c\x12\x12\n\nprofile_id\x18\x03 \x01(\t\x12\x31\n\nviolations\x18\x04 \x03(\x0b\x32\x1d.sima.error.v1.FieldViolation\x12\x0e\n\x06\x65rased\x18\x05 \x01(\x08\"p\n\nProfileKey\x12.\n\nidentifier\x18\x01 \x01(\x0b\x32\x18.sima.type.v1.IdentifierH\x00\x12\x14\n\nprofile_id\x18\x02 \x01(\tH\x00\x12\x16\n\x0e\x64\x65\x66\x61ult_region\x18\x03 \x01(\tB\x04\n\x02\x62y\"=\n\x11GetProfileRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.sima.profile.v1.ProfileKey\"?\n\x12GetProfileResponse\x12)\n\x07profile\x18\x01 \x01(\x0b\x32\x18.sima.profile.v1.Profile\"D\n\x17\x42\x61tchGetProfilesRequest\x12)\n\x04keys\x18\x01 \x03(\x0b\x32\x1b.sima.profile.v1.ProfileKey\"T\n\x18\x42\x61tchGetProfilesResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.sima.profile.v1.BatchGetProfilesResult\"C\n\x16\x42\x61tchGetProfilesResult\x12)\n\x07profile\x18\x01 \x01(\x0b\x32\x18.sima.profile.v1.Profile\"\x9a\x02\n\x07Profile\x12\x12\n\nprofile_id\x18\x01 \x01(\t\x12-\n\x0bidentifiers\x18\x02 \x03(\x0b\x32\x18.sima.type.v1.Identifier\x12&\n\x06traits\x18\x03 \x03(\x0b\x32\x16.sima.profile.v1.Trait\x12*\n\x08\x63onsents\x18\x04 \x03(\x0b\x32\x18.sima.profile.v1.Consent\x12\x13\n\x0b\x65vent_count\x18\x05 \x01(\x03\x12\x31\n\rfirst_seen_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc6\x01\n\x05Trait\x12\r\n\x05trait\x18\x01 \x01(\t\x12-\n\x06values\x18\x02 \x03(\x0b\x32\x1d.sima.profile.v1.SourcedValue\x12\x33\n\x0c\x61lternatives\x18\x03 \x03(\x0b\x32\x1d.sima.profile.v1.SourcedValue\x12\x33\n\x0csurvivorship\x18\x04 \x01(\x0e\x32\x1d.sima.profile.v1.Survivorship\x12\x15\n\rcontradiction\x18\x05 \x01(\x08\"\xad\x01\n\x0cSourcedValue\x12\"\n\x05value\x18\x01 \x01(\x0b\x32\x13.sima.type.v1.Value\x12\x0e\n\x06source\x18\x02 \x01(\t\x12$\n\x06method\x18\x03 \x01(\x0e\x32\x14.sima.type.v1.Method\x12/\n\x0bobserved_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nconfidence\x18\x05 \x01(\x01\"\x86\x01\n\x07\x43onsent\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.sima.type.v1.ConsentStatus\x12\x0e\n\x06source\x18\x03 \x01(\t\x12-\n\tstated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"s\n\x11ListEventsRequest\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.sima.profile.v1.ProfileKey\x12\r\n\x05names\x18\x02 \x03(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"]\n\x12ListEventsResponse\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1e.sima.profile.v1.TimelineEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb6\x01\n\rTimelineEvent\x12\x0f\n\x07\x66\x61\x63t_id\x18\x01 \x01(\x0c\x12\"\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x13.sima.type.v1.Event\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x0boccurred_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breceived_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x11WatchFactsRequest\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x11\n\tuntil_now\x18\x03 \x01(\x08\"\xa5\x01\n\x12WatchFactsResponse\x12\x0e\n\x06\x65vents\x18\x01 \x01(\x0c\x12\x14\n\x0cobservations\x18\x02 \x01(\x0c\x12\x10\n\x08\x63onsents\x18\x03 \x01(\x0c\x12\x13\n\x0bretractions\x18\x04 \x01(\x0c\x12\x0e\n\x06\x63ursor\x18\x05 \x01(\t\x12\x32\n\x0e\x63omplete_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xa3\x01\n\rIngestOutcome\x12\x1e\n\x1aINGEST_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17INGEST_OUTCOME_ACCEPTED\x10\x01\x12\x1c\n\x18INGEST_OUTCOME_DUPLICATE\x10\x02\x12\x1a\n\x16INGEST_OUTCOME_REFUSED\x10\x03\x12\x1b\n\x17INGEST_OUTCOME_CONFLICT\x10\x04*\xa9\x01\n\x0cSurvivorship\x12\x1c\n\x18SURVIVORSHIP_UNSPECIFIED\x10\x00\x12\x1c\n\x18SURVIVORSHIP_MOST_RECENT\x10\x01\x12$\n SURVIVORSHIP_MOST_TRUSTED_SOURCE\x10\x02\x12\x1f\n\x1bSURVIVORSHIP_DECLARED_FIRST\x10\x03\x12\x16\n\x12SURVIVORSHIP_UNION\x10\x04\x32\xcb\x03\n\x0eProfileService\x12I\n\x06Ingest\x12\x1e.sima.profile.v1.IngestRequest\x1a\x1f.sima.profile.v1.IngestResponse\x12U\n\nGetProfile\x12\".sima.profile.v1.GetProfileRequest\x1a#.sima.profile.v1.GetProfileResponse\x12g\n\x10\x42\x61tchGetProfiles\x12(.sima.profile.v1.BatchGetProfilesRequest\x1a).sima.profile.v1.BatchGetProfilesResponse\x12U\n\nListEvents\x12\".sima.profile.v1.ListEventsRequest\x1a#.sima.profile.v1.ListEventsResponse\x12W\n\nWatchFacts\x12\".sima.profile.v1.WatchFactsRequest\x1a#.sima.profile.v1.WatchFactsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sima.profile.v1.profile_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INGESTOUTCOME']._serialized_start=2389
-  _globals['_INGESTOUTCOME']._serialized_end=2552
-  _globals['_SURVIVORSHIP']._serialized_start=2555
-  _globals['_SURVIVORSHIP']._serialized_end=2724
+  _globals['_INGESTOUTCOME']._serialized_start=2405
+  _globals['_INGESTOUTCOME']._serialized_end=2568
+  _globals['_SURVIVORSHIP']._serialized_start=2571
+  _globals['_SURVIVORSHIP']._serialized_end=2740
   _globals['_INGESTREQUEST']._serialized_start=210
   _globals['_INGESTREQUEST']._serialized_end=260
   _globals['_INGESTRESPONSE']._serialized_start=262
   _globals['_INGESTRESPONSE']._serialized_end=326
   _globals['_INGESTRESULT']._serialized_start=329
-  _globals['_INGESTRESULT']._serialized_end=480
-  _globals['_PROFILEKEY']._serialized_start=482
-  _globals['_PROFILEKEY']._serialized_end=594
-  _globals['_GETPROFILEREQUEST']._serialized_start=596
-  _globals['_GETPROFILEREQUEST']._serialized_end=657
-  _globals['_GETPROFILERESPONSE']._serialized_start=659
-  _globals['_GETPROFILERESPONSE']._serialized_end=722
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=724
-  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=792
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=794
-  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=878
-  _globals['_BATCHGETPROFILESRESULT']._serialized_start=880
-  _globals['_BATCHGETPROFILESRESULT']._serialized_end=947
-  _globals['_PROFILE']._serialized_start=950
-  _globals['_PROFILE']._serialized_end=1232
-  _globals['_TRAIT']._serialized_start=1235
-  _globals['_TRAIT']._serialized_end=1433
-  _globals['_SOURCEDVALUE']._serialized_start=1436
-  _globals['_SOURCEDVALUE']._serialized_end=1609
-  _globals['_CONSENT']._serialized_start=1612
-  _globals['_CONSENT']._serialized_end=1746
-  _globals['_LISTEVENTSREQUEST']._serialized_start=1748
-  _globals['_LISTEVENTSREQUEST']._serialized_end=1863
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=1865
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=1958
-  _globals['_TIMELINEEVENT']._serialized_start=1961
-  _globals['_TIMELINEEVENT']._serialized_end=2143
-  _globals['_WATCHFACTSREQUEST']._serialized_start=2145
-  _globals['_WATCHFACTSREQUEST']._serialized_end=2218
-  _globals['_WATCHFACTSRESPONSE']._serialized_start=2221
-  _globals['_WATCHFACTSRESPONSE']._serialized_end=2386
-  _globals['_PROFILESERVICE']._serialized_start=2727
-  _globals['_PROFILESERVICE']._serialized_end=3186
+  _globals['_INGESTRESULT']._serialized_end=496
+  _globals['_PROFILEKEY']._serialized_start=498
+  _globals['_PROFILEKEY']._serialized_end=610
+  _globals['_GETPROFILEREQUEST']._serialized_start=612
+  _globals['_GETPROFILEREQUEST']._serialized_end=673
+  _globals['_GETPROFILERESPONSE']._serialized_start=675
+  _globals['_GETPROFILERESPONSE']._serialized_end=738
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_start=740
+  _globals['_BATCHGETPROFILESREQUEST']._serialized_end=808
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_start=810
+  _globals['_BATCHGETPROFILESRESPONSE']._serialized_end=894
+  _globals['_BATCHGETPROFILESRESULT']._serialized_start=896
+  _globals['_BATCHGETPROFILESRESULT']._serialized_end=963
+  _globals['_PROFILE']._serialized_start=966
+  _globals['_PROFILE']._serialized_end=1248
+  _globals['_TRAIT']._serialized_start=1251
+  _globals['_TRAIT']._serialized_end=1449
+  _globals['_SOURCEDVALUE']._serialized_start=1452
+  _globals['_SOURCEDVALUE']._serialized_end=1625
+  _globals['_CONSENT']._serialized_start=1628
+  _globals['_CONSENT']._serialized_end=1762
+  _globals['_LISTEVENTSREQUEST']._serialized_start=1764
+  _globals['_LISTEVENTSREQUEST']._serialized_end=1879
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=1881
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=1974
+  _globals['_TIMELINEEVENT']._serialized_start=1977
+  _globals['_TIMELINEEVENT']._serialized_end=2159
+  _globals['_WATCHFACTSREQUEST']._serialized_start=2161
+  _globals['_WATCHFACTSREQUEST']._serialized_end=2234
+  _globals['_WATCHFACTSRESPONSE']._serialized_start=2237
+  _globals['_WATCHFACTSRESPONSE']._serialized_end=2402
+  _globals['_PROFILESERVICE']._serialized_start=2743
+  _globals['_PROFILESERVICE']._serialized_end=3202
 # @@protoc_insertion_point(module_scope)

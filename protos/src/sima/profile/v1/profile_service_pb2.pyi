@@ -150,12 +150,17 @@ class IngestResult(_message.Message):
     FACT_ID_FIELD_NUMBER: _builtins.int
     PROFILE_ID_FIELD_NUMBER: _builtins.int
     VIOLATIONS_FIELD_NUMBER: _builtins.int
+    ERASED_FIELD_NUMBER: _builtins.int
     outcome: Global___IngestOutcome.ValueType
     """What became of it."""
     fact_id: _builtins.bytes
     """The fact's id, 16 bytes. Absent when it was refused."""
     profile_id: _builtins.str
     """The profile it belongs to at the moment. Absent when it was refused or belongs to nobody."""
+    erased: _builtins.bool
+    """It was refused because it names somebody who was erased after it happened: who keeps what was refused must keep nothing
+    of it. Absent: it was not.
+    """
     @_builtins.property
     def violations(self) -> _containers.RepeatedCompositeFieldContainer[_field_violation_pb2.FieldViolation]:
         """Every field that made it be refused, with its path from the fact on."""
@@ -167,10 +172,11 @@ class IngestResult(_message.Message):
         fact_id: _builtins.bytes = ...,
         profile_id: _builtins.str = ...,
         violations: _abc.Iterable[_field_violation_pb2.FieldViolation] | None = ...,
+        erased: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact_id", b"fact_id", "outcome", b"outcome", "profile_id", b"profile_id", "violations", b"violations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "fact_id", b"fact_id", "outcome", b"outcome", "profile_id", b"profile_id", "violations", b"violations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

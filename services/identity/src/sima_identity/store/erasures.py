@@ -40,8 +40,10 @@ _BURY = """WITH seen AS MATERIALIZED (
         until = greatest(tombstones.until, excluded.until), barrier = NULL, checked = false"""
 _SEEN_WITH = """SELECT high FROM edges WHERE workspace = %(workspace)s AND low = ANY(%({keys})s)
     UNION SELECT low FROM edges WHERE workspace = %(workspace)s AND high = ANY(%({keys})s)
-    UNION SELECT high FROM decided_pairs WHERE workspace = %(workspace)s AND low = ANY(%({keys})s)
-    UNION SELECT low FROM decided_pairs WHERE workspace = %(workspace)s AND high = ANY(%({keys})s)"""
+    UNION SELECT high FROM decided_pairs
+    WHERE workspace = %(workspace)s AND low = ANY(%({keys})s) AND verdict = 'always' AND holds
+    UNION SELECT low FROM decided_pairs
+    WHERE workspace = %(workspace)s AND high = ANY(%({keys})s) AND verdict = 'always' AND holds"""
 _TOUCHED = f"""SELECT key, hub FROM identifiers WHERE workspace = %(workspace)s AND NOT blocked
         AND key IN ({_SEEN_WITH.format(keys="open")})
     UNION

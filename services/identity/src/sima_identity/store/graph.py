@@ -66,6 +66,11 @@ _READ_EDGES = f"""SELECT {_EDGE} FROM edges WHERE workspace = %(workspace)s AND 
     UNION ALL
     SELECT {_DECIDED} FROM decided_pairs WHERE workspace = %(workspace)s AND high = ANY(%(keys)s) AND holds"""
 
+_READ_EDGES_BETWEEN = f"""SELECT {_EDGE} FROM edges
+    WHERE workspace = %(workspace)s AND low = ANY(%(keys)s) AND high = ANY(%(others)s)
+    UNION ALL
+    SELECT {_EDGE} FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(others)s) AND high = ANY(%(keys)s)"""
+
 _INSERT = f"""WITH inserted AS (
     INSERT INTO identifiers (workspace, key, kind, value, profile_id, founded_id, founded_seq, shared, hub, blocked,
         first_seen_at, changed_epoch, changed_xid, policy_version)
@@ -219,11 +224,15 @@ async def read_held(connection: Driver, workspace: str, keys: Collection[bytes])
 
 async def read_edges(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[StoredEdge]:
     """Read all edges of identifiers, and what was decided about them; what is between two of them comes twice."""
-    rows = await fetch(connection, _READ_EDGES, {"workspace": workspace, "keys": Keys(keys)})
-    return [
-        StoredEdge(low, high, first_at, refusal and Refusal(refusal), verdict and Verdict(verdict))
-        for low, high, first_at, refusal, verdict in rows
-    ]
+    return _edges(await fetch(connection, _READ_EDGES, {"workspace": workspace, "keys": Keys(keys)}))
+
+
+async def read_edges_between(
+    connection: Driver, workspace: str, keys: Collection[bytes], others: Collection[bytes]
+) -> list[StoredEdge]:
+    """Read the edges between identifiers and others; what is between two that are both comes twice."""
+    parameters = {"workspace": workspace, "keys": Keys(keys), "others": Keys(others)}
+    return _edges(await fetch(connection, _READ_EDGES_BETWEEN, parameters))
 
 
 async def read_values(connection: Driver, workspace: str, keys: Collection[bytes]) -> dict[bytes, str | None]:
@@ -353,6 +362,13 @@ async def remove_pending(connection: Driver, workspace: str, keys: Iterable[byte
     query = "DELETE FROM pending WHERE workspace = %s AND key = ANY(%s) RETURNING decision_id"
     rows = await fetch(connection, query, (workspace, Keys(keys)))
     return next((decision for (decision,) in rows if decision), None)
+
+
+def _edges(rows: Sequence[tuple[Any, ...]]) -> list[StoredEdge]:
+    return [
+        StoredEdge(low, high, first_at, refusal and Refusal(refusal), verdict and Verdict(verdict))
+        for low, high, first_at, refusal, verdict in rows
+    ]
 
 
 def _locked(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Stored], bool]:
