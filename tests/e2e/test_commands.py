@@ -405,7 +405,9 @@ def test_who_is_erased_is_unknown_and_what_comes_late_is_refused(stack: Stack, t
     erase = ("identity", "erase", "email:vera@erased.example", "--reason", "she asked for it")
     done = stack.json("cli", *erase, "--yes")
     assert (done["identifiers_erased"], done["changes"]) == (0, [])
-    assert stack.sima("cli", *erase).exit_code == 1  # nobody said yes
+    asked = stack.sima("cli", *erase)
+    assert asked.exit_code == 1  # nobody said yes
+    assert "identifiers would go" in asked.stderr
     again = stack.sima("cli", *erase, "--yes", "--request-id", "r1")
     assert "refused" in again.stdout
 

@@ -1,5 +1,7 @@
 """`sima identity erase`: nothing of an identifier stays but a keyed tombstone."""
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -8,12 +10,12 @@ from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 
 from sima_cli import shapes
 from sima_cli.calls import PATIENCE_SECONDS
-from sima_cli.commands.identity import Actor, Reason, Region, RequestId, deciding
+from sima_cli.commands.identity import Actor, Reason, Region, RequestId, deciding, whose
 from sima_cli.commands.options import Json, connection_of
 from sima_cli.errors import RefusedError
 from sima_cli.failures import runs
 from sima_cli.keys import is_profile_id, named_identifier
-from sima_cli.output import out, print_json
+from sima_cli.output import err, out, print_json
 
 Erased = Annotated[
     list[str], typer.Argument(metavar="KEY...", help="Identifiers as KIND:VALUE, and at most one profile id.")
@@ -37,15 +39,19 @@ async def erase(  # noqa: PLR0917 - its options
     if len(profiles) > 1:
         raise RefusedError("KEY: expected at most one profile id")
     if not yes:
+        async with connection_of(context).calls("identity", IdentityServiceStub) as service:
+            request = pb.LookupRequest(keys=[pb.LookupKey(**whose(key, region)) for key in keys])
+            found = (await service.call(service.stub.Lookup, request)).results
+        err.print(_extent(dict(zip(keys, found, strict=True))))
         typer.confirm("What is erased is gone for good. Erase it?", abort=True, err=True)
-    request = pb.EraseIdentifiersRequest(
+    erasure = pb.EraseIdentifiersRequest(
         identifiers=[named_identifier(key) for key in keys if not is_profile_id(key)],
         profile_id=profiles[0] if profiles else "",
         default_region=region or "",
         deciding=deciding(reason, actor, request_id, preview=False),
     )
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        answer = await service.call(service.stub.EraseIdentifiers, request, PATIENCE_SECONDS)
+        answer = await service.call(service.stub.EraseIdentifiers, erasure, PATIENCE_SECONDS)
     if as_json:
         print_json(shapes.erasure(answer))
         return
@@ -54,3 +60,14 @@ async def erase(  # noqa: PLR0917 - its options
         out.print("[dim]A neighbourhood is large; who is left is grouped in a moment.[/]")
     elif answer.changes:
         out.print(f"{len(answer.changes)} identifiers of others moved.")
+
+
+def _extent(found: Mapping[str, pb.LookupResult]) -> str:
+    """What goes and what stays of the profiles that keys lead to."""
+    known = {key: one for key, one in found.items() if one.profile_id}
+    sizes = {one.profile_id: len(one.identifiers) for one in known.values()}
+    named = Counter(one.profile_id for one in known.values())
+    named.update({one.profile_id: len(one.identifiers) for key, one in known.items() if is_profile_id(key)})
+    going = sum(min(size, named[profile]) for profile, size in sizes.items())
+    text = f"Of {len(sizes)} profiles {going} identifiers would go and {sum(sizes.values()) - going} stay"
+    return f"{text}; the id of a profile stands for all that it has."
