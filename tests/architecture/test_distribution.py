@@ -12,6 +12,7 @@ MANUAL = Path(__file__).parents[2] / "docs" / "operating.md"
 DISTRIBUTED = dict(re.findall(r"create_distributed_table\('([\w.]+)', '(\w+)'", MANUAL.read_text()))
 #: What could be distributed besides, by which column; the manual says so in words.
 DISTRIBUTABLE = {
+    "identity.affiliations": "person",
     "identity.decided_pairs": "low",
     "identity.degrees": "key",
     "identity.growth": "subject",

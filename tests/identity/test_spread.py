@@ -3,19 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from itertools import pairwise
+from itertools import pairwise, product
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
-from sima_identity.store import graph
+from sima_identity.store import graph, past
 from sima_runtime.database import Database, Driver, execute, fetch
 from sima_runtime.epochs import ENDED_BEFORE, HAS_ENDED
 from sima_runtime.migrations import migrate
 
-from tests.identity.conftest import Replica, StartReplica, cookie, mail, together, user
+from tests.identity.conftest import Replica, StartReplica, at, cookie, mail, together, user
 
 ONE, OTHER = b"1" * 16, b"2" * 16
 
@@ -53,6 +53,38 @@ async def test_replicas_that_hold_identifiers_group_what_they_record_at_the_same
     told = {change.identifier.key: change.profile_id for change in await replicas[1].changes(workspace)}
     assert len(told) == len(named)
     assert set(told.values()) == {state.profile_id for state in states.values()}
+
+
+async def test_neighbours_of_the_past_are_the_same_where_they_are_read_one_by_one(
+    start_replica: StartReplica, open_database: Callable[[str], Database], workspace: str
+) -> None:
+    """Of each as many as are asked for, seen together or decided about, at both ends; and no more in all."""
+    identity = await start_replica()
+    named = [user("u"), *(mail(f"m{number}") for number in range(6)), cookie("late")]
+    await identity.resolve(workspace, [together(named[0], one, minute=minute) for minute, one in enumerate(named[1:])])
+    await identity.never(workspace, named[1], named[2])
+    async with open_database("identity").transaction() as connection:
+        await past.begin(connection)
+        keys = [
+            key for (key,) in await fetch(connection, "SELECT key FROM identifiers WHERE workspace = %s", (workspace,))
+        ]
+        for minute, most in product((0, 3, 9), (1, 3, 250)):
+            asked = connection, workspace, int(at(minute).timestamp()) * 1_000_000, keys, most
+            whole = await past.read_neighbours(*asked, 1_000)
+            assert whole
+            assert sorted(whole, key=repr) == sorted(await past.read_spread_neighbours(*asked, 1_000), key=repr)
+            assert len(await past.read_spread_neighbours(*asked, 2)) == len(await past.read_neighbours(*asked, 2)) == 2
+
+
+async def test_the_past_is_told_where_tables_lie_on_several_machines(
+    start_replica: StartReplica, spread_url: str, workspace: str
+) -> None:
+    """As where they lie on one: who was one person, without what was seen later."""
+    identity = await start_replica(database_url=spread_url)
+    named = [user("u"), mail("m"), cookie("late")]
+    await identity.resolve(workspace, [together(*ends, minute=minute) for minute, ends in enumerate(pairwise(named))])
+    before, after = [(await identity.as_of(workspace, [named[0]], at(minute)))[0] for minute in (0, 1)]
+    assert (len(before.identifiers), len(after.identifiers)) == (2, 3)
 
 
 async def test_what_somebody_holds_nobody_else_does(open_database: Callable[[str], Database], workspace: str) -> None:

@@ -61,10 +61,11 @@ class Past:
             InvalidFieldsError: A neighbourhood was too large by then, or all of them together.
         """
         async with self._database.transaction() as connection:
-            await past.begin(connection)
+            spread = await past.begin(connection)
             in_force = await self._policies.in_force(connection, workspace)
             asked = await past.read_asked(connection, workspace, wanted, as_of)
-            evidence = _Evidence(partial(past.read_neighbours, connection, workspace, as_of), in_force)
+            read = past.read_spread_neighbours if spread else past.read_neighbours
+            evidence = _Evidence(partial(read, connection, workspace, as_of), in_force)
             # Who is one person today probably was then: these are looked at together, rather than one after the other.
             homes = {profile for known in asked.values() if (profile := known.row.profile_id)}
             together = await past.read_profiles(connection, workspace, homes, as_of, self._limit)

@@ -167,9 +167,14 @@ async def see_one_moment(connection: Driver) -> None:
     await execute(connection, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
-async def look_up(connection: Driver) -> None:
-    """Begin a transaction that looks up keys."""
-    await execute(connection, _LOOK_UP)
+async def look_up(connection: Driver) -> bool:
+    """Begin a transaction that looks up keys.
+
+    Returns:
+        Whether rows lie on several machines.
+    """
+    spread: bool = (await fetch(connection, f"{_LOOK_UP}, {IS_SPREAD}"))[0][-1]
+    return spread
 
 
 async def begin(connection: Driver) -> bool:
