@@ -378,11 +378,11 @@ async def test_the_log_repeats_no_address_and_no_payload(spawn: Spawn) -> None:
         ("sources: [{name: a, workspace: main, connector: lines, options: {size: '1'}}]", "knows no option but colour"),
         (
             "sources: [{name: a, workspace: main, connector: contacts, options: {trait.city: City, delimeter: tab}}]",
-            "source a, option delimeter: expected id, merged_ids, deleted, time, identifier.*, trait.*, consent.*",
+            "source a, option delimeter: expected id, merged_ids, company_id, deleted, time, identifier.*, trait.*, ",
         ),
         (
             "sources: [{name: a, workspace: main, connector: contacts, options: {identifier.emial: Mail}}]",
-            "source a, option identifier.emial: expected a kind of identifier: anonymous_id, device_id, email, ",
+            "source a, option identifier.emial: expected a kind of identifier: account_id, anonymous_id, device_id, ",
         ),
         ("sources: [{name: a, workspace: main, connector: meta, options: {x: y}}]", "option x: expected no option"),
         (

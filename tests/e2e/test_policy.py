@@ -103,7 +103,7 @@ def test_what_the_service_refuses_is_told_as_a_place_in_the_file(stack: Stack, c
 
 def test_waiting_has_an_end(stack: Stack, people: None, tight: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits too long is told that the rules are in force, and how to learn of the rest; exit code 1."""
-    monkeypatch.setattr(policy, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(policy, "PATIENCE_SECONDS", 0.0)
     late = stack.sima("rules", "identity", "policy", "set", str(tight), "--reason", "x", "--wait")
     assert (late.exit_code, "is in force, but not yet all" in late.stderr) == (1, True)
 

@@ -75,7 +75,7 @@ STORIES = st.lists(
     max_size=4,
 )
 FEW = settings(
-    max_examples=int(os.environ.get("SIMA_RACES", "6")),
+    max_examples=int(os.environ.get("SIMA_RACES", "4")),
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.large_base_example],
 )

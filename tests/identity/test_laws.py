@@ -187,7 +187,7 @@ def batches(sightings: Sequence[Sighted], random: Random) -> list[list[Sighted]]
 
 async def until_settled(database: Database, workspace: str) -> None:
     """Wait until nothing is left for the background."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             async with database.statement() as connection:
                 if not await fetch(connection, _UNSETTLED, {"workspace": workspace}):

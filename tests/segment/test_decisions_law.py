@@ -59,7 +59,7 @@ PAIRS = st.lists(st.sampled_from(IDENTIFIERS), min_size=2, max_size=2, unique=Tr
 KINDS = st.sampled_from(["NeverLink", "AlwaysLink", "Split"])
 #: No example is told smaller: each takes seconds.
 LAW = settings(
-    max_examples=int(os.environ.get("SIMA_RACES", "6")),
+    max_examples=int(os.environ.get("SIMA_RACES", "4")),
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -189,7 +189,7 @@ async def started_alone(stack: AsyncExitStack, server: str, key_file: Path, dire
     return Told(await stack.enter_async_context(running), clients[0])
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said=FACTS, kind=KINDS, pair=PAIRS)
 async def test_a_decision_holds_for_all_facts_before_and_after_it(
     installations: list[Told], said: Sequence[Said], kind: str, pair: Sequence[tuple[str, str]]

@@ -15,7 +15,7 @@ from sima_segment.survivorship import Survivorship, TraitPolicy
 
 from .builders import START, Happened, Moved, Observed, Row, Stated, Withdrawn, change_page, fact_page
 
-LAW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LAW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CONFIGURATION = Configuration(policies={"interests": TraitPolicy(Survivorship.UNION)})
 
 KEYS, COMPANY = st.integers(1, 8), 9
