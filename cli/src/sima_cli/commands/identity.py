@@ -23,7 +23,7 @@ from sima_cli.graphs.model import read
 from sima_cli.graphs.svg import draw
 from sima_cli.graphs.terminal import terminal
 from sima_cli.keys import KEY_HELP, REGION_HELP, named_identifier, profile_key
-from sima_cli.output import age, out, print_json, table
+from sima_cli.output import age, first, out, print_json, table
 
 if TYPE_CHECKING:
     from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
@@ -143,11 +143,14 @@ async def decisions(
     request = pb.ListDecisionsRequest(**whose(key, region))
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
         with telling_of_regions(key, region):
-            found = await service.pages(service.stub.ListDecisions, request, lambda page: page.decisions, limit)
+            found = await service.pages(service.stub.ListDecisions, request, lambda page: page.decisions, limit + 1)
+    found = first(found, limit)
     if as_json:
         print_json([shapes.decision(one) for one in found])
-    else:
+    elif found:
         _show_decisions(found)
+    else:
+        out.print("[dim]Nothing was decided about them.[/]")
 
 
 @app.command(
