@@ -85,8 +85,10 @@ PLANS = st.tuples(WINDOWED, rules(["s0"]), rules(["s0", "s1"])).map(
 )
 PROFILES = st.integers(101, 105)
 SELDOM = st.integers(0, 5).map(lambda chance: chance == 0)
-MOVES = st.builds(Moved, KEYS, PROFILES, SELDOM, SELDOM) | st.builds(
-    Moved, st.just(COMPANY), st.just(0), SELDOM, SELDOM, st.just(True)
+# Whether an identifier is a company's is part of what it is, and never changes.
+PERSONS, COMPANYS = st.just(False), st.just(True)
+MOVES = st.builds(Moved, KEYS, PROFILES, SELDOM, SELDOM, PERSONS) | st.builds(
+    Moved, st.just(COMPANY), st.just(0), SELDOM, SELDOM, COMPANYS
 )
 EVENTS = st.builds(Happened, st.integers(1000, 1030), SOME_KEYS, st.sampled_from(["order", "view"]), PROPERTIES, TIMES)
 ROWS = (
@@ -116,7 +118,9 @@ QUIET = st.builds(Step, st.just([]), st.just([]), st.sampled_from([5, 10, 20, 30
 # Everybody is known and has done something, so that whatever follows concerns somebody.
 BEGINNING = st.builds(
     Step,
-    st.tuples(*(st.builds(Moved, st.just(key), PROFILES) for key in range(1, 9))).map(list),
+    st.tuples(
+        *(st.builds(Moved, st.just(key), PROFILES, st.booleans(), st.booleans(), PERSONS) for key in range(1, 9))
+    ).map(list),
     st.lists(EVENTS, min_size=4, max_size=8),
     st.just(0),
 )
