@@ -18,18 +18,23 @@ _FIND = "SELECT erased_at, identifiers, asked FROM erasures WHERE id = %s AND wo
 _INSERT = """INSERT INTO erasures (workspace, id, actor, reason, request_id, identifiers, asked)
     VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING erased_at"""
 _TOMBSTONES = f"""SELECT key, {microseconds("until")} FROM tombstones WHERE workspace = %s AND key = ANY(%s)"""
+# What was seen together, with both of its ends.
+_SEEN_IN = (("edges", "low", "high"), ("affiliations", "person", "account"))
+
+
+def _seen(which: str) -> str:
+    """SQL of the first (`min`) or last (`max`) time at which identifiers were seen with others."""
+    return " UNION ALL ".join(
+        f"""SELECT {end} AS key, {which}(first_at) AS at FROM {table}
+        WHERE workspace = %(workspace)s AND {end} = ANY(%(keys)s) GROUP BY {end}"""
+        for table, *ends in _SEEN_IN
+        for end in ends
+    )
+
+
 # Up to now, and up to the last that is stored: what is dated tomorrow is gone as well.
-_BURY = """WITH seen AS MATERIALIZED (
-        SELECT low AS key, max(first_at) AS at FROM edges
-        WHERE workspace = %(workspace)s AND low = ANY(%(keys)s) GROUP BY low
-        UNION ALL
-        SELECT high, max(first_at) FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s) GROUP BY high
-        UNION ALL
-        SELECT person, max(first_at) FROM affiliations
-        WHERE workspace = %(workspace)s AND person = ANY(%(keys)s) GROUP BY person
-        UNION ALL
-        SELECT account, max(first_at) FROM affiliations
-        WHERE workspace = %(workspace)s AND account = ANY(%(keys)s) GROUP BY account
+_BURY = f"""WITH seen AS MATERIALIZED (
+        {_seen("max")}
         UNION ALL
         SELECT key, first_seen_at FROM identifiers WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)
     )
@@ -94,19 +99,10 @@ _CHECKED = """WITH still AS MATERIALIZED (
         ORDER BY key FOR UPDATE
     )
     UPDATE tombstones SET checked = true FROM still WHERE workspace = %(workspace)s AND tombstones.key = still.key"""
-_LATE = """WITH known AS MATERIALIZED (
+_LATE = f"""WITH known AS MATERIALIZED (
         SELECT key, first_seen_at FROM identifiers WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)
     ), seen AS MATERIALIZED (
-        SELECT low AS key, min(first_at) AS at FROM edges
-        WHERE workspace = %(workspace)s AND low = ANY(%(keys)s) GROUP BY low
-        UNION ALL
-        SELECT high, min(first_at) FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s) GROUP BY high
-        UNION ALL
-        SELECT person, min(first_at) FROM affiliations
-        WHERE workspace = %(workspace)s AND person = ANY(%(keys)s) GROUP BY person
-        UNION ALL
-        SELECT account, min(first_at) FROM affiliations
-        WHERE workspace = %(workspace)s AND account = ANY(%(keys)s) GROUP BY account
+        {_seen("min")}
     )
     SELECT key FROM tombstones JOIN known USING (key)
     WHERE workspace = %(workspace)s AND (first_seen_at <= until
@@ -124,7 +120,7 @@ _DELETE_DANGLING = tuple(
     DELETE FROM {table} WHERE workspace = %(workspace)s
         AND ({one} = ANY(%(keys)s) AND {one} IN (SELECT key FROM gone)
             OR {other} = ANY(%(keys)s) AND {other} IN (SELECT key FROM gone))"""
-    for table, one, other in (("edges", "low", "high"), ("affiliations", "person", "account"))
+    for table, one, other in _SEEN_IN
 )
 
 
