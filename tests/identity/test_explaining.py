@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima_identity.clustering import cluster_identifiers
 from sima_identity.evidence import Decisions, Edge, Refusal, Verdict
-from sima_identity.explaining import chain, remedy
+from sima_identity.explaining import Link, chain, remedy
+from sima_identity.guards import Member, Surroundings
 from sima_identity.records import StoredEdge
 from sima_runtime.database import Database, execute
 from sima_runtime.errors import InvalidFieldsError, NotFoundError
@@ -17,6 +18,7 @@ from sima_runtime.errors import InvalidFieldsError, NotFoundError
 from .conftest import Named, Replica, Sighted, StartReplica, cookie, device, mail, policy, together, user
 from .graphs import EDGES, TIGHT, UNIVERSE, connected, key, nodes
 from .test_decided_clustering import DECISIONS
+from .test_hubs import until_counted
 
 ADA, EVE = mail("ada"), mail("eve")
 
@@ -73,7 +75,59 @@ async def test_what_keeps_two_apart_is_named_with_what_would_have_to_change(
         assert not response.linked
         assert {link.refusal for link in refused} == {refusal}
         assert all(link.remedy for link in refused)
-    assert list(refused[0].decision_ids) == [decided.decision.id]
+    assert list(refused[0].decision_ids) == list(refused[0].kept_apart_by) == [decided.decision.id]
+
+
+async def test_a_limit_is_told_with_its_numbers(
+    start_replica: StartReplica, open_database: Callable[[str], Database], workspace: str
+) -> None:
+    """What the policy allows, and what there would be: nobody has to count by hand what would have to change."""
+    limits = {
+        "national_id": {"most_per_profile": 1},
+        "phone": {"shared_above": 2},
+        "loyalty_card": {"most_per_period": 2},
+    }
+    identity = await start_replica(policy(**limits, most_identifiers=8), count_seconds=0.1)
+    number, passes = Named("phone", "+966551000001"), [Named("national_id", str(each)) for each in (1001, 1002)]
+    cards = [Named("loyalty_card", f"47{each}") for each in range(11, 14)]
+    crowd = [user(f"s{each}") for each in range(9)]
+    await identity.resolve(workspace, [together(passes[0], user("p")), together(user("p"), passes[1], minute=1)])
+    await identity.resolve(workspace, [together(number, user(f"h{each}")) for each in range(3)])
+    await identity.resolve(workspace, [together(card, user("c"), minute=each) for each, card in enumerate(cards)])
+    await identity.resolve(workspace, [together(*pair, minute=each) for each, pair in enumerate(pairwise(crowd))])
+    await until_counted(open_database("identity"), workspace)
+    for one, other, told, text in (
+        (
+            passes[0],
+            passes[1],
+            ("most_per_profile", "national_id", 1, 2),
+            "have 2, and most_per_profile of national_id is 1",
+        ),
+        (user("h0"), user("h2"), ("shared_above", "phone", 2, 3), "seen with 3 strong identifiers"),
+        (
+            cards[0],
+            cards[2],
+            ("most_per_period", "loyalty_card", 2, 3),
+            "have 3 that were first seen within one period",
+        ),
+        (crowd[0], crowd[8], ("most_identifiers", "", 8, 9), "most_identifiers is 8"),
+    ):
+        response = await identity.explain(workspace, one, other)
+        for link in (link for link in response.chain if link.refusal):
+            assert [(each.rule, each.kind, each.limit, each.found) for each in link.broken_rules] == [told]
+            assert text in link.remedy
+
+
+async def test_a_decision_about_others_is_named_where_it_stands_in_the_way(identity: Replica, workspace: str) -> None:
+    """Two sisters were parted, and a card that came later leads from one's side to the other's."""
+    card = Named("loyalty_card", "4711")
+    await identity.resolve(workspace, [together(ADA, user("a")), together(EVE, card)])
+    decided = await identity.never(workspace, ADA, EVE)
+    await identity.resolve(workspace, [together(user("a"), card, minute=1)])
+    response = await identity.explain(workspace, ADA, EVE)
+    [link] = [link for link in response.chain if link.refusal]
+    assert (list(link.decision_ids), list(link.kept_apart_by)) == ([], [decided.decision.id])
+    assert f"decision {decided.decision.id} about two" in link.remedy
 
 
 async def test_nothing_leads_from_one_to_the_other(identity: Replica, workspace: str) -> None:
@@ -193,4 +247,24 @@ _DANGLING = """INSERT INTO edges (workspace, low, high, evidence, source, first_
 
 def test_every_reason_has_a_remedy() -> None:
     """Nobody is told why not without being told what would help."""
-    assert all(remedy(refusal) for refusal in Refusal)
+    assert all(remedy(Link((key("a"), key("b")), (), (), refusal)) for refusal in Refusal)
+
+
+@settings(max_examples=300)
+@given(EDGES, DECISIONS)
+def test_whatever_a_limit_or_a_decision_refuses_is_told_exactly(edges: list[Edge], decisions: Decisions) -> None:
+    """For every refused link there is a rule that it breaks, or a decision about two whom it would join."""
+    kinds = {node.key: node for node in nodes()}
+    result = cluster_identifiers(kinds.values(), edges, TIGHT, decisions)
+    homes = {member: bytes([number]) * 16 for number, members in enumerate(result.clusters) for member in members}
+    around = Surroundings(
+        ends={own: (kinds[own].kind, home) for own, home in homes.items()},
+        members=[Member(home, own, kinds[own].kind, kinds[own].first_at) for own, home in homes.items()],
+        apart=[(ends, bytes(ends[0])) for ends in decisions.never],
+        degrees={},
+    )
+    for ends, refusal in result.refused.items():
+        if refusal is Refusal.NEVER_LINK:
+            assert around.kept_apart_by(ends)
+        if refusal in {Refusal.KIND_LIMIT, Refusal.PERIOD_LIMIT, Refusal.SIZE_LIMIT}:
+            assert around.broken(ends, refusal, TIGHT)

@@ -148,6 +148,11 @@ def link(message: identity_pb.Link) -> Shape:
         "decisions": list(message.decision_ids),
         "refusal": refusal(message),
         "remedy": message.remedy or None,
+        "broken_rules": [
+            {"rule": one.rule, "kind": one.kind or None, "limit": one.limit, "found": one.found}
+            for one in message.broken_rules
+        ],
+        "kept_apart_by": list(message.kept_apart_by),
     }
 
 

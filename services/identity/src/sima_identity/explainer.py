@@ -7,15 +7,20 @@ from sima_runtime.database import Database, Driver
 from sima_runtime.errors import NotFoundError
 
 from sima_identity.decisions import Decision
+from sima_identity.evidence import Refusal
 from sima_identity.explaining import Link, chain
+from sima_identity.guards import Surroundings
 from sima_identity.neighbourhood import Neighbourhoods, StoredWays
+from sima_identity.policies import Policies
 from sima_identity.records import Stored, StoredEdge, Wanted
-from sima_identity.store import decisions, graph, links, lookups
+from sima_identity.store import decisions, graph, hubs, links, lookups
 from sima_identity.store.lookups import Member
 
 #: Links and decisions of a graph, so that it fits into one answer.
 MOST_LINKS = 2_000
 MOST_DECISIONS = 1_000
+_MOST_GUARDED = 10  # links of one way of which it is told what exactly refuses them
+_GUARDED = {Refusal.HUB, Refusal.NEVER_LINK, Refusal.KIND_LIMIT, Refusal.PERIOD_LIMIT, Refusal.SIZE_LIMIT}
 
 
 class Explanation(NamedTuple):
@@ -40,14 +45,15 @@ class ProfileGraph(NamedTuple):
 class Explainer:
     """Answers why the grouping is as it is."""
 
-    def __init__(self, database: Database, limit: int) -> None:
+    def __init__(self, database: Database, policies: Policies, limit: int) -> None:
         """Set up.
 
         Args:
             database: The schema `identity`.
+            policies: Knows the rules.
             limit: Of a neighbourhood with more identifiers only a part is searched.
         """
-        self._database, self._limit = database, limit
+        self._database, self._policies, self._limit = database, policies, limit
 
     async def explain(self, workspace: str, one: bytes, other: bytes) -> Explanation:
         """Say why two identifiers are one person, or what keeps them apart.
@@ -65,6 +71,7 @@ class Explainer:
             else:
                 edges, partial = await _within(connection, workspace, person), False
             found = await links.between(connection, workspace, chain(edges, one, other))
+            found = await self._guarded(connection, workspace, found)
         return Explanation(person is not None, found, partial)
 
     async def graph(self, workspace: str, wanted: Wanted) -> ProfileGraph:
@@ -86,6 +93,23 @@ class Explainer:
         decided = decided[:MOST_DECISIONS]
         return ProfileGraph(found.profile_id, found.members, between, decided, partial, found.policy_version)
 
+    async def _guarded(self, connection: Driver, workspace: str, way: list[Link]) -> list[Link]:
+        """Add to the first links of a way that do not bind which rules and decisions refuse them."""
+        refused = [link for link in way if link.refusal in _GUARDED][:_MOST_GUARDED]
+        if not refused:
+            return way
+        policy = (await self._policies.in_force(connection, workspace)).policy
+        around = await _surroundings(connection, workspace, refused)
+        guarded = {
+            link.pair: link._replace(
+                broken=around.broken(link.pair, link.refusal, policy),
+                kept_apart_by=around.kept_apart_by(link.pair) if link.refusal is Refusal.NEVER_LINK else (),
+            )
+            for link in refused
+            if link.refusal
+        }
+        return [guarded.get(link.pair, link) for link in way]
+
     async def _around(
         self, connection: Driver, workspace: str, known: Collection[Stored]
     ) -> tuple[Iterable[StoredEdge], bool]:
@@ -105,6 +129,17 @@ class Explainer:
             met = {end for edge in edges for end in edge.pair} | {row.key for row in known}
             edges.update(await graph.read_edges_between(connection, workspace, closed, met))
         return edges, not neighbourhoods.members() >= seeds
+
+
+async def _surroundings(connection: Driver, workspace: str, refused: Iterable[Link]) -> Surroundings:
+    """Read what says why links do not bind."""
+    known = await graph.read_identifiers(connection, workspace, {end for link in refused for end in link.pair})
+    to_join = {end for link in refused if link.refusal is not Refusal.HUB for end in link.pair}
+    joined = {row.profile_id for row in known if row.key in to_join and row.profile_id is not None}
+    members = await links.members(connection, workspace, joined)
+    apart = await links.apart(connection, workspace, [member.key for member in members])
+    degrees = await hubs.degrees_of(connection, workspace, [row.key for row in known if row.hub])
+    return Surroundings({row.key: (row.kind, row.profile_id) for row in known}, members, apart, degrees)
 
 
 async def _within(connection: Driver, workspace: str, person: bytes) -> Iterable[StoredEdge]:

@@ -8,18 +8,33 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from sima_identity.evidence import Pair, Refusal, Verdict, pair
+from sima_identity.guards import Broken, Rule
 from sima_identity.records import StoredEdge
 
-_REMEDIES = {
-    Refusal.BLOCKED: "one of the two is a value that names nobody; only another policy could let it bind",
-    Refusal.HUB: "one of the two was seen with too many others; only a higher limit of its kind could let it bind",
-    Refusal.NEVER_LINK: "a decision about two whom it would join; withdraw that one",
-    Refusal.SEVERAL_PEOPLE: "a weak identifier that leads to several people; decide whose it is with AlwaysLink",
-    Refusal.KIND_LIMIT: "the profile would have too many identifiers of one kind; split those that are not theirs",
-    Refusal.PERIOD_LIMIT: "the profile would have too many identifiers of one kind that were first seen within a short "
-    "time; only another policy, or a split of those that are not theirs, could let it bind",
-    Refusal.SIZE_LIMIT: "the profile would have too many identifiers; split those that are not theirs",
-    Refusal.PENDING: "the neighbourhood is large and still to be looked at; ask again in a moment",
+_MOST_NAMED = 5  # decisions in one text
+
+#: Of each refusal, what stands against the link, where nothing more is known, and what would have to change.
+_REASONS = {
+    Refusal.BLOCKED: ("one of the two is a value that names nobody", "only another policy could let it bind"),
+    Refusal.HUB: ("one of the two was seen with too many others", "only a higher limit of its kind could let it bind"),
+    Refusal.NEVER_LINK: ("a decision about two whom it would join", "withdraw that one"),
+    Refusal.SEVERAL_PEOPLE: ("a weak identifier that leads to several people", "decide whose it is with AlwaysLink"),
+    Refusal.KIND_LIMIT: (
+        "the profile would have too many identifiers of one kind",
+        "split those that are not theirs",
+    ),
+    Refusal.PERIOD_LIMIT: (
+        "the profile would have too many identifiers of one kind that were first seen within a short time",
+        "only another policy, or a split of those that are not theirs, could let it bind",
+    ),
+    Refusal.SIZE_LIMIT: ("the profile would have too many identifiers", "split those that are not theirs"),
+    Refusal.PENDING: ("the neighbourhood is large and still to be looked at", "ask again in a moment"),
+}
+_COUNTED = {
+    Rule.SHARED_ABOVE: "one of the two was seen with {found:,} strong identifiers",
+    Rule.MOST_PER_PROFILE: "the profile would have {found:,}",
+    Rule.MOST_PER_PERIOD: "the profile would have {found:,} that were first seen within one period",
+    Rule.MOST_IDENTIFIERS: "there are {found:,} identifiers",
 }
 
 
@@ -32,17 +47,40 @@ class Evidence(NamedTuple):
 
 
 class Link(NamedTuple):
-    """Everything between two identifiers: evidence and decisions; without refusal it binds."""
+    """Everything between two identifiers: evidence and decisions; without refusal it binds.
+
+    Where it is known, `broken` has the rules that refuse it, and `kept_apart_by` the decisions that do.
+    """
 
     pair: Pair
     evidence: Sequence[Evidence]
     decisions: Sequence[bytes]
     refusal: Refusal | None
+    broken: Sequence[Broken] = ()
+    kept_apart_by: Sequence[bytes] = ()
 
 
-def remedy(refusal: Refusal) -> str:
-    """Return what would have to change for a link to bind."""
-    return _REMEDIES[refusal]
+def remedy(link: Link) -> str:
+    """Return what stands against a link, and what would have to change for it to bind; empty if it binds."""
+    if link.refusal is None:
+        return ""
+    reason, change = _REASONS[link.refusal]
+    if link.kept_apart_by:
+        reason = f"{_named(link.kept_apart_by)} about two whom it would join"
+    elif link.broken:
+        reason = ", ".join(map(_counted, link.broken))
+    return f"{reason}; {change}"
+
+
+def _named(decisions: Sequence[bytes]) -> str:
+    names = " and ".join(decision.hex() for decision in decisions[:_MOST_NAMED])
+    more = f" and {len(decisions) - _MOST_NAMED:,} more" if len(decisions) > _MOST_NAMED else ""
+    return f"decision {names}{more}"
+
+
+def _counted(broken: Broken) -> str:
+    of_kind = f" of {broken.kind}" if broken.kind else ""
+    return f"{_COUNTED[broken.rule].format(found=broken.found)}, and {broken.rule}{of_kind} is {broken.limit:,}"
 
 
 def chain(edges: Iterable[StoredEdge], one: bytes, other: bytes) -> list[Pair]:

@@ -12,6 +12,7 @@ from sima_identity.affiliating import Affiliation
 from sima_identity.decisions import Decision, DecisionKind
 from sima_identity.evidence import Refusal
 from sima_identity.explaining import Evidence, Link, remedy
+from sima_identity.guards import Broken
 from sima_identity.hubs import Degree
 from sima_identity.records import ChangedIdentifier
 from sima_identity.resolving import Answer
@@ -157,8 +158,14 @@ def link_to_proto(link: Link, names: Mapping[bytes, Identifier]) -> pb.Link:
         evidence=map(_evidence, link.evidence),
         decision_ids=[decision.hex() for decision in link.decisions],
         refusal=_REFUSALS[link.refusal] if link.refusal else pb.LINK_REFUSAL_UNSPECIFIED,
-        remedy=remedy(link.refusal) if link.refusal else "",
+        remedy=remedy(link),
+        broken_rules=map(_broken, link.broken),
+        kept_apart_by=[decision.hex() for decision in link.kept_apart_by],
     )
+
+
+def _broken(broken: Broken) -> pb.BrokenRule:
+    return pb.BrokenRule(rule=broken.rule, kind=broken.kind or "", limit=broken.limit, found=broken.found)
 
 
 def _evidence(evidence: Evidence) -> pb.Evidence:

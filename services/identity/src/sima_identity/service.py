@@ -94,7 +94,7 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
     previewer = Previewer(database, policies, secrets)
     feeds = {name: Feed(name, database, wakeups, settings) for name in FEEDS}
     decider = Decider(grouping, secrets)
-    explainer = Explainer(database, settings.neighbourhood_limit)
+    explainer = Explainer(database, policies, settings.neighbourhood_limit)
     kinds = IdentifierKinds(policy.kinds)
     servicer = IdentityServicer(
         resolver,

@@ -1170,10 +1170,12 @@ class Link(_message.Message):
     DECISION_IDS_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     REMEDY_FIELD_NUMBER: _builtins.int
+    BROKEN_RULES_FIELD_NUMBER: _builtins.int
+    KEPT_APART_BY_FIELD_NUMBER: _builtins.int
     refusal: Global___LinkRefusal.ValueType
     """Why it binds nobody. Absent: it binds."""
     remedy: _builtins.str
-    """What would have to change for it to bind, in English. Absent: it binds."""
+    """What stands against it and what would have to change for it to bind, in English. Absent: it binds."""
     @_builtins.property
     def identifier(self) -> _identifier_pb2.Identifier:
         """One of them."""
@@ -1190,6 +1192,16 @@ class Link(_message.Message):
     def decision_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of the decisions about the two that hold."""
 
+    @_builtins.property
+    def broken_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___BrokenRule]:
+        """The rules of the policy that it would break, with the numbers of now. Only in answers of ExplainLink, where a limit
+        refuses it; empty while what refuses it is still to be counted.
+        """
+
+    @_builtins.property
+    def kept_apart_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the decisions that keep apart two whom it would join. Only in answers of ExplainLink."""
+
     def __init__(
         self,
         *,
@@ -1199,14 +1211,50 @@ class Link(_message.Message):
         decision_ids: _abc.Iterable[_builtins.str] | None = ...,
         refusal: Global___LinkRefusal.ValueType = ...,
         remedy: _builtins.str = ...,
+        broken_rules: _abc.Iterable[Global___BrokenRule] | None = ...,
+        kept_apart_by: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["identifier", b"identifier", "other", b"other"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_ids", b"decision_ids", "evidence", b"evidence", "identifier", b"identifier", "other", b"other", "refusal", b"refusal", "remedy", b"remedy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["broken_rules", b"broken_rules", "decision_ids", b"decision_ids", "evidence", b"evidence", "identifier", b"identifier", "kept_apart_by", b"kept_apart_by", "other", b"other", "refusal", b"refusal", "remedy", b"remedy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Link: _TypeAlias = Link  # noqa: Y015
+
+@_typing.final
+class BrokenRule(_message.Message):
+    """A limit of the policy that refuses a link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """Its name in the policy: shared_above, most_per_profile, most_per_period or most_identifiers."""
+    kind: _builtins.str
+    """The kind of identifiers that it is about. Absent: all."""
+    limit: _builtins.int
+    """What the policy allows."""
+    found: _builtins.int
+    """What there is, or would be if the link bound."""
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        found: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "kind", b"kind", "limit", b"limit", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BrokenRule: _TypeAlias = BrokenRule  # noqa: Y015
 
 @_typing.final
 class ExplainLinkRequest(_message.Message):

@@ -86,6 +86,7 @@ _WRITE = f"""INSERT INTO degrees (workspace, key, {_COLUMNS}, counted_at)
     ON CONFLICT (key, workspace) DO UPDATE SET ({_COLUMNS}, counted_at) = (excluded.identifiers, excluded.strong,
         excluded.most, excluded.profiles, excluded.kinds, excluded.day_identifiers, excluded.day_profiles,
         excluded.week_identifiers, excluded.week_profiles, excluded.crowded, excluded.counted_at)"""
+_DEGREES = "SELECT key, strong, identifiers FROM degrees WHERE workspace = %s AND key = ANY(%s)"
 _FORGET = "DELETE FROM degrees WHERE workspace = %s AND key = ANY(%s)"
 
 _NOTICE = """INSERT INTO growth (workspace, subject, is_profile, day, gained, most)
@@ -256,6 +257,12 @@ async def notice(connection: Driver, workspace: str, grown: Sequence[Grown]) -> 
     }
     new = {subject for subject, is_new in await fetch(connection, _NOTICE, parameters) if is_new}
     return [each for each in grown if each.subject.id in new]
+
+
+async def degrees_of(connection: Driver, workspace: str, keys: Collection[bytes]) -> dict[bytes, tuple[int, int]]:
+    """Return with how many strong identifiers, and with how many in all, others were seen, as last counted."""
+    rows = await fetch(connection, _DEGREES, (workspace, Keys(keys)))
+    return {key: (strong, all_) for key, strong, all_ in rows}
 
 
 async def list_shared(

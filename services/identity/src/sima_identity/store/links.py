@@ -8,6 +8,8 @@ from sima_runtime.keys import Keys
 
 from sima_identity.evidence import Pair, Refusal, Verdict
 from sima_identity.explaining import Evidence, Link
+from sima_identity.guards import Member
+from sima_identity.store.arrays import microseconds
 
 #: Sources of one link that are told of.
 MOST_EVIDENCE = 20
@@ -43,6 +45,11 @@ _PAIRS_OF = """SELECT low, high FROM (
         UNION SELECT low, high FROM decided_pairs WHERE workspace = %(workspace)s AND high = ANY(%(keys)s) AND holds
     ) AS pairs ORDER BY low, high LIMIT %(limit)s"""
 
+_MEMBERS = f"""SELECT profile_id, key, kind, {microseconds("first_seen_at")} FROM identifiers
+    WHERE workspace = %s AND profile_id = ANY(%s)"""
+_APART = """SELECT low, high, decision_id FROM decided_pairs WHERE workspace = %(workspace)s
+    AND low = ANY(%(keys)s) AND high = ANY(%(keys)s) AND holds AND verdict = 'never' ORDER BY decision_id"""
+
 
 async def between(connection: Driver, workspace: str, pairs: Sequence[Pair]) -> list[Link]:
     """Return all that lies between pairs of identifiers, in their order."""
@@ -72,3 +79,14 @@ async def pairs_of(connection: Driver, workspace: str, keys: Collection[bytes], 
     """Return pairs of identifiers with an end among some, by keys, at most so many."""
     parameters = {"workspace": workspace, "keys": Keys(keys), "limit": limit}
     return [(low, high) for low, high in await fetch(connection, _PAIRS_OF, parameters)]
+
+
+async def members(connection: Driver, workspace: str, profiles: Collection[bytes]) -> list[Member]:
+    """Return the identifiers of profiles."""
+    return [Member(*row) for row in await fetch(connection, _MEMBERS, (workspace, Keys(profiles)))]
+
+
+async def apart(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[tuple[Pair, bytes]]:
+    """Return pairs of identifiers of which somebody decided that they are not one person, each with the decision."""
+    rows = await fetch(connection, _APART, {"workspace": workspace, "keys": Keys(keys)})
+    return [((low, high), decision) for low, high, decision in rows]
