@@ -168,6 +168,7 @@ async def test_a_hub_that_is_none_any_more_joins_again(identity: Replica, worksp
             await asyncio.sleep(0.05)
     states = await identity.states(workspace, [phone, *people[1:]])
     assert len(set(states.values())) == 1
+    assert (await identity.list_changes(workspace, phone)).changes[-1].cause == pb.CHANGE_CAUSE_OTHERS_ERASED
 
 
 async def test_of_what_was_seen_with_a_hub_only_hubs_are_read_when_it_is_erased(

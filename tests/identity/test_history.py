@@ -21,7 +21,19 @@ from sima_runtime.database import Database, execute, fetch
 from sima_runtime.errors import InvalidFieldsError, NotFoundError
 from sima_sdk.identifiers import identifier_key
 
-from .conftest import Named, Replica, Sighted, StartReplica, cookie, device, lookup_key, mail, together, user
+from .conftest import (
+    Named,
+    Replica,
+    Sighted,
+    StartReplica,
+    cookie,
+    device,
+    identifier,
+    lookup_key,
+    mail,
+    together,
+    user,
+)
 from .policies import policies
 from .test_laws import (  # noqa: F401  # tight is a fixture
     DECISIONS,
@@ -38,6 +50,7 @@ from .test_laws import (  # noqa: F401  # tight is a fixture
     tight,
     until_settled,
 )
+from .test_policies import applied
 
 LAW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ADA, EVE, CARD, TABLET = mail("ada"), mail("eve"), Named("loyalty_card", "4711"), device("tablet")
@@ -204,18 +217,36 @@ async def test_a_profile_id_is_not_known_before_it_was_given_out(
 
 
 async def test_a_change_names_who_decided_it_and_who_took_it_back(identity: Replica, workspace: str) -> None:
-    """Evidence has no actor; of a decision that was taken back, each change has its own."""
+    """Evidence has no actor; of a decision that was taken back, each change has its own, and says which it is."""
     await identity.resolve(workspace, [together(ADA, EVE)])
     outcome = await identity.split(workspace, [EVE], [ADA], actor="ina")
-    await identity.withdraw(workspace, outcome.decision.id, actor="omar")
-    named = [(change.cause, change.actor) for change in await identity.changes(workspace)]
+    back = await identity.withdraw(workspace, outcome.decision.id, actor="omar")
+    named = [(change.cause, change.actor, change.withdrawn) for change in await identity.changes(workspace)]
     assert named == [
-        (pb.CHANGE_CAUSE_EVIDENCE, ""),
-        (pb.CHANGE_CAUSE_EVIDENCE, ""),
-        (pb.CHANGE_CAUSE_DECISION, "ina"),
-        (pb.CHANGE_CAUSE_DECISION, "omar"),
+        (pb.CHANGE_CAUSE_EVIDENCE, "", False),
+        (pb.CHANGE_CAUSE_EVIDENCE, "", False),
+        (pb.CHANGE_CAUSE_DECISION, "ina", False),
+        (pb.CHANGE_CAUSE_DECISION, "omar", True),
     ]
-    assert {change.actor for change in outcome.changes} == {"ina"}
+    assert {(change.actor, change.withdrawn) for change in outcome.changes} == {("ina", False)}
+    assert {(change.actor, change.withdrawn) for change in back.changes} == {("omar", True)}
+
+
+async def test_a_change_names_who_set_the_policy_and_who_had_others_erased(identity: Replica, workspace: str) -> None:
+    """Whoever reads the history knows whom to ask, and is not told of new evidence where there was none."""
+    await identity.resolve(workspace, [together(ADA, TABLET), together(TABLET, EVE)])
+    await identity.resolve(workspace, [together(user("ada"), mail("both")), together(user("eve"), mail("both"))])
+    rules = pb.IdentityPolicy(blocked_values=[identifier(TABLET)])
+    [erased] = (await identity.erase(workspace, [mail("both")], actor="dpo")).changes
+    version = (await identity.set_policy(workspace, rules, actor="ina")).version
+    await applied(identity, workspace)
+    changes = (await identity.list_changes(workspace, TABLET)).changes
+    told = [(one.cause, one.actor, one.policy_version) for one in (changes[-1], erased)]
+    assert told == [(pb.CHANGE_CAUSE_POLICY, "ina", version), (pb.CHANGE_CAUSE_OTHERS_ERASED, "dpo", 0)]
+    [gone] = (await identity.list_changes(workspace, mail("both"))).changes
+    assert (gone.cause, gone.actor) == (pb.CHANGE_CAUSE_ERASURE, "dpo")
+    moved = [one for one in await identity.changes(workspace) if one.cause == pb.CHANGE_CAUSE_OTHERS_ERASED]
+    assert [(one.identifier.key, one.actor) for one in moved] == [(erased.identifier.key, "dpo")]
 
 
 async def test_a_change_says_whether_it_was_shared_before(start_replica: StartReplica, workspace: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from sima.identity.v1 import identity_service_pb2 as pb
+from sima_identity.records import FOR_EVIDENCE
 from sima_identity.store import erasures, graph, policies
 from sima_identity.store.erasures import ToCheck
 from sima_identity.store.policies import Place
@@ -60,7 +61,7 @@ async def test_every_workspace_comes_in_turn(database: Database, workspace: str)
     async with database.transaction() as connection, database.statement() as other:
         await execute(other, "SELECT pg_advisory_lock(hashtextextended('sima turn ' || %s, 0))", (third,))
         for name in names:
-            await graph.add_pending(connection, name, [ONE])
+            await graph.add_pending(connection, name, [ONE], FOR_EVIDENCE)
         assert await graph.next_pending(connection, Turn(workspace)) == (first, ONE)
         assert await graph.next_pending(connection, Turn(first)) == (second, ONE)
         assert await graph.next_pending(connection, Turn(first, [second])) != (third, ONE)

@@ -211,6 +211,8 @@ def change(message: identity_pb.ProfileChange) -> Shape:
         "standing": standing(message.shared, message.blocked),
         "cause": cause(message),
         "decision_id": message.decision_id or None,
+        "withdrawn": message.withdrawn,
+        "policy_version": message.policy_version or None,
         "actor": message.actor or None,
     }
 
@@ -226,7 +228,7 @@ def erasure(message: identity_pb.EraseIdentifiersResponse) -> Shape:
 
 
 def cause(message: identity_pb.ProfileChange) -> str:
-    """Return why something changed: evidence, decision, policy or erasure."""
+    """Return why something changed: evidence, decision, policy, erasure, or others_erased."""
     return identity_pb.ChangeCause.Name(message.cause).removeprefix("CHANGE_CAUSE_").lower()
 
 

@@ -357,12 +357,17 @@ def _show_changes(found: Iterable[pb.ProfileChange]) -> None:
             shapes.identifier(one.identifier),
             _place(one.previous_profile_id, shapes.standing(one.previously_shared, one.previously_blocked)) or "new",
             _place(one.profile_id, shapes.standing(one.shared, one.blocked)),
-            f"{shapes.cause(one)} {one.decision_id}".strip(),
+            _because(one),
             one.actor,
         )
         for one in found
     ]
     out.print(table("Changes", ("time (UTC)", "identifier", "from", "to", "because of", "who"), rows))
+
+
+def _because(change: pb.ProfileChange) -> str:
+    told = [shapes.cause(change).replace("_", " "), change.decision_id, "taken back" if change.withdrawn else ""]
+    return " ".join(filter(None, [*told, f"version {change.policy_version}" if change.policy_version else ""]))
 
 
 def _place(profile_id: str, standing: str | None) -> str:

@@ -21,7 +21,7 @@ from sima_runtime.errors import (
 from sima_identity.batch import Batch
 from sima_identity.decisions import Deciding, Decision, DecisionKind, Outcome, Proposal, decision_id
 from sima_identity.grouping import Grouping, OvertakenError, Transaction, write
-from sima_identity.records import Stored
+from sima_identity.records import Because, Stored
 from sima_identity.store import decisions, erasures, graph
 
 Attempt = Callable[[Transaction], Awaitable[Outcome]]
@@ -126,9 +126,9 @@ class Decider:
         edges, _ = await self._grouping.edges(transaction, situation.members, closing)
         left_out = seeds - situation.members
         plan = await self._grouping.plan(transaction, Batch(), replace(situation, edges=edges))
-        await write(transaction, plan, own)
+        await write(transaction, plan, because := Because(decision=own))
         if left_out:
-            await graph.add_pending(*transaction[:2], left_out, own)
+            await graph.add_pending(*transaction[:2], left_out, because)
         return Outcome(decision, [row for row in plan.changed if row.state_changed], pending=bool(left_out))
 
     async def _known(self, connection: Driver, workspace: str, keys: Collection[bytes]) -> list[Stored]:

@@ -18,7 +18,7 @@ from sima_identity.batch import Batch
 from sima_identity.decisions import Deciding
 from sima_identity.grouping import Grouping, OvertakenError, Transaction, write
 from sima_identity.planning import Plan, Situation, told_anew
-from sima_identity.records import ChangedIdentifier, Subject, Wanted
+from sima_identity.records import FOR_EVIDENCE, Because, ChangedIdentifier, Subject, Wanted
 from sima_identity.rounds import Rounds
 from sima_identity.rules import Rules
 from sima_identity.store import erasures, graph, lookups, policies
@@ -71,7 +71,7 @@ class Eraser:
                     raise AlreadyExistsError("erasure", own.hex())
                 return Erasure(done, (), pending=False)
             wanted = {*keys, *(await _members(connection, workspace, profile) if profile else ())}
-            known, changes, pending = await self._erase(transaction, wanted)
+            known, changes, pending = await self._erase(transaction, wanted, Because(erasure=own))
             return Erasure(await self._noted(transaction, own, asked, by, known), changes, pending)
 
         return await self._grouping.in_transaction(workspace, work)
@@ -95,7 +95,7 @@ class Eraser:
         transaction = await self._grouping.begin(connection, workspace)
         found = await erasures.to_check(connection, workspace, _PORTION)
         if late := await erasures.late(connection, workspace, found.keys):
-            await self._erase(transaction, late)
+            await self._erase(transaction, late, FOR_EVIDENCE)
             return  # the others are looked at in a transaction that has locked nothing yet
         await self._tell(transaction, await erasures.told_last(connection, workspace, found.keys))
         await erasures.clean(connection, workspace, found)
@@ -109,7 +109,7 @@ class Eraser:
         await write(transaction, Plan(in_force.version, changed=[told_anew(row) for row in rows]))
 
     async def _erase(
-        self, transaction: Transaction, keys: Collection[bytes]
+        self, transaction: Transaction, keys: Collection[bytes], because: Because
     ) -> tuple[int, Sequence[ChangedIdentifier], bool]:
         """Erase identifiers and group the rest; returns how many were known, who moved, and whether some are left."""
         connection, workspace, *_ = transaction
@@ -125,20 +125,25 @@ class Eraser:
         ):
             raise OvertakenError
         await erasures.bury(connection, workspace, keys)
-        await erasures.delete(connection, workspace, known)
+        await erasures.delete(connection, workspace, known, because.erasure)
         await policies.forget_values(connection, workspace, keys)
         rest = _without(locked.situation, own)
         plan = await self._grouping.plan(transaction, Batch(), rest)
-        await write(transaction, plan)
+        await write(transaction, plan, because)
         hubs = {key for key in touched.keys() - own if stored[key].hub}
         left_out = touched.keys() - rest.members - hubs - own
-        await self._look_again(transaction, own, hubs, left_out)
+        await self._look_again(transaction, own, hubs, left_out, because)
         for feed in (FEED, STANDINGS) if known else ():
             await notify(connection, feed, workspace)
         return len(known), [row for row in plan.changed if row.state_changed], bool(left_out)
 
     async def _look_again(
-        self, transaction: Transaction, own: set[bytes], hubs: set[bytes], left_out: Collection[bytes]
+        self,
+        transaction: Transaction,
+        own: set[bytes],
+        hubs: set[bytes],
+        left_out: Collection[bytes],
+        because: Because,
     ) -> None:
         """Have hubs, which may be none any more, and neighbourhoods that are too large, looked at in the background.
 
@@ -151,7 +156,7 @@ class Eraser:
         if recounts := own | hubs:
             await hub_counts.ask(connection, workspace, [Subject(key, is_profile=False) for key in recounts])
         if left_out:
-            await graph.add_pending(connection, workspace, left_out)
+            await graph.add_pending(connection, workspace, left_out, because)
 
 
 async def _members(connection: Driver, workspace: str, profile: bytes) -> list[bytes]:

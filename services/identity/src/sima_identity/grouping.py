@@ -17,7 +17,7 @@ from sima_identity.hubs import GrowthLimits, to_recount
 from sima_identity.neighbourhood import ENDS, Neighbourhoods, leading_out
 from sima_identity.planning import Plan, Planner, Situation
 from sima_identity.policies import InForce, Policies
-from sima_identity.records import Stored, StoredEdge
+from sima_identity.records import FOR_EVIDENCE, Because, Stored, StoredEdge
 from sima_identity.store import graph, hubs
 from sima_identity.store.log import FEED, STANDINGS
 
@@ -199,8 +199,8 @@ class Grouping:
         return plan
 
 
-async def write(transaction: Transaction, plan: Plan, decision: bytes | None = None) -> None:
-    """Write a plan in the one order in which everybody writes; if a decision was the reason, the log says which.
+async def write(transaction: Transaction, plan: Plan, because: Because = FOR_EVIDENCE) -> None:
+    """Write a plan in the one order in which everybody writes; the log says why.
 
     Raises:
         OvertakenError: Somebody else has just inserted the same identifier.
@@ -211,7 +211,7 @@ async def write(transaction: Transaction, plan: Plan, decision: bytes | None = N
         if not await graph.insert_identifiers(connection, workspace, *new):
             raise OvertakenError
     if plan.changed:
-        await graph.update_identifiers(connection, workspace, plan.changed, decision)
+        await graph.update_identifiers(connection, workspace, plan.changed, because)
     if plan.confirmed:
         await graph.group_under(connection, workspace, plan.confirmed, plan.policy_version)
     if plan.edges:
@@ -219,7 +219,7 @@ async def write(transaction: Transaction, plan: Plan, decision: bytes | None = N
     if plan.refusals:
         await graph.write_refusals(connection, workspace, plan.refusals)
     if plan.pending:
-        await graph.add_pending(connection, workspace, plan.pending, decision)
+        await graph.add_pending(connection, workspace, plan.pending, because)
     if plan.recounts:
         await hubs.ask(connection, workspace, plan.recounts)
     if plan.changes_states():

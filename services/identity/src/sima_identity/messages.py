@@ -9,12 +9,12 @@ from sima.type.v1.identifier_pb2 import Identifier
 from sima_runtime.wire import datetime_to_timestamp
 
 from sima_identity.affiliating import Affiliation
-from sima_identity.decisions import Decision, DecisionKind
+from sima_identity.decisions import Deciding, Decision, DecisionKind
 from sima_identity.evidence import Refusal
 from sima_identity.explaining import Evidence, Link, remedy
 from sima_identity.guards import Broken
 from sima_identity.hubs import Degree
-from sima_identity.records import ChangedIdentifier
+from sima_identity.records import Cause, ChangedIdentifier
 from sima_identity.resolving import Answer
 from sima_identity.store import history, log, lookups
 from sima_identity.store.hubs import Listed, ListedGrowth
@@ -35,10 +35,11 @@ _REFUSALS = {
     Refusal.PENDING: pb.LINK_REFUSAL_PENDING,
 }
 _CAUSES = {
-    log.EVIDENCE: pb.CHANGE_CAUSE_EVIDENCE,
-    log.DECISION: pb.CHANGE_CAUSE_DECISION,
-    log.POLICY: pb.CHANGE_CAUSE_POLICY,
-    log.ERASURE: pb.CHANGE_CAUSE_ERASURE,
+    Cause.EVIDENCE: pb.CHANGE_CAUSE_EVIDENCE,
+    Cause.DECISION: pb.CHANGE_CAUSE_DECISION,
+    Cause.POLICY: pb.CHANGE_CAUSE_POLICY,
+    Cause.ERASURE: pb.CHANGE_CAUSE_ERASURE,
+    Cause.OTHERS_ERASED: pb.CHANGE_CAUSE_OTHERS_ERASED,
 }
 
 
@@ -100,6 +101,7 @@ def change_to_proto(change: log.Change, accounts: Container[str]) -> pb.ProfileC
         decision_id=id_to_proto(change.decision_id),
         policy_version=change.policy_version or 0,
         actor=change.actor or "",
+        withdrawn=change.withdrawn,
         previously_shared=change.previously_shared,
         previously_blocked=change.previously_blocked,
         account=change.kind in accounts,
@@ -129,20 +131,23 @@ def decision_to_proto(decision: Decision, names: Mapping[bytes, Identifier]) -> 
 
 
 def moved_to_proto(
-    row: ChangedIdentifier, names: Mapping[bytes, Identifier], accounts: Container[str], by: Decision | None = None
+    row: ChangedIdentifier, names: Mapping[bytes, Identifier], accounts: Container[str], by: Decision | Deciding
 ) -> pb.ProfileChange:
     """Return what a decision, or the erasure of others, changes about an identifier."""
-    cause = pb.CHANGE_CAUSE_EVIDENCE if by is None else pb.CHANGE_CAUSE_DECISION
+    decided = by if isinstance(by, Decision) and row.own_cause is None else None
+    cause = row.own_cause or (Cause.DECISION if decided else Cause.OTHERS_ERASED)
+    actor = "" if row.own_cause else (decided and decided.withdrawn_by) or by.actor
     return pb.ProfileChange(
         identifier=names[row.key],
         previous_profile_id=id_to_proto(row.previous_profile_id),
         profile_id=id_to_proto(row.profile_id),
         shared=row.shared,
         blocked=row.blocked,
-        cause=pb.CHANGE_CAUSE_POLICY if row.repoliced else cause,
-        decision_id="" if row.repoliced or by is None else by.id.hex(),
-        policy_version=row.policy_version if row.repoliced else 0,
-        actor="" if row.repoliced or by is None else by.withdrawn_by or by.actor,
+        cause=_CAUSES[cause],
+        decision_id=decided.id.hex() if decided else "",
+        policy_version=row.policy_version if cause is Cause.POLICY else 0,
+        actor=actor,
+        withdrawn=decided is not None and decided.withdrawn_by is not None,
         previously_shared=row.previously_shared,
         previously_blocked=row.previously_blocked,
         account=row.kind in accounts,

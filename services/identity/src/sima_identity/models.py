@@ -119,13 +119,17 @@ class Affiliation(Base, table=True):
 
 
 class Pending(Base, table=True):
-    """An identifier whose neighbourhood is to be looked at in the background; for a decision, or for evidence."""
+    """An identifier whose neighbourhood is to be looked at in the background.
+
+    For a decision, or because others were erased; without both, for evidence.
+    """
 
     __tablename__ = "pending"
 
     workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
     key: UUID = Field(primary_key=True)
     decision_id: UUID | None
+    erasure_id: UUID | None
 
 
 class Decision(Base, table=True):
@@ -277,6 +281,7 @@ class ProfileChange(Base, table=True):
     standing_changed: bool
     cause: str = Field(sa_type=_BYTEWISE)
     decision_id: UUID | None
+    erasure_id: UUID | None
     policy_version: int | None
     previously_shared: bool
     previously_blocked: bool

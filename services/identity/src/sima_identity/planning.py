@@ -10,6 +10,7 @@ from sima_identity.policies import InForce
 from sima_identity.policy import Policy
 from sima_identity.profile_ids import founded_id, founder
 from sima_identity.records import (
+    Cause,
     ChangedIdentifier,
     NewIdentifier,
     RefusedPair,
@@ -18,6 +19,7 @@ from sima_identity.records import (
     StoredEdge,
     Subject,
     WrittenEdge,
+    shown_version,
 )
 
 
@@ -213,10 +215,16 @@ def _changed(row: Stored, state: State, *, founds: bool, hub: bool) -> ChangedId
         state.policy_version,
         state_changed=row.state[:3] != state[:3],
         standing_changed=(row.shared, row.blocked) != (state.shared, state.blocked),
-        repoliced=row.policy_version != state.policy_version,
+        own_cause=_own_cause(row, state),
         previously_shared=row.shared,
         previously_blocked=row.blocked,
     )
+
+
+def _own_cause(row: Stored, state: State) -> Cause | None:
+    if row.policy_version == state.policy_version:
+        return None
+    return Cause.OTHERS_ERASED if shown_version(row.policy_version) == state.policy_version else Cause.POLICY
 
 
 def _plan_first_seen(batch: Batch, situation: Situation, plan: Plan) -> None:

@@ -1,5 +1,6 @@
 """What is stored, as the store reads and writes it. Times are in microseconds since 1970."""
 
+from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,33 @@ IDENTIFIER = np.dtype(
 )
 #: Two identifiers that were seen together, and when first, packed.
 EDGE = np.dtype([("low", "S16"), ("high", "S16"), ("first_at", ">i8")])
+
+
+class Cause(StrEnum):
+    """Why something moved, as the log has it."""
+
+    EVIDENCE = "evidence"
+    DECISION = "decision"  # somebody decided something, or took it back
+    POLICY = "policy"  # the policy changed
+    ERASURE = "erasure"  # it was erased itself
+    OTHERS_ERASED = "others_erased"  # something that was seen with it, or with what was, was erased
+
+
+class Because(NamedTuple):
+    """For what something is grouped anew: a decision, or an erasure of others; without both, for evidence."""
+
+    decision: bytes | None = None
+    erasure: bytes | None = None
+
+    @property
+    def cause(self) -> Cause:
+        """What the log tells."""
+        if self.decision is not None:
+            return Cause.DECISION
+        return Cause.EVIDENCE if self.erasure is None else Cause.OTHERS_ERASED
+
+
+FOR_EVIDENCE = Because()
 
 
 class Stored(NamedTuple):
@@ -113,7 +141,7 @@ class NewIdentifier(NamedTuple):
 class ChangedIdentifier(NamedTuple):
     """A row to be rewritten, and what goes into the log if its state changed: its standing, or only its profile.
 
-    `repoliced` says that it was grouped under another version of the policy before.
+    `own_cause` is why, if not for what the whole is grouped anew: another policy, or that its neighbours were erased.
     """
 
     key: bytes
@@ -128,7 +156,7 @@ class ChangedIdentifier(NamedTuple):
     policy_version: int
     state_changed: bool
     standing_changed: bool
-    repoliced: bool
+    own_cause: Cause | None
     previously_shared: bool
     previously_blocked: bool
 

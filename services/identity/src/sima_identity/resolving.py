@@ -153,11 +153,11 @@ class Resolver:
         known = await graph.read_identifiers(connection, workspace, [key])
         locked = await self._grouping.lock(transaction, known, limit=None)
         members = locked.situation.members
-        decision = await graph.remove_pending(connection, workspace, members | {key})
-        await write(transaction, await self._grouping.plan(transaction, Batch(), locked.situation), decision)
+        because = await graph.remove_pending(connection, workspace, members | {key})
+        await write(transaction, await self._grouping.plan(transaction, Batch(), locked.situation), because)
         # What grows faster than it is read would never be grouped if it had to be whole.
         if ends := members.intersection(end for edge in locked.newer for end in edge.pair):
-            await graph.add_pending(connection, workspace, ends, decision)
+            await graph.add_pending(connection, workspace, ends, because)
 
 
 def _unknown_part(batch: Batch, known: Reading, unseen: Collection[AffiliationId]) -> Batch:

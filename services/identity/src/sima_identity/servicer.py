@@ -262,7 +262,7 @@ class IdentityServicer(IdentityServiceServicer):
         return pb.EraseIdentifiersResponse(
             erased_at=datetime_to_timestamp(erased.erased_at),
             identifiers_erased=erased.identifiers,
-            changes=[moved_to_proto(row, names, self._accounts) for row in changes if row.key in names],
+            changes=[moved_to_proto(row, names, self._accounts, by) for row in changes if row.key in names],
             pending=pending,
         )
 

@@ -38,6 +38,8 @@ class _ChangeCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeCau
     """The policy changed; `policy_version` says to which."""
     CHANGE_CAUSE_ERASURE: _ChangeCause.ValueType  # 4
     """The identifier was erased. This is all that the feed and the log say of it from then on."""
+    CHANGE_CAUSE_OTHERS_ERASED: _ChangeCause.ValueType  # 5
+    """Another identifier was erased, with which this one, or what it was seen with, had been seen."""
 
 class ChangeCause(_ChangeCause, metaclass=_ChangeCauseEnumTypeWrapper):
     """Why the grouping changed."""
@@ -52,6 +54,8 @@ CHANGE_CAUSE_POLICY: ChangeCause.ValueType  # 3
 """The policy changed; `policy_version` says to which."""
 CHANGE_CAUSE_ERASURE: ChangeCause.ValueType  # 4
 """The identifier was erased. This is all that the feed and the log say of it from then on."""
+CHANGE_CAUSE_OTHERS_ERASED: ChangeCause.ValueType  # 5
+"""Another identifier was erased, with which this one, or what it was seen with, had been seen."""
 Global___ChangeCause: _TypeAlias = ChangeCause  # noqa: Y015
 
 class _DecisionKind:
@@ -469,6 +473,7 @@ class ProfileChange(_message.Message):
     PREVIOUSLY_SHARED_FIELD_NUMBER: _builtins.int
     PREVIOUSLY_BLOCKED_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
     previous_profile_id: _builtins.str
     """Its profile before. Absent: it was new, or belonged to nobody because it was blocked."""
     profile_id: _builtins.str
@@ -488,13 +493,17 @@ class ProfileChange(_message.Message):
     policy_version: _builtins.int
     """The version of the policy that was the cause. Absent: there was another cause."""
     actor: _builtins.str
-    """Who made that decision, or took it back if that was the cause. Absent: there is no `decision_id`."""
+    """Who decided it, took the decision back, set the policy or asked for the erasure. Absent: the cause was evidence, or the
+    neighbourhood was so large that the change was made beside the call.
+    """
     previously_shared: _builtins.bool
     """Whether it was shared before. Absent: no, or it was new."""
     previously_blocked: _builtins.bool
     """Whether it was blocked before. Absent: no, or it was new."""
     account: _builtins.bool
     """The identifier is one of companies, so these are profiles of companies, not of people."""
+    withdrawn: _builtins.bool
+    """That the decision was taken back was the cause. Absent: no."""
     @_builtins.property
     def identifier(self) -> _identifier_pb2.Identifier:
         """The identifier."""
@@ -519,10 +528,11 @@ class ProfileChange(_message.Message):
         previously_shared: _builtins.bool = ...,
         previously_blocked: _builtins.bool = ...,
         account: _builtins.bool = ...,
+        withdrawn: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "identifier", b"identifier"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "actor", b"actor", "blocked", b"blocked", "cause", b"cause", "changed_at", b"changed_at", "decision_id", b"decision_id", "identifier", b"identifier", "policy_version", b"policy_version", "previous_profile_id", b"previous_profile_id", "previously_blocked", b"previously_blocked", "previously_shared", b"previously_shared", "profile_id", b"profile_id", "shared", b"shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "actor", b"actor", "blocked", b"blocked", "cause", b"cause", "changed_at", b"changed_at", "decision_id", b"decision_id", "identifier", b"identifier", "policy_version", b"policy_version", "previous_profile_id", b"previous_profile_id", "previously_blocked", b"previously_blocked", "previously_shared", b"previously_shared", "profile_id", b"profile_id", "shared", b"shared", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

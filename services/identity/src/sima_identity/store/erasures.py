@@ -9,9 +9,8 @@ from sima_runtime.epochs import CURRENT_EPOCH, ENDED_BEFORE
 from sima_runtime.keys import Key, Keys
 
 from sima_identity.decisions import Deciding
-from sima_identity.records import Stored
+from sima_identity.records import Cause, Stored
 from sima_identity.store.arrays import NOBODY, OR_NULL, flags, microseconds
-from sima_identity.store.log import ERASURE
 from sima_identity.store.turns import Turn, next_workspace
 
 _FIND = "SELECT erased_at, identifiers, asked FROM erasures WHERE id = %s AND workspace = %s"
@@ -70,10 +69,10 @@ _DELETE = (
 # Its standing stays as it was, or others would lose to it what is theirs of facts that name both. All readers are told
 # of it: what told those of standings alone how it came about has just been deleted.
 _LOG = f"""INSERT INTO profile_changes
-        (workspace, key, kind, previous_profile_id, shared, blocked, standing_changed, cause, previously_shared,
-            previously_blocked, changed_at, epoch)
+        (workspace, key, kind, previous_profile_id, shared, blocked, standing_changed, cause, erasure_id,
+            previously_shared, previously_blocked, changed_at, epoch)
     SELECT %(workspace)s, key, (%(kinds)s::text[])[place], nullif((%(profiles)s::uuid[])[place], {OR_NULL}), shared,
-        blocked, true, '{ERASURE}', shared, blocked, statement_timestamp(), {CURRENT_EPOCH}
+        blocked, true, '{Cause.ERASURE}', %(erasure)s::uuid, shared, blocked, statement_timestamp(), {CURRENT_EPOCH}
     FROM unnest(%(keys)s::uuid[], %(shared)s::boolean[], %(blocked)s::boolean[])
         WITH ORDINALITY AS gone(key, shared, blocked, place)"""
 # A version that none is makes them be looked at again; `shown_version` knows the one that it was.
@@ -110,7 +109,7 @@ _LATE = f"""WITH known AS MATERIALIZED (
 _TOLD_LAST = f"""SELECT key FROM unnest(%(keys)s::uuid[]) AS given(key) CROSS JOIN LATERAL (
         SELECT cause FROM (SELECT * FROM profile_changes WHERE key = given.key OFFSET 0) AS own
         WHERE workspace = %(workspace)s AND standing_changed ORDER BY epoch DESC, xid DESC, seq DESC LIMIT 1) AS last
-    WHERE cause = '{ERASURE}'"""
+    WHERE cause = '{Cause.ERASURE}'"""
 # Who took an erased hub for one that is there may have written edges to it.
 _DELETE_DANGLING = tuple(
     f"""WITH gone AS MATERIALIZED (
@@ -177,7 +176,7 @@ async def bury(connection: Driver, workspace: str, keys: Collection[bytes]) -> N
     await execute(connection, _BURY, {"workspace": workspace, "keys": Keys(sorted(keys))})
 
 
-async def delete(connection: Driver, workspace: str, rows: Sequence[Stored]) -> None:
+async def delete(connection: Driver, workspace: str, rows: Sequence[Stored], erasure: bytes | None) -> None:
     """Delete all of identifiers, which are locked, and log that they are gone, without saying who they were."""
     keys, profiles = Keys([row.key for row in rows]), Keys([row.profile_id or NOBODY for row in rows])
     for statement in _DELETE:
@@ -189,6 +188,7 @@ async def delete(connection: Driver, workspace: str, rows: Sequence[Stored]) -> 
         "profiles": profiles,
         "shared": flags(row.shared for row in rows),
         "blocked": flags(row.blocked for row in rows),
+        "erasure": erasure and Key(erasure),
     }
     await execute(connection, _LOG, parameters)
 

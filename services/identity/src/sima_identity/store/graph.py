@@ -15,6 +15,8 @@ from sima_runtime.keys import Key, Keys
 
 from sima_identity.evidence import Refusal, Verdict
 from sima_identity.records import (
+    Because,
+    Cause,
     ChangedIdentifier,
     Neighbour,
     NewIdentifier,
@@ -24,7 +26,6 @@ from sima_identity.records import (
     WrittenEdge,
 )
 from sima_identity.store.arrays import NOBODY, OR_NULL, choices, flags, instant, microseconds, numbers
-from sima_identity.store.log import DECISION, EVIDENCE, POLICY
 from sima_identity.store.turns import Turn, next_workspace
 
 #: The only kind of evidence so far: one message showed both.
@@ -100,10 +101,10 @@ _UPDATE = f"""WITH given AS MATERIALIZED (
     FROM feed_epoch, unnest(%(key)s::uuid[], %(kind)s::text[], %(previous)s::uuid[], %(profile_id)s::uuid[],
         %(founds)s::boolean[], %(shared)s::boolean[], %(hub)s::boolean[], %(blocked)s::boolean[],
         %(seen_at)s::bigint[], %(policy_version)s::integer[], %(state_changed)s::boolean[],
-        %(standing_changed)s::boolean[], %(repoliced)s::boolean[], %(previously_shared)s::boolean[],
+        %(standing_changed)s::boolean[], %(own_cause)s::text[], %(previously_shared)s::boolean[],
         %(previously_blocked)s::boolean[])
         AS given(key, kind, previous, profile_id, founds, shared, hub, blocked, seen_at, policy_version, state_changed,
-            standing_changed, repoliced, previously_shared, previously_blocked)
+            standing_changed, own_cause, previously_shared, previously_blocked)
 ), written AS (
     UPDATE identifiers SET
         profile_id = nullif(given.profile_id, {OR_NULL}),
@@ -120,11 +121,12 @@ _UPDATE = f"""WITH given AS MATERIALIZED (
 )
 INSERT INTO profile_changes
     (workspace, key, kind, previous_profile_id, profile_id, shared, blocked, standing_changed, cause, decision_id,
-        policy_version, previously_shared, previously_blocked, changed_at, epoch)
+        erasure_id, policy_version, previously_shared, previously_blocked, changed_at, epoch)
 SELECT %(workspace)s, key, kind, nullif(previous, {OR_NULL}), nullif(profile_id, {OR_NULL}), shared, blocked,
-    standing_changed, CASE WHEN repoliced THEN '{POLICY}' ELSE %(cause)s END,
-    CASE WHEN NOT repoliced THEN %(decision_id)s::uuid END, CASE WHEN repoliced THEN policy_version END,
-    previously_shared, previously_blocked, {_CHANGED_AT}, epoch
+    standing_changed, coalesce(own_cause, %(cause)s), CASE WHEN own_cause IS NULL THEN %(decision_id)s::uuid END,
+    CASE WHEN own_cause IS NULL THEN %(erasure_id)s::uuid END,
+    CASE WHEN own_cause = '{Cause.POLICY}' THEN policy_version END, previously_shared, previously_blocked,
+    {_CHANGED_AT}, epoch
 FROM given WHERE state_changed"""
 
 _WRITE_EDGES = f"""INSERT INTO edges (workspace, low, high, evidence, source, message_id, first_at, refusal)
@@ -280,17 +282,18 @@ async def insert_identifiers(
         "seen_at": numbers(first_seen_at),
         "policy_version": policy_version,
         "returned": Keys(returned),
-        "cause": EVIDENCE,
+        "cause": Cause.EVIDENCE,
     }
     return await execute(connection, _INSERT, parameters) == len(rows)
 
 
 async def update_identifiers(
-    connection: Driver, workspace: str, rows: Sequence[ChangedIdentifier], decision: bytes | None = None
+    connection: Driver, workspace: str, rows: Sequence[ChangedIdentifier], because: Because
 ) -> None:
-    """Rewrite identifiers that are locked, and log those whose state changed, because of a decision if there is one."""
+    """Rewrite identifiers that are locked, and log those whose state changed, and why."""
     key, kind, previous, profile_id, founds, shared, hub, blocked, first_seen_at, version, *flagged = _columns(rows)
-    names = ("state_changed", "standing_changed", "repoliced", "previously_shared", "previously_blocked")
+    own_cause = flagged.pop(2)
+    names = ("state_changed", "standing_changed", "previously_shared", "previously_blocked")
     parameters = {
         "workspace": workspace,
         "key": Keys(key),
@@ -304,8 +307,9 @@ async def update_identifiers(
         "seen_at": numbers(first_seen_at),
         "policy_version": numbers(version),
         **dict(zip(names, map(flags, flagged), strict=True)),
-        "cause": EVIDENCE if decision is None else DECISION,
-        "decision_id": decision and Key(decision),
+        "own_cause": own_cause,
+        "cause": because.cause,
+        **_reasons(because),
     }
     await execute(connection, _UPDATE, parameters)
 
@@ -342,11 +346,14 @@ async def write_refusals(connection: Driver, workspace: str, rows: Sequence[Refu
     await execute(connection, _WRITE_REFUSALS, parameters)
 
 
-async def add_pending(connection: Driver, workspace: str, keys: Iterable[bytes], decision: bytes | None = None) -> None:
+async def add_pending(connection: Driver, workspace: str, keys: Iterable[bytes], because: Because) -> None:
     """Note identifiers, which are locked, whose neighbourhood is to be looked at in the background, and why."""
-    query = """INSERT INTO pending (workspace, key, decision_id) SELECT %s, unnest(%s::uuid[]), %s::uuid
-        ON CONFLICT (workspace, key) DO UPDATE SET decision_id = coalesce(excluded.decision_id, pending.decision_id)"""
-    await execute(connection, query, (workspace, Keys(sorted(keys)), decision and Key(decision)))
+    query = """INSERT INTO pending (workspace, key, decision_id, erasure_id)
+        SELECT %(workspace)s, unnest(%(keys)s::uuid[]), %(decision_id)s::uuid, %(erasure_id)s::uuid
+        ON CONFLICT (workspace, key) DO UPDATE SET
+            decision_id = coalesce(excluded.decision_id, pending.decision_id),
+            erasure_id = coalesce(excluded.erasure_id, pending.erasure_id)"""
+    await execute(connection, query, {"workspace": workspace, "keys": Keys(sorted(keys)), **_reasons(because)})
 
 
 async def next_pending(connection: Driver, turn: Turn) -> tuple[str, bytes] | None:
@@ -358,15 +365,21 @@ async def next_pending(connection: Driver, turn: Turn) -> tuple[str, bytes] | No
     return rows[0] if rows else None
 
 
-async def remove_pending(connection: Driver, workspace: str, keys: Iterable[bytes]) -> bytes | None:
+async def remove_pending(connection: Driver, workspace: str, keys: Iterable[bytes]) -> Because:
     """Strike out identifiers, which are locked, whose neighbourhood is looked at.
 
     Returns:
-        A decision that is the reason, if one is.
+        Why it is; of several decisions, or several erasures, one.
     """
-    query = "DELETE FROM pending WHERE workspace = %s AND key = ANY(%s) RETURNING decision_id"
+    query = "DELETE FROM pending WHERE workspace = %s AND key = ANY(%s) RETURNING decision_id, erasure_id"
     rows = await fetch(connection, query, (workspace, Keys(keys)))
-    return next((decision for (decision,) in rows if decision), None)
+    decision = next((decision for decision, _ in rows if decision), None)
+    return Because(decision, None if decision else next((erasure for _, erasure in rows if erasure), None))
+
+
+def _reasons(because: Because) -> dict[str, Key | None]:
+    names = "decision_id", "erasure_id"
+    return {name: None if own is None else Key(own) for name, own in zip(names, because, strict=True)}
 
 
 def _edges(rows: Sequence[tuple[Any, ...]]) -> list[StoredEdge]:

@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 from sima_runtime.database import Driver, fetch
 
-from sima_identity.records import Wanted
+from sima_identity.records import Cause, Wanted
 from sima_identity.store.arrays import instant
 from sima_identity.store.decisions import values
-from sima_identity.store.log import ERASURE
 from sima_identity.store.lookups import MOST_MEMBERS, asked
 
 
@@ -19,7 +18,8 @@ def _last_of(key: str) -> str:
     # Without workspace below OFFSET, for else workspace and order could be had by reading the whole feed.
     return f"""SELECT kind, profile_id, shared, blocked, changed_at
         FROM (SELECT * FROM profile_changes WHERE key = {key} OFFSET 0) AS own
-        WHERE workspace = %(workspace)s AND changed_at <= {instant("%(known_at)s::bigint")} AND cause <> '{ERASURE}'
+        WHERE workspace = %(workspace)s AND changed_at <= {instant("%(known_at)s::bigint")}
+            AND cause <> '{Cause.ERASURE}'
         ORDER BY epoch DESC, xid DESC, seq DESC LIMIT 1"""
 
 

@@ -8,24 +8,28 @@ from sima_runtime.database import Driver, fetch
 from sima_runtime.feeds import FEED_ORDER, FEED_RANGE, Rows, feed_parameters
 from sima_runtime.keys import Key, Keys
 
-from sima_identity.records import Wanted
+from sima_identity.records import Cause, Wanted
 
 #: NOTIFY channel and name of the feed.
 FEED = "identity_changes"
 #: The same of its part that tells how identifiers became or ceased to be shared or blocked.
 STANDINGS = "identity_standings"
 FEEDS = (FEED, STANDINGS)
-#: Causes of a change: new evidence, that somebody decided something or took it back, that the policy changed, or that
-#: an identifier was erased.
-EVIDENCE, DECISION, POLICY, ERASURE = "evidence", "decision", "policy", "erasure"
 
 _CHANGE = """key, kind, previous_profile_id, changes.profile_id, changes.shared, changes.blocked, changed_at,
-    cause, decision_id, changes.policy_version, by.actor, previously_shared, previously_blocked"""
-# Who decided is kept in one place only.
+    cause, decision_id, changes.policy_version, by.actor, coalesce(by.withdrawn, false), previously_shared,
+    previously_blocked"""
+# Who decided, set a policy or had somebody erased is kept in one place only.
 _WITH_ACTORS = f"""SELECT {FEED_ORDER}, {_CHANGE}
     FROM changes LEFT JOIN LATERAL (
-        SELECT CASE WHEN changes.changed_at >= withdrawn_at THEN withdrawn_by ELSE actor END AS actor
-        FROM decisions WHERE workspace = %(workspace)s AND id = changes.decision_id OFFSET 0
+        SELECT CASE WHEN changes.changed_at >= withdrawn_at THEN withdrawn_by ELSE actor END AS actor,
+            changes.changed_at >= withdrawn_at AS withdrawn
+        FROM decisions WHERE workspace = %(workspace)s AND id = changes.decision_id
+        UNION ALL
+        SELECT actor, false FROM policies WHERE workspace = %(workspace)s AND version = changes.policy_version
+        UNION ALL
+        SELECT actor, false FROM erasures WHERE workspace = %(workspace)s AND id = changes.erasure_id
+        OFFSET 0
     ) AS by ON true
     ORDER BY {FEED_ORDER}"""
 _PAGE = f"""WITH changes AS (
@@ -51,10 +55,11 @@ class Change(NamedTuple):
     shared: bool
     blocked: bool
     changed_at: datetime
-    cause: str
+    cause: Cause
     decision_id: bytes | None
     policy_version: int | None
     actor: str | None
+    withdrawn: bool
     previously_shared: bool
     previously_blocked: bool
 
@@ -96,5 +101,6 @@ async def _changes(connection: Driver, workspace: str, rows: list[tuple[Any, ...
     keys = Keys({key for _, _, _, key, *_ in rows})
     values = dict(await fetch(connection, _VALUES, (keys, workspace))) if rows else {}
     return [
-        Change(Cursor(epoch, xid, seq), key, kind, values.get(key), *rest) for epoch, xid, seq, key, kind, *rest in rows
+        Change(Cursor(epoch, xid, seq), key, kind, values.get(key), *rest)._replace(cause=Cause(rest[5]))
+        for epoch, xid, seq, key, kind, *rest in rows
     ]
