@@ -26,4 +26,4 @@ def test_a_hub_may_take_longer_than_any_other_call(tmp_path: Path) -> None:
         erase = ["identity", "erase", "phone:+966551000001", "--reason", "a hub", "--yes"]
         done = CliRunner().invoke(app, [*where, *erase])
     assert "Erased 1 known" in done.stdout
-    assert PATIENCE_SECONDS / 2 < given[0] <= PATIENCE_SECONDS
+    assert given[0] > PATIENCE_SECONDS / 2

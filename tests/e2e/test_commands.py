@@ -345,13 +345,18 @@ def test_a_wrong_merge_is_explained_taken_back_and_decided_otherwise(stack: Stac
     contrary = stack.sima("cli", "identity", "always", ines, omar, "--reason", "or are they")
     assert contrary.exit_code == 3
     assert listed["id"] in contrary.stderr
-    assert stack.sima("cli", "identity", "withdraw", listed["id"], "--reason", "married").exit_code == 0
+    withdraw = ("identity", "withdraw", listed["id"], "--actor", "support", "--reason")
+    assert "Nothing is decided" in stack.sima("cli", *withdraw, "married", "--preview").stdout
+    assert "is taken back." in stack.sima("cli", *withdraw, "married").stdout
+    assert "is taken back." in stack.sima("cli", *withdraw, "married").stdout
+    assert "taken back before, by support: married" in stack.sima("cli", *withdraw, "for another reason").stdout
     assert stack.json("cli", "identity", "explain", ines, omar)["linked"]
     moved = made["changes"][0]["identifier"]  # of the two, who got the younger id
     history = stack.json("cli", "identity", "history", moved)
     assert [one["cause"] for one in history] == ["evidence", "decision", "decision"]
     assert (history[0]["previous_profile_id"], history[1]["actor"]) == (None, "support")
-    assert listed["id"] in stack.sima("cli", "identity", "history", moved).stdout
+    assert [one["withdrawn"] for one in history] == [False, False, True]
+    assert f"decision {listed['id']} taken back" in stack.sima("cli", "identity", "history", moved).stdout
     then = stack.json("cli", "identity", "history", moved, "--known-at", history[1]["changed_at"])
     assert then["profile_id"] == history[1]["profile_id"]
     assert len({ines, omar}.difference(one["identifier"] for one in then["identifiers"])) == 1
@@ -365,8 +370,11 @@ def test_a_wrong_merge_is_explained_taken_back_and_decided_otherwise(stack: Stac
     both = stack.sima("cli", "identity", "history", moved, "--known-at", "2026-01-01", "--true-at", "2026-01-01")
     assert both.exit_code == 2
     unseen = stack.sima("cli", "identity", "never", ines, "email:nobody@example.com", "--reason", "test")
-    assert (unseen.exit_code, "never seen" in unseen.stderr) == (3, True)
+    assert (unseen.exit_code, "never seen email:nobody@example.com" in unseen.stderr) == (3, True)
+    assert "never seen" in stack.sima("cli", "identity", "history", "email:nobody@example.com").stdout
     assert stack.sima("cli", "identity", "explain", ines, "nonsense").exit_code == 3
+    nobody = stack.sima("cli", "identity", "never", ines, omar, "--reason", "test", "--actor", "")
+    assert (nobody.exit_code, "deciding.actor" in nobody.stderr) == (3, True)
 
 
 def test_a_phone_that_many_have_is_listed_as_a_hub(stack: Stack, tmp_path: Path) -> None:

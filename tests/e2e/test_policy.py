@@ -78,6 +78,8 @@ def test_rules_are_tried_out_set_shown_and_set_back(stack: Stack, people: None, 
     assert stack.json("rules", "identity", "policy", "show", "--version", "1") == made
     back = piped(stack, "identity: {}", "set", "-", "--reason", "back", "--wait")
     assert "All that is stored is grouped under it since" in back.stdout
+    shown = stack.sima("rules", "identity", "policy", "show", "--version", "1").stdout
+    assert shown.splitlines()[1] == "# Version 3 is in force since."
     assert stack.json("rules", "identity", "explain", "email:lea@example.com", "email:ines@example.com")["linked"]
 
 

@@ -165,16 +165,16 @@ async def test_good_sets_beside_bad_ones_are_not_recorded(identity: Replica, wor
 async def test_a_decision_about_somebody_unseen_is_none(identity: Replica, workspace: str) -> None:
     """Neither is it kept for later: who is seen afterwards is nobody's decision."""
     await identity.resolve(workspace, [together(mail("ada"))])
-    for call in (
-        identity.never(workspace, mail("ada"), mail("eve")),
-        identity.always(workspace, mail("eve"), mail("ada")),
-        identity.split(workspace, [mail("ada")], [mail("eve")]),
-        identity.split(workspace, [mail("eve")]),
-        identity.explain(workspace, mail("ada"), mail("eve")),
+    for call, field in (
+        (identity.never(workspace, mail("ada"), mail("eve")), "other"),
+        (identity.always(workspace, mail("eve"), mail("ada")), "identifier"),
+        (identity.split(workspace, [mail("ada")], [mail("eve")]), "others[0]"),
+        (identity.split(workspace, [mail("ada"), mail("ada"), mail("eve")]), "identifiers[2]"),
+        (identity.explain(workspace, mail("ada"), mail("eve")), "other"),
     ):
         with pytest.raises(NotFoundError) as raised:
             await call
-        assert raised.value.resource == "identifier"
+        assert (raised.value.resource, raised.value.name) == ("identifier", field)
     await identity.resolve(workspace, [together(mail("eve"))])
     assert not (await identity.decisions(workspace, mail("eve"))).decisions
 

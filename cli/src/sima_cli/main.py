@@ -10,6 +10,7 @@ from sima_cli.commands import (
     affiliations,
     demo,
     erasing,
+    history,
     hubs,
     identity,
     imports,
@@ -36,6 +37,7 @@ app.add_typer(profile.app, name="profile")
 app.add_typer(segment.app, name="segment")
 app.add_typer(identity.app, name="identity")
 identity.app.add_typer(affiliations.app)
+identity.app.add_typer(history.app)
 identity.app.add_typer(hubs.app)
 identity.app.add_typer(policy.app, name="policy")
 identity.app.command(epilog="Example: [cyan]sima identity erase email:ada@example.com --reason 'she asked for it'[/]")(

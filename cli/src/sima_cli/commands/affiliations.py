@@ -32,6 +32,9 @@ async def affiliations(
     if as_json:
         print_json([shapes.affiliation(one) for one in found])
         return
+    if not found:
+        out.print("[dim]Sima has seen it with nobody whom it could belong to, or who could belong to it.[/]")
+        return
     out.print(table("Affiliations", ("person", "company", "shown by", "first seen"), list(_rows(found))))
     people, companies = ({getattr(one, name) for one in found} for name in ("profile_id", "account_profile_id"))
     if whole:

@@ -2,16 +2,16 @@
 
 import getpass
 import sys
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
-from google.protobuf.timestamp_pb2 import Timestamp
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
+from sima_runtime.errors import NotFoundError
 
 from sima_cli import shapes
 from sima_cli.commands.options import Json, Limit, connection_of
@@ -23,7 +23,7 @@ from sima_cli.graphs.model import read
 from sima_cli.graphs.svg import draw
 from sima_cli.graphs.terminal import terminal
 from sima_cli.keys import KEY_HELP, REGION_HELP, named_identifier, profile_key
-from sima_cli.output import age, first, out, print_json, table
+from sima_cli.output import age, first, harmless, out, print_json, table
 
 if TYPE_CHECKING:
     from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
@@ -56,14 +56,6 @@ Svg = Annotated[
 Drawn = Annotated[
     int, typer.Option("--limit", min=1, max=1_000, help="Draw at most so many identifiers; the rest is counted.")
 ]
-KnownAt = Annotated[
-    str | None,
-    typer.Option("--known-at", "--at", metavar="TIME", help="What Sima knew then; UTC if it has no zone."),
-]
-TrueAt = Annotated[
-    str | None,
-    typer.Option("--true-at", metavar="TIME", help="Who was one person then, by the time of messages, as known today."),
-]
 Preview = Annotated[bool, typer.Option("--preview", help="Show what would change, and decide nothing.")]
 
 
@@ -81,10 +73,28 @@ def _two(one: str, other: str, region: str | None) -> dict[str, Any]:
     return {**sides, "default_region": region or ""}
 
 
+@contextmanager
+def _telling_of_unseen(given: Mapping[str, str]) -> Iterator[None]:
+    """Say which of the identifiers that were given, by the field of each, Sima has never seen."""
+    try:
+        yield
+    except NotFoundError as error:
+        if error.resource != "identifier" or error.name not in given:
+            raise
+        raise RefusedError(f"Sima has never seen {given[error.name]}.") from None
+
+
+def _places(side: str, given: Sequence[str]) -> dict[str, str]:
+    return {f"{side}[{number}]": text for number, text in enumerate(given)}
+
+
 def deciding(reason: str, actor: str | None, request_id: str | None, preview: bool) -> pb.Deciding:
     """Return who decides and why; by default the user, in a call of its own."""
     return pb.Deciding(
-        actor=actor or getpass.getuser(), reason=reason, request_id=request_id or uuid4().hex, preview=preview
+        actor=getpass.getuser() if actor is None else actor,
+        reason=reason,
+        request_id=uuid4().hex if request_id is None else request_id,
+        preview=preview,
     )
 
 
@@ -94,7 +104,7 @@ async def explain(context: typer.Context, one: One, other: Other, region: Region
     """Say why two identifiers are one person, or what keeps them apart and what would have to change."""
     request = pb.ExplainLinkRequest(**_two(one, other, region))
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        with telling_of_regions(one, region):
+        with telling_of_regions(one, region), _telling_of_unseen({"identifier": one, "other": other}):
             answer = await service.call(service.stub.ExplainLink, request)
     if as_json:
         print_json(shapes.explanation(answer))
@@ -154,41 +164,6 @@ async def decisions(
 
 
 @app.command(
-    epilog="Example: [cyan]sima identity history email:ada@example.com --known-at 2026-03-01T18:30:00+03:00[/]"
-)
-@runs
-async def history(  # noqa: PLR0917 - its options
-    context: typer.Context,
-    key: Key,
-    known_at: KnownAt = None,
-    true_at: TrueAt = None,
-    region: Region = None,
-    limit: Limit = 50,
-    as_json: Json = False,
-) -> None:
-    """Show where an identifier, or the identifiers of a profile, moved and why; or who was one person at a moment."""
-    if None not in {known_at, true_at}:
-        raise typer.BadParameter(
-            "expected --known-at or --true-at, not both: what was known of another time is not kept"
-        )
-    moment = true_at if known_at is None else known_at
-    async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        with telling_of_regions(key, region):
-            if moment is not None:
-                result = await _past(service, pb.LookupKey(**whose(key, region)), moment, known=known_at is not None)
-            else:
-                request = pb.ListProfileChangesRequest(**whose(key, region))
-                stub = service.stub.ListProfileChanges
-                changes = await service.pages(stub, request, lambda page: page.changes, limit)
-    if moment is not None:
-        _show_past(result, "since" if known_at is not None else "first_seen_at", as_json)
-    elif as_json:
-        print_json([shapes.change(one) for one in changes])
-    else:
-        _show_changes(changes)
-
-
-@app.command(
     epilog="Example: [cyan]sima identity split email:eve@example.com --from user_id:ada --reason 'wrong card'[/]"
 )
 @runs
@@ -211,7 +186,9 @@ async def split(  # noqa: PLR0917 - its options
         deciding=deciding(reason, actor, request_id, preview),
     )
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        _show_outcome((await service.call(service.stub.Split, request)).outcome, as_json)
+        with _telling_of_unseen(_places("identifiers", identifiers) | _places("others", others or ())):
+            outcome = (await service.call(service.stub.Split, request)).outcome
+    _show_outcome(outcome, request.deciding, as_json)
 
 
 @app.command(
@@ -232,7 +209,9 @@ async def never(  # noqa: PLR0917 - its options
     """Decide that two identifiers are not one person, whatever joins them now or later."""
     request = pb.NeverLinkRequest(**_two(one, other, region), deciding=deciding(reason, actor, request_id, preview))
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        _show_outcome((await service.call(service.stub.NeverLink, request)).outcome, as_json)
+        with _telling_of_unseen({"identifier": one, "other": other}):
+            outcome = (await service.call(service.stub.NeverLink, request)).outcome
+    _show_outcome(outcome, request.deciding, as_json)
 
 
 @app.command(epilog="Example: [cyan]sima identity always user_id:7 email:ada@example.com --reason 'she said so'[/]")
@@ -251,7 +230,9 @@ async def always(  # noqa: PLR0917 - its options
     """Decide that two identifiers are one person, whether anything was seen or not."""
     request = pb.AlwaysLinkRequest(**_two(one, other, region), deciding=deciding(reason, actor, request_id, preview))
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        _show_outcome((await service.call(service.stub.AlwaysLink, request)).outcome, as_json)
+        with _telling_of_unseen({"identifier": one, "other": other}):
+            outcome = (await service.call(service.stub.AlwaysLink, request)).outcome
+    _show_outcome(outcome, request.deciding, as_json)
 
 
 @app.command(epilog="Example: [cyan]sima identity withdraw 0b5e…(32 digits) --reason 'they are one after all'[/]")
@@ -269,7 +250,8 @@ async def withdraw(  # noqa: PLR0917 - its options
     by = deciding(reason, actor, request_id, preview)
     request = pb.WithdrawDecisionRequest(decision_id=decision, deciding=by)
     async with connection_of(context).calls("identity", IdentityServiceStub) as service:
-        _show_outcome((await service.call(service.stub.WithdrawDecision, request)).outcome, as_json)
+        outcome = (await service.call(service.stub.WithdrawDecision, request)).outcome
+    _show_outcome(outcome, by, as_json)
 
 
 def _write(file: str, text: str) -> None:
@@ -279,7 +261,7 @@ def _write(file: str, text: str) -> None:
         Path(file).write_text(text, encoding="utf-8")
 
 
-def _show_outcome(outcome: pb.Outcome, as_json: bool) -> None:
+def _show_outcome(outcome: pb.Outcome, by: pb.Deciding, as_json: bool) -> None:
     if as_json:
         print_json(shapes.outcome(outcome))
         return
@@ -290,10 +272,22 @@ def _show_outcome(outcome: pb.Outcome, as_json: bool) -> None:
         out.print("[dim]The neighbourhood is large; who moves is worked out in a moment.[/]")
     else:
         out.print("[dim]Nobody moves.[/]")
-    if outcome.decision.HasField("withdrawn_at"):
-        out.print(f"Decision [bold]{outcome.decision.id}[/] is taken back.")
-    elif outcome.decision.id:
-        out.print(f"Decision [bold]{outcome.decision.id}[/]; take it back with `sima identity withdraw`.")
+    _show_decision(outcome.decision, by)
+
+
+def _show_decision(decision: pb.Decision, by: pb.Deciding) -> None:
+    said = f"{harmless(decision.withdrawn_by)}: {harmless(decision.withdrawal_reason)}"
+    if decision.HasField("withdrawn_at") and (decision.withdrawn_by, decision.withdrawal_reason) != (
+        by.actor,
+        by.reason,
+    ):
+        out.print(f"Decision [bold]{decision.id}[/] was taken back before, by {said}. That stays as it is.")
+    elif decision.HasField("withdrawn_at"):
+        out.print(f"Decision [bold]{decision.id}[/] is taken back.")
+    elif by.preview:
+        out.print("[dim]Nothing is decided; without --preview it would be.[/]")
+    else:
+        out.print(f"Decision [bold]{decision.id}[/]; take it back with `sima identity withdraw`.")
 
 
 def _show_links(links: Iterable[pb.Link]) -> None:
@@ -322,68 +316,3 @@ def _show_decisions(found: Iterable[pb.Decision]) -> None:
     ]
     if rows:
         out.print(table("Decisions", ("id", "kind", "identifiers", "others", "by", "taken back"), rows))
-
-
-def _standing(one: pb.KnownIdentifier | pb.IdentifierAsKnown) -> str:
-    return shapes.standing(one.shared, one.blocked) or ""
-
-
-async def _past(
-    service: "IdentityCalls", key: pb.LookupKey, moment: str, *, known: bool
-) -> pb.LookupAsKnownResult | pb.LookupResult:
-    """Ask for the profile that was known at a moment, or for that which is known of it today."""
-    if known:
-        request = pb.LookupAsKnownRequest(keys=[key], known_at=_moment(moment, "--known-at"))
-        return (await service.call(service.stub.LookupAsKnown, request)).results[0]
-    wanted = pb.LookupAsOfRequest(keys=[key], as_of=_moment(moment, "--true-at"))
-    return (await service.call(service.stub.LookupAsOf, wanted)).results[0]
-
-
-def _moment(text: str, option: str) -> Timestamp:
-    """The instant that somebody wrote; without time zone it is UTC."""
-    moment = Timestamp()
-    try:
-        read = datetime.fromisoformat(text)
-        moment.FromDatetime(read.astimezone(UTC) if read.tzinfo else read.replace(tzinfo=UTC))
-    except (ValueError, OverflowError):
-        raise RefusedError(f"{option}: expected a time such as 2026-03-01 or 2026-03-01T18:30:00+03:00") from None
-    return moment
-
-
-def _show_changes(found: Iterable[pb.ProfileChange]) -> None:
-    rows = [
-        (
-            f"{shapes.instant(one.changed_at):%Y-%m-%d %H:%M:%S}",
-            shapes.identifier(one.identifier),
-            _place(one.previous_profile_id, shapes.standing(one.previously_shared, one.previously_blocked)) or "new",
-            _place(one.profile_id, shapes.standing(one.shared, one.blocked)),
-            _because(one),
-            one.actor,
-        )
-        for one in found
-    ]
-    out.print(table("Changes", ("time (UTC)", "identifier", "from", "to", "because of", "who"), rows))
-
-
-def _because(change: pb.ProfileChange) -> str:
-    told = [shapes.cause(change).replace("_", " "), change.decision_id, "taken back" if change.withdrawn else ""]
-    return " ".join(filter(None, [*told, f"version {change.policy_version}" if change.policy_version else ""]))
-
-
-def _place(profile_id: str, standing: str | None) -> str:
-    return " ".join(filter(None, (profile_id, standing)))
-
-
-def _show_past(found: pb.LookupAsKnownResult | pb.LookupResult, since: str, as_json: bool) -> None:
-    if as_json:
-        print_json(shapes.past(found, since))
-        return
-    if not found.identifiers:
-        out.print("[dim]There was nothing of it then.[/]")
-        return
-    rows = [
-        (shapes.identifier(one.identifier), _standing(one), f"{shapes.instant(getattr(one, since)):%Y-%m-%d %H:%M:%S}")
-        for one in found.identifiers
-    ]
-    title = f"Profile {found.profile_id}" if found.profile_id else "One person"
-    out.print(table(title, ("identifier", "", "since (UTC)"), rows))

@@ -94,18 +94,23 @@ def _tell_of_conflicts(conflicts: int) -> None:
 def _tell_of_refused(found: _Found, kept: str) -> None:
     """Say what was refused, also of facts that were taken, and why; raise RefusedError if nothing of a file was."""
     refused, trimmed = (sum(result[name] for result in found.results) for name in ("refused", "trimmed"))
-    lines = found.unread
+    lines = list(found.unread)
     if refused or trimmed:
         counted = [f"{refused:,} refused"] if refused else []
         counted += [f"{trimmed:,} taken without an identifier that cannot be read"] if trimmed else []
         reasons = [f"  {reason}" for reason in found.reasons[:_REASONS]]
         more = f'All of it is kept with its reason at {kept}; see "Refused payloads" in docs/operating.md.'
         lines = [*lines, f"{', '.join(counted)}:", *reasons, more]
+    lines += [f"{result['file']}: no records were found in it." for result in found.results if _is_empty(result)]
     text = "\n".join(lines)
     if found.unread or any(_is_nothing(result) for result in found.results):
         raise RefusedError(text)
     if text:
         err.print(f"[bold yellow]![/] {harmless(text)}")
+
+
+def _is_empty(result: Mapping[str, Any]) -> bool:
+    return not any(result[count] for count in COUNTS)
 
 
 def _is_nothing(result: Mapping[str, Any]) -> bool:

@@ -1,13 +1,11 @@
 """`sima identity policy`: by which rules people are told apart; tried out, set, and shown."""
 
 import asyncio
-import getpass
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from uuid import uuid4
 
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,7 +16,7 @@ from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 
 from sima_cli import shapes
 from sima_cli.calls import PATIENCE_SECONDS
-from sima_cli.commands.identity import Actor, Reason, RequestId
+from sima_cli.commands.identity import Actor, Reason, RequestId, deciding
 from sima_cli.commands.options import Json, connection_of
 from sima_cli.config import RulesFile, read_rules
 from sima_cli.errors import CommandError
@@ -51,10 +49,11 @@ async def show(
     async with _service(context) as service:
         request = pb.GetIdentityPolicyRequest(version=version or 0)
         policy = (await service.call(service.stub.GetIdentityPolicy, request)).policy
+        in_force = policy if version is None else await _newest(service)
     if as_json:
         print_json(shapes.policy_version(policy))
     else:
-        sys.stdout.write(policy_text(policy))
+        sys.stdout.write(policy_text(policy, in_force.version))
 
 
 @app.command(epilog="Example: [cyan]sima identity policy preview sima.yaml --one-in 10[/]")
@@ -96,9 +95,9 @@ async def set_(  # noqa: PLR0917 - its options
 ) -> None:
     """Put the rules of a file in force, in place of all that was set before; what is stored is grouped anew."""
     rules = read_rules(file)
-    deciding = pb.Deciding(actor=actor or getpass.getuser(), reason=reason, request_id=request_id or uuid4().hex)
+    by = deciding(reason, actor, request_id, preview=False)
     async with _service(context) as service:
-        policy = await set_rules(service, rules, deciding, expected_version=expected_version)
+        policy = await set_rules(service, rules, by, expected_version=expected_version)
         if wait:
             policy = await _applied(service, policy)
     if as_json:
@@ -107,12 +106,14 @@ async def set_(  # noqa: PLR0917 - its options
         out.print(f"Version [bold]{policy.version}[/] is in force. {_progress(policy)}")
 
 
-def policy_text(policy: pb.PolicyVersion) -> str:
-    """Return a file that says the rules, with who set them as comments."""
+def policy_text(policy: pb.PolicyVersion, in_force: int) -> str:
+    """Return a file that says the rules, with who set them, and whether they are in force, as comments."""
     lines = [f"Version {policy.version}: nothing was ever set; these are the rules of the installation."]
     if policy.version:
         set_by = f"set by {policy.actor} at {_minute(policy.set_at)}"
         lines = [f"Version {policy.version}, {set_by}: {policy.reason}", _progress(policy)]
+    if policy.version != in_force:
+        lines[1:] = [f"Version {in_force} is in force since."]
     if protected := [kind.kind for kind in policy.policy.kinds if kind.protected]:
         lines.append(f"No values are kept of: {', '.join(protected)}.")
     return "".join(f"# {visible(line)}\n" for line in lines) + as_yaml(from_message(policy.policy))
@@ -176,8 +177,12 @@ async def _applied(service: "IdentityCalls", policy: pb.PolicyVersion) -> pb.Pol
     return policy
 
 
+async def _newest(service: "IdentityCalls") -> pb.PolicyVersion:
+    return (await service.call(service.stub.GetIdentityPolicy, pb.GetIdentityPolicyRequest())).policy
+
+
 async def _in_force(service: "IdentityCalls", version: int) -> pb.PolicyVersion:
-    policy = (await service.call(service.stub.GetIdentityPolicy, pb.GetIdentityPolicyRequest())).policy
+    policy = await _newest(service)
     if policy.version != version:
         raise CommandError(f"Version {policy.version} came before all that is stored was grouped under {version}.")
     return policy

@@ -16,6 +16,7 @@ from sima_runtime.errors import (
     InvalidFieldsError,
     NotFoundError,
     Violation,
+    Violations,
 )
 
 from sima_identity.batch import Batch
@@ -44,7 +45,7 @@ class Decider:
 
         Raises:
             InvalidFieldsError: Something about these identifiers cannot be decided.
-            NotFoundError: One of them was never seen.
+            NotFoundError: One of them was never seen; its name says which field.
             ContradictionError: A decision that holds says the contrary.
             AlreadyExistsError: The request decided something else before.
             OverloadedError: Too many others write about the same identifiers at the same time.
@@ -75,10 +76,10 @@ class Decider:
         if (made := await decisions.find(connection, workspace, own)) is not None:
             gone = await erasures.tombstones(connection, workspace, {*proposal.keys, *proposal.others})
             return Outcome(_the_same(made, proposal, gone), (), pending=False)
-        known = await self._known(connection, workspace, (*proposal.keys, *proposal.others))
+        known = await self._known(connection, workspace, proposal)
         if proposal.kind is DecisionKind.SPLIT and not proposal.others:
             proposal = await self._from_strongest(connection, workspace, proposal, known)
-            known = await self._known(connection, workspace, (*proposal.keys, *proposal.others))
+            known = await self._known(connection, workspace, proposal)
         _check(proposal, known)
 
         async def insert() -> Decision:
@@ -131,10 +132,11 @@ class Decider:
             await graph.add_pending(*transaction[:2], left_out, because)
         return Outcome(decision, [row for row in plan.changed if row.state_changed], pending=bool(left_out))
 
-    async def _known(self, connection: Driver, workspace: str, keys: Collection[bytes]) -> list[Stored]:
-        known = await graph.read_identifiers(connection, workspace, set(keys))
-        if len(known) < len(set(keys)):
-            raise NotFoundError("identifier", "unseen")
+    async def _known(self, connection: Driver, workspace: str, proposal: Proposal) -> list[Stored]:
+        keys = dict.fromkeys((*proposal.keys, *proposal.others))
+        known = await graph.read_identifiers(connection, workspace, keys)
+        if unseen := keys.keys() - {row.key for row in known}:
+            raise NotFoundError("identifier", next(proposal.fields[key] for key in keys if key in unseen))
         return known
 
     async def _from_strongest(
@@ -157,10 +159,15 @@ def _check(proposal: Proposal, known: Sequence[Stored]) -> None:
     if set(proposal.keys) & set(proposal.others):
         raise _refused("others", "expected other identifiers than those of the first side")
     always = proposal.kind is DecisionKind.ALWAYS_LINK
-    if any(row.blocked for row in known):
-        raise _refused("identifiers", "expected identifiers that name somebody: one is blocked")
-    if always and any(row.hub for row in known):
-        raise _refused("identifiers", "expected identifiers that can belong to somebody: one is seen with too many")
+    bad = Violations()
+    for row in known:
+        field = proposal.fields.get(row.key, "identifiers")
+        bad.require(not row.blocked, field, "expected an identifier of somebody; this one is blocked")
+        unshared = not (always and row.hub)
+        bad.require(
+            unshared, field, "expected an identifier that can belong to somebody; this one is seen with too many"
+        )
+    bad.check()
 
 
 def _refused(field: str, expected: str) -> InvalidFieldsError:

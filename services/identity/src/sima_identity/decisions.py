@@ -1,6 +1,6 @@
 """What people decide about identifiers, as plain data."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
@@ -34,11 +34,15 @@ class Deciding(NamedTuple):
 
 
 class Proposal(NamedTuple):
-    """Something about each pair of a key of one side and one of the other; `others` of a split may be empty."""
+    """Something about each pair of a key of one side and one of the other; `others` of a split may be empty.
+
+    `fields` says for errors by which field of the call each key was given.
+    """
 
     kind: DecisionKind
     keys: Sequence[bytes]
     others: Sequence[bytes]
+    fields: Mapping[bytes, str]
 
     def pairs(self) -> Iterator[Pair]:
         """The pairs that it is about."""

@@ -59,12 +59,12 @@ class Explainer:
         """Say why two identifiers are one person, or what keeps them apart.
 
         Raises:
-            NotFoundError: One of them was never seen.
+            NotFoundError: One of them was never seen; its name says which field.
         """
         async with self._database.statement() as connection:
             known = {row.key: row for row in await graph.read_identifiers(connection, workspace, {one, other})}
-            if known.keys() != {one, other}:
-                raise NotFoundError("identifier", "unseen")
+            if unseen := [field for field, key in (("identifier", one), ("other", other)) if key not in known]:
+                raise NotFoundError("identifier", unseen[0])
             person = _common(row.profile_id for row in known.values())
             if person is None:
                 edges, partial = await self._around(connection, workspace, known.values())

@@ -112,7 +112,8 @@ class RequestReader:
         bad.check()
         region = _region(request.default_region, "", bad)
         keys = self._side(request.identifiers, region, "identifiers", bad)
-        proposal = Proposal(DecisionKind.SPLIT, keys, self._side(request.others, region, "others", bad))
+        apart = self._side(request.others, region, "others", bad)
+        proposal = Proposal(DecisionKind.SPLIT, list(keys), list(apart), apart | keys)
         self._check_sort([*request.identifiers, *request.others], "identifiers", bad)
         deciding = _deciding(request.deciding, bad)
         bad.check()
@@ -126,7 +127,7 @@ class RequestReader:
         one, other = self._two(request, bad)
         deciding = _deciding(request.deciding, bad)
         bad.check()
-        return Proposal(kind, [one], [other]), deciding
+        return Proposal(kind, [one], [other], {one: "identifier", other: "other"}), deciding
 
     def two(self, request: pb.ExplainLinkRequest) -> tuple[bytes, bytes]:
         """Read which two are to be explained."""
@@ -179,7 +180,7 @@ class RequestReader:
         bad.require(named, "identifiers", "expected identifiers or a profile id")
         is_id = not request.profile_id or ID.fullmatch(request.profile_id) is not None
         bad.require(is_id, "profile_id", _PROFILE_EXPECTED)
-        keys = self._side(request.identifiers, _region(request.default_region, "", bad), "identifiers", bad)
+        keys = list(self._side(request.identifiers, _region(request.default_region, "", bad), "identifiers", bad))
         deciding = _deciding(request.deciding, bad)
         bad.require(not deciding.preview, "deciding.preview", "expected none: what is erased cannot be tried out")
         bad.check()
@@ -200,9 +201,14 @@ class RequestReader:
         sorts = {item.kind in self._account_kinds for item in given}
         bad.require(len(sorts) < 2, path, "expected identifiers that are all of people, or all of companies")
 
-    def _side(self, given: Sequence[Identifier], region: str | None, path: str, bad: Violations) -> list[bytes]:
-        keys = (self._identifier(item, region, f"{path}[{number}]", bad) for number, item in enumerate(given))
-        return list(dict.fromkeys(key for key in keys if key is not None))
+    def _side(self, given: Sequence[Identifier], region: str | None, path: str, bad: Violations) -> dict[bytes, str]:
+        """Read identifiers; of each its key, and where it stands first."""
+        places: dict[bytes, str] = {}
+        for number, item in enumerate(given):
+            key = self._identifier(item, region, place := f"{path}[{number}]", bad)
+            if key is not None:
+                places.setdefault(key, place)
+        return places
 
     def _sighting(self, item: pb.IdentifierSet, number: int, bad: Violations) -> Sighting:
         count, source = len(item.identifiers), item.source
