@@ -364,16 +364,24 @@ def test_a_wrong_merge_is_explained_taken_back_and_decided_otherwise(stack: Stac
     assert was["profile_id"] == history[2]["profile_id"]
     assert {ines, omar}.issubset(one["identifier"] for one in was["identifiers"])
     assert moved in stack.sima("cli", "identity", "history", moved, "--true-at", "2200-01-01").stdout
+
+
+def test_what_makes_no_sense_about_people_is_refused(stack: Stack, tmp_path: Path) -> None:
+    """A moment, an identifier or an actor that is none; and who was never seen is named."""
+    file = tmp_path / "known.csv"
+    file.write_text("Record ID,First Name,Email\n51,Nia,nia@example.com\n52,Kai,kai@example.com\n")
+    assert stack.sima("cli", "import", "cli", str(file)).exit_code == 0
+    nia, kai = "email:nia@example.com", "email:kai@example.com"
     for option in ("--at", "--known-at", "--true-at"):
-        assert "nothing of it then" in stack.sima("cli", "identity", "history", moved, option, "2000-01-01").stdout
-        assert stack.sima("cli", "identity", "history", moved, option, "yesterday").exit_code == 3
-    both = stack.sima("cli", "identity", "history", moved, "--known-at", "2026-01-01", "--true-at", "2026-01-01")
+        assert "nothing of it then" in stack.sima("cli", "identity", "history", nia, option, "2000-01-01").stdout
+        assert stack.sima("cli", "identity", "history", nia, option, "yesterday").exit_code == 3
+    both = stack.sima("cli", "identity", "history", nia, "--known-at", "2026-01-01", "--true-at", "2026-01-01")
     assert both.exit_code == 2
-    unseen = stack.sima("cli", "identity", "never", ines, "email:nobody@example.com", "--reason", "test")
+    unseen = stack.sima("cli", "identity", "never", nia, "email:nobody@example.com", "--reason", "test")
     assert (unseen.exit_code, "never seen email:nobody@example.com" in unseen.stderr) == (3, True)
     assert "never seen" in stack.sima("cli", "identity", "history", "email:nobody@example.com").stdout
-    assert stack.sima("cli", "identity", "explain", ines, "nonsense").exit_code == 3
-    nobody = stack.sima("cli", "identity", "never", ines, omar, "--reason", "test", "--actor", "")
+    assert stack.sima("cli", "identity", "explain", nia, "nonsense").exit_code == 3
+    nobody = stack.sima("cli", "identity", "never", nia, kai, "--reason", "test", "--actor", "")
     assert (nobody.exit_code, "deciding.actor" in nobody.stderr) == (3, True)
 
 
