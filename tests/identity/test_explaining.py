@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -12,6 +13,7 @@ from sima_identity.evidence import Decisions, Edge, Refusal, Verdict
 from sima_identity.explaining import Link, chain, remedy
 from sima_identity.guards import Member, Surroundings
 from sima_identity.records import StoredEdge
+from sima_identity.store import decisions, links
 from sima_runtime.database import Database, execute
 from sima_runtime.errors import InvalidFieldsError, NotFoundError
 
@@ -128,6 +130,41 @@ async def test_a_decision_about_others_is_named_where_it_stands_in_the_way(ident
     [link] = [link for link in response.chain if link.refusal]
     assert (list(link.decision_ids), list(link.kept_apart_by)) == ([], [decided.decision.id])
     assert f"decision {decided.decision.id} about two" in link.remedy
+
+
+async def test_a_decision_about_two_whom_nothing_joins_is_told(identity: Replica, workspace: str) -> None:
+    """It is the reason why they will not be one, whatever comes."""
+    await identity.resolve(workspace, [together(ADA), together(EVE)])
+    decided = await identity.never(workspace, ADA, EVE)
+    [link] = (await identity.explain(workspace, ADA, EVE)).chain
+    assert (link.refusal, list(link.decision_ids)) == (pb.LINK_REFUSAL_NEVER_LINK, [decided.decision.id])
+
+
+async def test_an_explanation_is_of_one_moment(
+    identity: Replica, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody decides between two of its queries: it tells of before."""
+    await identity.resolve(workspace, [together(ADA, EVE)])
+    members, pairs_of = decisions.members, links.pairs_of
+
+    async def split_first(*given: Any) -> Any:
+        monkeypatch.setattr(decisions, "members", members)
+        made.append((await identity.never(workspace, ADA, EVE)).decision.id)
+        return await members(*given)
+
+    async def split_first_of_all(*given: Any) -> Any:
+        monkeypatch.setattr(links, "pairs_of", pairs_of)
+        await identity.never(workspace, ADA, EVE)
+        return await pairs_of(*given)
+
+    made: list[str] = []
+    monkeypatch.setattr(decisions, "members", split_first)
+    answer = await identity.explain(workspace, ADA, EVE)
+    assert (answer.linked, [link.refusal for link in answer.chain]) == (True, [pb.LINK_REFUSAL_UNSPECIFIED])
+    await identity.withdraw(workspace, made[0])
+    monkeypatch.setattr(links, "pairs_of", split_first_of_all)
+    graph = await identity.graph(workspace, ADA)
+    assert (len(graph.identifiers), [link.refusal for link in graph.links]) == (2, [pb.LINK_REFUSAL_UNSPECIFIED])
 
 
 async def test_nothing_leads_from_one_to_the_other(identity: Replica, workspace: str) -> None:

@@ -35,7 +35,7 @@ class Applier:
         """Group a portion; False if there is nothing to do now."""
         return await self._rounds.go_on()
 
-    async def _apply(self, connection: Driver, workspace: str, version: int) -> None:
+    async def _apply(self, connection: Driver, workspace: str, version: int, seen: str) -> None:
         transaction = await self._grouping.begin(connection, workspace)
         if transaction.in_force.version != version:
             raise OvertakenError
@@ -43,11 +43,11 @@ class Applier:
         keys = await policies.stale(connection, workspace, version, place, _PORTION)
         if keys:
             await self._group(transaction, keys)
-            await policies.move(connection, workspace, version, keys[-1])
+            await policies.move(connection, workspace, version, seen, keys[-1])
         elif place.after is None and place.alone:
             await policies.finish(connection, workspace, version)
         else:
-            await policies.move(connection, workspace, version, None)
+            await policies.move(connection, workspace, version, seen, None)
 
     async def _group(self, transaction: Transaction, keys: list[bytes]) -> None:
         known = await graph.read_identifiers(transaction.connection, transaction.workspace, keys)

@@ -6,7 +6,6 @@ all decisions that hold.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from sima_runtime.database import Driver
@@ -126,7 +125,7 @@ class Decider:
         decision = await change()
         edges, _ = await self._grouping.edges(transaction, situation.members, closing)
         left_out = seeds - situation.members
-        plan = await self._grouping.plan(transaction, Batch(), replace(situation, edges=edges))
+        plan = await self._grouping.plan(transaction, Batch(), situation.with_edges(edges))
         await write(transaction, plan, because := Because(decision=own))
         if left_out:
             await graph.add_pending(*transaction[:2], left_out, because)

@@ -95,23 +95,26 @@ class Eraser:
         transaction = await self._grouping.begin(connection, workspace)
         found = await erasures.to_check(connection, workspace, _PORTION)
         if late := await erasures.late(connection, workspace, found.keys):
-            await self._erase(transaction, late, FOR_EVIDENCE)
+            await self._erase(transaction, late, FOR_EVIDENCE, anew=False)
             return  # the others are looked at in a transaction that has locked nothing yet
-        await self._tell(transaction, await erasures.told_last(connection, workspace, found.keys))
-        await erasures.clean(connection, workspace, found)
-
-    async def _tell(self, transaction: Transaction, gone: Collection[bytes]) -> None:
-        """Tell readers who are there, of those that the feed said last are gone: they came back meanwhile."""
-        connection, workspace, in_force, *_ = transaction
+        gone = await erasures.told_last(connection, workspace, found.keys)
         back = [row.key for row in await graph.read_identifiers(connection, workspace, gone)]
-        locked = await self._grouping.lock(transaction, (), limit=None, also=back)
-        rows = [locked.situation.stored[key] for key in back]
-        await write(transaction, Plan(in_force.version, changed=[told_anew(row) for row in rows]))
+        misled = set(await erasures.misled(connection, workspace, found.keys))
+        locked = await self._grouping.lock(transaction, (), limit=None, also=misled.union(back))
+        # Readers learn who is there of those that the feed said last are gone: they came back meanwhile.
+        told = [told_anew(locked.situation.stored[key]) for key in back]
+        await write(transaction, Plan(transaction.in_force.version, changed=told))
+        await erasures.clean(connection, workspace, found)
+        await self._look_again(transaction, set(), misled, (), FOR_EVIDENCE)
 
     async def _erase(
-        self, transaction: Transaction, keys: Collection[bytes], because: Because
+        self, transaction: Transaction, keys: Collection[bytes], because: Because, *, anew: bool = True
     ) -> tuple[int, Sequence[ChangedIdentifier], bool]:
-        """Erase identifiers and group the rest; returns how many were known, who moved, and whether some are left."""
+        """Erase identifiers and group the rest; returns how many were known, who moved, and whether some are left.
+
+        What is not erased anew was recorded by who did not know of the erasure; its tombstone stays as it is, so that
+        what was observed since is taken when it comes again.
+        """
         connection, workspace, *_ = transaction
         known = await graph.read_identifiers(connection, workspace, keys)
         touched = await erasures.touched(connection, workspace, known)
@@ -124,7 +127,8 @@ class Eraser:
             or not (await erasures.touched(connection, workspace, known)).keys() <= touched.keys()
         ):
             raise OvertakenError
-        await erasures.bury(connection, workspace, keys)
+        if anew:
+            await erasures.bury(connection, workspace, keys)
         await erasures.delete(connection, workspace, known, because.erasure)
         await policies.forget_values(connection, workspace, keys)
         rest = _without(locked.situation, own)

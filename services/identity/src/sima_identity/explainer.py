@@ -7,7 +7,7 @@ from sima_runtime.database import Database, Driver
 from sima_runtime.errors import NotFoundError
 
 from sima_identity.decisions import Decision
-from sima_identity.evidence import Refusal
+from sima_identity.evidence import Refusal, pair
 from sima_identity.explaining import Link, chain
 from sima_identity.guards import Surroundings
 from sima_identity.neighbourhood import Neighbourhoods, StoredWays
@@ -61,7 +61,8 @@ class Explainer:
         Raises:
             NotFoundError: One of them was never seen; its name says which field.
         """
-        async with self._database.statement() as connection:
+        async with self._database.transaction() as connection:
+            await graph.see_one_moment(connection)
             known = {row.key: row for row in await graph.read_identifiers(connection, workspace, {one, other})}
             if unseen := [field for field, key in (("identifier", one), ("other", other)) if key not in known]:
                 raise NotFoundError("identifier", unseen[0])
@@ -70,7 +71,10 @@ class Explainer:
                 edges, partial = await self._around(connection, workspace, known.values())
             else:
                 edges, partial = await _within(connection, workspace, person), False
-            found = await links.between(connection, workspace, chain(edges, one, other))
+            way = chain(edges, one, other)
+            found = await links.between(connection, workspace, way or [pair(one, other)])
+            if not way:  # though nothing leads from one to the other, somebody may have decided about the two
+                found = [link for link in found if link.decisions]
             found = await self._guarded(connection, workspace, found)
         return Explanation(person is not None, found, partial)
 
@@ -80,7 +84,8 @@ class Explainer:
         Raises:
             NotFoundError: Nobody is known so.
         """
-        async with self._database.statement() as connection:
+        async with self._database.transaction() as connection:
+            await graph.see_one_moment(connection)
             found = (await lookups.lookup(connection, workspace, [wanted])).get(0)
             if found is None:
                 raise NotFoundError("profile", wanted.profile_id.hex() if wanted.profile_id else "identifier")

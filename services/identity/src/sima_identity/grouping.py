@@ -167,7 +167,7 @@ class Grouping:
         if any(key not in closed for key in closing.stale_ends()) or await self._is_overtaken(transaction, stored):
             raise OvertakenError
         stale = {key for key in members | closing.stale_ends() if closing.is_stale(stored[key])}
-        situation = Situation(stored, members, edges, closed, frozenset(stale))
+        situation = Situation(stored, members, (), closed, frozenset(stale)).with_edges(edges)
         return Locked(situation, seeds, newer, closing)
 
     async def _is_overtaken(self, transaction: Transaction, stored: Mapping[bytes, Stored]) -> bool:

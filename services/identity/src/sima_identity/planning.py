@@ -1,7 +1,7 @@
 """What has to be written so that what is stored equals the grouping of all evidence. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sima_identity.batch import Batch
 from sima_identity.clustering import cluster_identifiers
@@ -41,6 +41,14 @@ class Situation:
     edges: tuple[StoredEdge, ...] = ()
     closed: Mapping[bytes, Refusal] = field(default_factory=dict)
     stale: frozenset[bytes] = frozenset()
+
+    def with_edges(self, edges: Iterable[StoredEdge]) -> "Situation":
+        """Return it with other edges, but those to hubs that are gone: who took them for present may have written some.
+
+        They are deleted when their erasure is looked at again.
+        """
+        there = (edge for edge in edges if edge.refusal is not Refusal.HUB or self.stored.keys() >= set(edge.pair))
+        return replace(self, edges=tuple(there))
 
 
 @dataclass(slots=True)

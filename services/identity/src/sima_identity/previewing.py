@@ -85,19 +85,29 @@ class Graph:
 
 
 def numbered(identifiers: Records, blocked: Flags, edges: Records, decided: Iterable[tuple[Pair, Verdict]]) -> Graph:
-    """Return a graph by number; its edges are records of `EDGE`."""
-    keys = identifiers["key"]
+    """Return a graph by number; its edges are records of `EDGE`, of which those to who is gone lead nowhere."""
+    (low, is_low), (high, is_high) = (_places(identifiers["key"], edges[end]) for end in ("low", "high"))
+    there = is_low & is_high
     said: dict[Verdict, set[Pair]] = {verdict: set() for verdict in Verdict}
     for ends, verdict in decided:
         said[verdict].add(ends)
     return Graph(
         identifiers,
         blocked,
-        np.searchsorted(keys, edges["low"]),
-        np.searchsorted(keys, edges["high"]),
-        edges["first_at"].astype(np.int64),
+        low[there],
+        high[there],
+        edges["first_at"][there].astype(np.int64),
         Decisions(frozenset(said[Verdict.ALWAYS]), frozenset(said[Verdict.NEVER])),
     )
+
+
+def _places(keys: NDArray[np.bytes_], wanted: NDArray[np.bytes_]) -> tuple[Numbers, Flags]:
+    """Return where in sorted keys others stand, and which of them do."""
+    places = np.searchsorted(keys, wanted)
+    found = np.zeros(len(wanted), dtype=bool)
+    within = places < len(keys)
+    found[within] = keys[places[within]] == wanted[within]
+    return places, found
 
 
 class Preview:

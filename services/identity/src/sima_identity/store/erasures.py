@@ -110,7 +110,18 @@ _TOLD_LAST = f"""SELECT key FROM unnest(%(keys)s::uuid[]) AS given(key) CROSS JO
         SELECT cause FROM (SELECT * FROM profile_changes WHERE key = given.key OFFSET 0) AS own
         WHERE workspace = %(workspace)s AND standing_changed ORDER BY epoch DESC, xid DESC, seq DESC LIMIT 1) AS last
     WHERE cause = '{Cause.ERASURE}'"""
-# Who took an erased hub for one that is there may have written edges to it.
+# Who took an erased hub for one that is there may have written edges to it, and made hubs of those at their other ends.
+_MISLED = """WITH gone AS MATERIALIZED (
+        SELECT key FROM unnest(%(keys)s::uuid[]) AS given(key)
+        EXCEPT SELECT key FROM identifiers WHERE workspace = %(workspace)s AND key = ANY(%(keys)s)
+    ), misled AS MATERIALIZED (
+        SELECT high AS key FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)
+            AND low IN (SELECT key FROM gone)
+        UNION
+        SELECT low FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)
+            AND high IN (SELECT key FROM gone)
+    )
+    SELECT key FROM identifiers WHERE workspace = %(workspace)s AND hub AND key IN (SELECT key FROM misled)"""
 _DELETE_DANGLING = tuple(
     f"""WITH gone AS MATERIALIZED (
         SELECT key FROM unnest(%(keys)s::uuid[]) AS given(key)
@@ -226,6 +237,11 @@ async def late(connection: Driver, workspace: str, keys: Collection[bytes]) -> l
 async def told_last(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[bytes]:
     """Return those of which the feed of standings told last that they were erased."""
     return [key for (key,) in await fetch(connection, _TOLD_LAST, {"workspace": workspace, "keys": Keys(keys)})]
+
+
+async def misled(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[bytes]:
+    """Return the hubs that somebody saw with others of which he did not know that they are gone."""
+    return [key for (key,) in await fetch(connection, _MISLED, {"workspace": workspace, "keys": Keys(keys)})]
 
 
 async def clean(connection: Driver, workspace: str, checked: ToCheck) -> None:

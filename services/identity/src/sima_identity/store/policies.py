@@ -1,6 +1,6 @@
 """Queries of policies, and of what is still to be grouped under the one in force."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from sima_runtime.epochs import ENDED_BEFORE
 from sima_runtime.keys import Key
 
 from sima_identity.decisions import Deciding
-from sima_identity.rules import rules_from_json
+from sima_identity.rules import Rules, rules_from_json
 from sima_identity.store.turns import Turn, next_workspace
 
 _ALONE = f"coalesce({ENDED_BEFORE} >= barrier, false)"
@@ -30,7 +30,8 @@ _TO_APPLY = next_workspace(
     "sima applying",
     waits=f"""applied_at IS NULL AND (place IS NOT NULL OR barrier IS NULL OR {_ALONE})
         AND version = (SELECT max(version) FROM policies AS all_ WHERE all_.workspace = policies.workspace)""",
-    also="(SELECT max(version) FROM policies WHERE policies.workspace = chosen.workspace)",
+    also="""(SELECT max(version) FROM policies WHERE policies.workspace = chosen.workspace),
+        (SELECT xmin::text FROM policies WHERE policies.workspace = chosen.workspace ORDER BY version DESC LIMIT 1)""",
 )
 _PLACE = f"SELECT place, {_ALONE}, applied_before FROM policies WHERE workspace = %s AND version = %s"
 # Those that are closed only when nobody is left who might write to them without a lock.
@@ -41,12 +42,14 @@ _STALE = f"""SELECT key FROM identifiers WHERE workspace = %(workspace)s AND pol
 #: Where all was grouped under the version before, only what an erasure marked is not; there is an index of it.
 STALE_AGAIN = f"""SELECT key FROM identifiers WHERE workspace = %(workspace)s AND policy_version < 0
     AND {_IN_ORDER}"""
+# Not if something was erased since the row was seen: this transaction's number may be older than the erasure.
 _MOVE = """UPDATE policies SET place = %s, barrier = coalesce(barrier, pg_current_xact_id())
-    WHERE workspace = %s AND version = %s"""
+    WHERE workspace = %s AND version = %s AND xmin::text = %s"""
 # Not if something was erased just now.
 _FINISH = f"UPDATE policies SET applied_at = now() WHERE workspace = %s AND version = %s AND {_ALONE}"
 
-_NAMING = """SELECT version, rules FROM policies WHERE workspace = %s AND rules LIKE '%%"value": "%%'"""
+_NAMING = """SELECT version, rules FROM policies WHERE workspace = %s AND rules LIKE '%%"value": "%%'
+    ORDER BY version"""
 _SAY = "UPDATE policies SET rules = %s WHERE workspace = %s AND version = %s"
 _NOTHING_SAID = """INSERT INTO policies (workspace, version, rules, actor, reason, request_id, applied_before)
     SELECT %s, 0, %s, '', '', '', true ON CONFLICT (workspace, version) DO NOTHING"""
@@ -135,17 +138,25 @@ async def unsettle(connection: Driver, workspace: str, rules: str) -> None:
 async def forget_values(connection: Driver, workspace: str, keys: Collection[bytes]) -> None:
     """Leave of blocked identifiers, in all versions, nothing but their keys."""
     texts = {key.hex() for key in keys}
-    for version, said in await fetch(connection, _NAMING, (workspace,)):
-        rules = rules_from_json(said)
+    if not await _naming(connection, workspace, texts):
+        return
+    await take_turn(connection, workspace)  # else another one who forgets would write back what is forgotten here
+    for version, rules in await _naming(connection, workspace, texts):
         values = [replace(one, value=None) if one.key in texts else one for one in rules.values]
-        if values != rules.values:
-            await execute(connection, _SAY, (replace(rules, values=values).to_json(), workspace, version))
+        await execute(connection, _SAY, (replace(rules, values=values).to_json(), workspace, version))
 
 
-async def next_to_apply(connection: Driver, turn: Turn) -> tuple[str, int] | None:
+async def _naming(connection: Driver, workspace: str, keys: Container[str]) -> list[tuple[int, Rules]]:
+    """Return the versions that have the value of one of some blocked identifiers."""
+    said = ((version, rules_from_json(text)) for version, text in await fetch(connection, _NAMING, (workspace,)))
+    return [(version, rules) for version, rules in said if any(one.value and one.key in keys for one in rules.values)]
+
+
+async def next_to_apply(connection: Driver, turn: Turn) -> tuple[str, int, str] | None:
     """Return the next workspace with something to group under its policy, at which nobody else is, and the version.
 
-    For a transaction that has no number yet: who did not see that version has a smaller one.
+    For a transaction that has no number yet: who did not see that version has a smaller one. The text stands for how
+    the version's row was seen.
     """
     rows = await fetch(connection, _TO_APPLY, turn.parameters())
     return rows[0] if rows else None
@@ -164,12 +175,13 @@ async def stale(connection: Driver, workspace: str, version: int, behind: Place,
     return [key for (key,) in await fetch(connection, query, parameters)]
 
 
-async def move(connection: Driver, workspace: str, version: int, to: bytes | None) -> None:
+async def move(connection: Driver, workspace: str, version: int, seen: str, to: bytes | None) -> None:
     """Note up to which key all is grouped under a version; None: begin again.
 
-    The first who does so raises the barrier: the number of a transaction that had none when it saw the version.
+    The first who does so raises the barrier: the number of a transaction that had none when it saw the version, as it
+    still is. If something was erased since, nothing is noted.
     """
-    await execute(connection, _MOVE, (to and Key(to), workspace, version))
+    await execute(connection, _MOVE, (to and Key(to), workspace, version, seen))
 
 
 async def finish(connection: Driver, workspace: str, version: int) -> None:
