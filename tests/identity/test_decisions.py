@@ -123,6 +123,38 @@ async def test_the_same_request_decides_once(identity: Replica, workspace: str) 
         await identity.always(workspace, ADA, EVE, request_id="r1")
 
 
+async def test_the_same_request_takes_back_once(identity: Replica, workspace: str) -> None:
+    """The id of a call that took one decision back does so with no other one, and makes none; nor the reverse."""
+    await merged(identity, workspace)
+    one = await identity.never(workspace, ADA, EVE, request_id="r1")
+    other = await identity.never(workspace, ADA, user("eve"), request_id="r2")
+    taken = await identity.withdraw(workspace, one.decision.id, request_id="w1")
+    assert (await identity.withdraw(workspace, one.decision.id, request_id="w1")).decision == taken.decision
+    for call in (
+        identity.withdraw(workspace, other.decision.id, request_id="w1"),
+        identity.withdraw(workspace, other.decision.id, request_id="r1"),
+        identity.withdraw(workspace, other.decision.id, request_id="r2"),
+        identity.never(workspace, CARD, EVE, request_id="w1"),
+    ):
+        with pytest.raises(AlreadyExistsError):
+            await call
+    held = {
+        decision.id for decision in (await identity.decisions(workspace, ADA)).decisions if not decision.withdrawn_by
+    }
+    assert held == {other.decision.id}
+
+
+async def test_who_decides_the_same_again_is_told_so(identity: Replica, workspace: str) -> None:
+    """And who takes one of the two back, that the other holds."""
+    await merged(identity, workspace)
+    first = await identity.never(workspace, ADA, EVE)
+    again = await identity.split(workspace, [EVE, user("eve")], [ADA])
+    assert (list(first.also_decided), list(again.also_decided)) == ([], [first.decision.id])
+    back = await identity.withdraw(workspace, first.decision.id)
+    assert (list(back.also_decided), list(back.changes)) == ([again.decision.id], [])
+    assert list((await identity.withdraw(workspace, again.decision.id)).also_decided) == []
+
+
 async def test_a_decision_that_is_taken_back_leaves_nothing_behind(identity: Replica, workspace: str) -> None:
     """The people are as if it had never been made; the decision is still listed, with who took it back."""
     await merged(identity, workspace)

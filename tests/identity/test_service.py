@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable
 from datetime import UTC
 from typing import Any
@@ -483,7 +484,7 @@ async def test_all_that_is_wrong_with_sets_is_said_at_once(identity: Replica, wo
             ),
         ]
     )
-    request.sets[3].observed_at.seconds = 253_402_300_800
+    request.sets[3].observed_at.seconds = int(time.time()) + 3 * 86_400
     with pytest.raises(InvalidFieldsError) as refused:
         await identity.client.call(identity.stub.Resolve, request, workspace=workspace)
     assert [violation.field for violation in refused.value.violations] == [

@@ -197,6 +197,7 @@ def outcome(message: identity_pb.Outcome) -> Shape:
             for one in message.changes
         ],
         "pending": message.pending,
+        "also_decided": list(message.also_decided),
     }
 
 

@@ -273,6 +273,11 @@ def _show_outcome(outcome: pb.Outcome, by: pb.Deciding, as_json: bool) -> None:
     else:
         out.print("[dim]Nobody moves.[/]")
     _show_decision(outcome.decision, by)
+    if outcome.also_decided:
+        out.print(
+            f"[yellow]{'Decision' if len(outcome.also_decided) == 1 else 'Decisions'} "
+            f"{', '.join(outcome.also_decided)} about two of them say the same, and hold.[/]"
+        )
 
 
 def _show_decision(decision: pb.Decision, by: pb.Deciding) -> None:

@@ -19,7 +19,7 @@ from sima_runtime.errors import (
 )
 
 from sima_identity.batch import Batch
-from sima_identity.decisions import Deciding, Decision, DecisionKind, Outcome, Proposal, decision_id
+from sima_identity.decisions import Deciding, Decision, DecisionKind, Outcome, Proposal, call_id
 from sima_identity.grouping import Grouping, OvertakenError, Transaction, write
 from sima_identity.records import Because, Stored
 from sima_identity.store import decisions, erasures, graph
@@ -71,10 +71,11 @@ class Decider:
 
     async def _make(self, proposal: Proposal, by: Deciding, transaction: Transaction) -> Outcome:
         connection, workspace, *_ = transaction
-        own = decision_id(self._secrets(workspace), by.request_id)
-        if (made := await decisions.find(connection, workspace, own)) is not None:
+        own = call_id(self._secrets(workspace), by.request_id)
+        if (done := await decisions.of_call(connection, workspace, own)) is not None:
+            made = await decisions.find(connection, workspace, own)
             gone = await erasures.tombstones(connection, workspace, {*proposal.keys, *proposal.others})
-            return Outcome(_the_same(made, proposal, gone), (), pending=False)
+            return Outcome(_the_same(made, proposal, gone, done))
         known = await self._known(connection, workspace, proposal)
         if proposal.kind is DecisionKind.SPLIT and not proposal.others:
             proposal = await self._from_strongest(connection, workspace, proposal, known)
@@ -91,19 +92,25 @@ class Decider:
             made = Decision(own, proposal.kind, *sides, by.actor, by.reason, by.request_id, decided_at)
             return made._replace(id=b"", decided_at=None) if by.preview else made
 
-        return await self._regroup(transaction, known, own, insert)
+        outcome = await self._regroup(transaction, known, own, insert)
+        return outcome._replace(also=await decisions.same(connection, workspace, proposal, own))
 
     async def _take_back(self, own: bytes, by: Deciding, transaction: Transaction) -> Outcome:
         connection, workspace, *_ = transaction
+        call = call_id(self._secrets(workspace), by.request_id)
+        done = await decisions.of_call(connection, workspace, call)
         decision = await decisions.find(connection, workspace, own)
         if decision is None:
             raise NotFoundError("decision", own.hex())
+        if done not in {None, own} or own == call:
+            raise AlreadyExistsError("decision", (done or own).hex())
+        proposal = Proposal(decision.kind, decision.keys, decision.others, {})
         if decision.withdrawn_at is not None:
-            return Outcome(decision, (), pending=False)
+            return Outcome(decision, also=await decisions.same(connection, workspace, proposal, own))
         known = await graph.read_identifiers(connection, workspace, {*decision.keys, *decision.others})
 
         async def lift() -> Decision:
-            withdrawn_at = await decisions.withdraw(connection, workspace, own, by)
+            withdrawn_at = await decisions.withdraw(connection, workspace, own, by, call)
             if withdrawn_at is None:
                 raise OvertakenError
             taken_back = decision._replace(
@@ -111,7 +118,8 @@ class Decider:
             )
             return decision if by.preview else taken_back
 
-        return await self._regroup(transaction, known, own, lift)
+        outcome = await self._regroup(transaction, known, own, lift)
+        return outcome._replace(also=await decisions.same(connection, workspace, proposal, own))
 
     async def _regroup(
         self, transaction: Transaction, known: Sequence[Stored], own: bytes, change: Callable[[], Awaitable[Decision]]
@@ -173,8 +181,13 @@ def _refused(field: str, expected: str) -> InvalidFieldsError:
     return InvalidFieldsError([Violation(field, expected)])
 
 
-def _the_same(made: Decision, proposal: Proposal, gone: Collection[bytes]) -> Decision:
-    """The decision that a request made before, if this is what it asked for: `gone` may have been erased since."""
+def _the_same(made: Decision | None, proposal: Proposal, gone: Collection[bytes], done: bytes) -> Decision:
+    """The decision that a call made before, if this is what it asked for: `gone` may have been erased since.
+
+    If it made none, it took back another one (`done`).
+    """
+    if made is None:
+        raise AlreadyExistsError("decision", done.hex())
     keys = _left(proposal.keys, made.keys, gone)
     others = _left(proposal.others, made.others, gone) if proposal.others else list(made.others)
     asked = (keys, others) if keys and others else ([], [])  # of a pair nothing is left without one of its ends

@@ -66,13 +66,17 @@ class Decision(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of a decision: the identifiers that it moved; `pending` if some neighbourhood is grouped later."""
+    """What came of a decision: the identifiers that it moved; `pending` if some neighbourhood is grouped later.
+
+    `also` has other decisions that hold and say the same about one of its pairs.
+    """
 
     decision: Decision
-    changes: Sequence[ChangedIdentifier]
-    pending: bool
+    changes: Sequence[ChangedIdentifier] = ()
+    pending: bool = False
+    also: Sequence[bytes] = ()
 
 
-def decision_id(secret: bytes, request_id: str) -> bytes:
-    """Return the id (16 bytes) of the decision that a call makes; `secret` is the workspace's."""
+def call_id(secret: bytes, request_id: str) -> bytes:
+    """Return the id (16 bytes) of a call, which is that of the decision that it makes; `secret` is the workspace's."""
     return blake2b(request_id.encode(), digest_size=16, key=secret, person=b"decision").digest()

@@ -145,10 +145,14 @@ class Decision(Base, table=True):
         decided_at: When.
         withdrawn_at: When it was taken back; null if it holds ...
         withdrawn_by: ... by whom ...
-        withdrawal_reason: ... and why.
+        withdrawal_reason: ... why ...
+        withdrawal_id: ... and in which call, by an id made from that of the request; null in those of older versions.
     """
 
     __tablename__ = "decisions"
+    __table_args__: ClassVar[tuple[Any, ...]] = (
+        Index("decisions_by_withdrawal", "withdrawal_id", postgresql_where=text("withdrawal_id IS NOT NULL")),
+    )
 
     id: UUID = Field(primary_key=True)
     workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
@@ -160,6 +164,7 @@ class Decision(Base, table=True):
     withdrawn_at: datetime | None = Field(sa_type=_TIME)
     withdrawn_by: str | None = Field(sa_type=_BYTEWISE)
     withdrawal_reason: str | None = Field(sa_type=_BYTEWISE)
+    withdrawal_id: UUID | None
 
 
 class DecidedPair(Base, table=True):

@@ -1,6 +1,7 @@
 """Reads the messages of the contract: checked, or every reason why they cannot be taken."""
 
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
@@ -33,6 +34,9 @@ MOST_REASON = 2_000
 #: Examples of a preview, if nothing is said and at most; and how small its part of all neighbourhoods may be.
 EXAMPLES, MOST_EXAMPLES = 10, 100
 MOST_ONE_IN = 1_000_000
+#: How far ahead of the server's clock a message may be, in microseconds: two days. Whoever takes messages in refuses
+#: what is more than one day ahead, by a clock of its own.
+MAX_AHEAD = 2 * 86_400_000_000
 
 _YEAR_1, _NEVER = -62_135_596_800_000_000, 1 << 63
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
@@ -331,7 +335,7 @@ def _moment(given: Timestamp | None, field: str) -> int:
 def _instant(item: pb.IdentifierSet, number: int, bad: Violations) -> int:
     """When the set was observed, in microseconds since 1970; 0 after noting that this is missing."""
     at = timestamp_to_micros(item.observed_at) if item.HasField("observed_at") else _NEVER
-    if _YEAR_1 <= at < YEAR_10000:
+    if _YEAR_1 <= at <= time.time_ns() // 1_000 + MAX_AHEAD:
         return at
-    bad.add(f"sets[{number}].observed_at", "expected a time in the years 1 to 9999")
+    bad.add(f"sets[{number}].observed_at", "expected a time from the year 1 on, and at most two days ahead of now")
     return 0

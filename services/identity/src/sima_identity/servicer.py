@@ -341,13 +341,14 @@ class IdentityServicer(IdentityServiceServicer):
         return response
 
     async def _outcome(self, workspace: str, outcome: Outcome) -> pb.Outcome:
-        decision, changes, pending = outcome
+        decision, changes, pending, also = outcome
         keys = [*decision.keys, *decision.others, *(row.key for row in changes)]
         names = await self._names(workspace, keys)
         return pb.Outcome(
             decision=decision_to_proto(decision, names),
             changes=[moved_to_proto(row, names, self._accounts, decision) for row in changes if row.key in names],
             pending=pending,
+            also_decided=map(id_to_proto, also),
         )
 
     async def _names(self, workspace: str, keys: Collection[bytes]) -> Mapping[bytes, Identifier]:

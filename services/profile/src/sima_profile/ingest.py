@@ -46,7 +46,7 @@ class Result(NamedTuple):
 
 _ERASED = Result(
     Outcome.REFUSED,
-    violations=(Violation("identifiers", "expected none that was erased after the fact happened"),),
+    violations=(Violation("identifiers", "expected none that was erased: what happened up to then is refused"),),
     erased=True,
 )
 

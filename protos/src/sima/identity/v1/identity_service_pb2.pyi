@@ -181,7 +181,7 @@ class IdentifierSet(_message.Message):
 
     @_builtins.property
     def observed_at(self) -> _timestamp_pb2.Timestamp:
-        """When they were seen together. Required."""
+        """When they were seen together. Required; at most two days ahead of now."""
 
     def __init__(
         self,
@@ -695,8 +695,9 @@ class Deciding(_message.Message):
     reason: _builtins.str
     """Why. Required, at most 2,000 characters. It should name no customer: nothing erases it."""
     request_id: _builtins.str
-    """A call with the id of an earlier one decides nothing new and answers what that one decided. Required, at most 200
-    characters, none of them a control character.
+    """A call with the id of an earlier one decides nothing new and answers what that one decided; if it asks for something
+    else, it is refused with ALREADY_EXISTS. Decisions and their withdrawals have their ids in common; so have policies,
+    and erasures, among themselves. Required, at most 200 characters, none of them a control character.
     """
     preview: _builtins.bool
     """Answer what would change, and decide nothing."""
@@ -795,6 +796,7 @@ class Outcome(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     PENDING_FIELD_NUMBER: _builtins.int
+    ALSO_DECIDED_FIELD_NUMBER: _builtins.int
     pending: _builtins.bool
     """The neighbourhood is so large that it is grouped beside the call; the feed tells what comes of it."""
     @_builtins.property
@@ -805,16 +807,23 @@ class Outcome(_message.Message):
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProfileChange]:
         """Identifiers that moved from one profile to another. Empty: the decision changes nothing at the moment, or `pending`."""
 
+    @_builtins.property
+    def also_decided(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of other decisions that hold and say the same about two of its identifiers, at most 100: as long as one of them
+        does, withdrawing this one changes nothing about the two.
+        """
+
     def __init__(
         self,
         *,
         decision: Global___Decision | None = ...,
         changes: _abc.Iterable[Global___ProfileChange] | None = ...,
         pending: _builtins.bool = ...,
+        also_decided: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "decision", b"decision", "pending", b"pending"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also_decided", b"also_decided", "changes", b"changes", "decision", b"decision", "pending", b"pending"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -21,6 +21,13 @@ _FIND = f"SELECT {_DECISION} FROM decisions WHERE id = %s AND workspace = %s"
 _CONTRARY = """SELECT decision_id FROM decided_pairs
     JOIN unnest(%(low)s::uuid[], %(high)s::uuid[]) AS wanted(low, high) USING (low, high)
     WHERE workspace = %(workspace)s AND holds AND verdict <> %(verdict)s ORDER BY decision_id LIMIT 1"""
+_SAME = """SELECT DISTINCT decision_id FROM decided_pairs
+    JOIN unnest(%(low)s::uuid[], %(high)s::uuid[]) AS wanted(low, high) USING (low, high)
+    WHERE workspace = %(workspace)s AND holds AND verdict = %(verdict)s AND decision_id <> %(own)s
+    ORDER BY decision_id LIMIT 100"""
+# One call with an id at a time.
+_TAKE_CALL = "SELECT pg_advisory_xact_lock(hashtextextended('sima call ' || %s || ' ' || %s::uuid, 0))"
+_OF_CALL = "SELECT id FROM decisions WHERE workspace = %s AND (id = %s OR withdrawal_id = %s)"
 _INSERT = """INSERT INTO decisions (workspace, id, kind, actor, reason, request_id) VALUES (%s, %s, %s, %s, %s, %s)
     ON CONFLICT DO NOTHING RETURNING decided_at"""
 _INSERT_PAIRS = """INSERT INTO decided_pairs (workspace, low, high, decision_id, verdict, reversed, holds)
@@ -28,8 +35,8 @@ _INSERT_PAIRS = """INSERT INTO decided_pairs (workspace, low, high, decision_id,
     FROM unnest(%(low)s::uuid[], %(high)s::uuid[], %(reversed)s::boolean[]) AS given(low, high, reversed)
     ORDER BY low, high"""
 # Later than every change of the decision itself, and earlier than what comes of its being taken back.
-_WITHDRAW = """UPDATE decisions SET withdrawn_at = statement_timestamp(), withdrawn_by = %s, withdrawal_reason = %s
-    WHERE id = %s AND workspace = %s AND withdrawn_at IS NULL RETURNING withdrawn_at"""
+_WITHDRAW = """UPDATE decisions SET withdrawn_at = statement_timestamp(), withdrawn_by = %s, withdrawal_reason = %s,
+    withdrawal_id = %s WHERE id = %s AND workspace = %s AND withdrawn_at IS NULL RETURNING withdrawn_at"""
 _LIFT = "UPDATE decided_pairs SET holds = false, refusal = NULL WHERE decision_id = %s AND workspace = %s"
 # Keys are looked up one by one, so that no plan reads the decisions of a whole workspace.
 _LIST = f"""WITH founder AS MATERIALIZED (
@@ -65,6 +72,20 @@ async def contrary(connection: Driver, workspace: str, proposal: Proposal) -> by
     return bytes(rows[0][0]) if rows else None
 
 
+async def same(connection: Driver, workspace: str, proposal: Proposal, own: bytes) -> list[bytes]:
+    """Return other decisions that hold and say the same about a pair."""
+    low, high = _columns(list(proposal.pairs()))
+    parameters = {"workspace": workspace, "low": low, "high": high, "verdict": proposal.kind.verdict, "own": Key(own)}
+    return [bytes(decision) for (decision,) in await fetch(connection, _SAME, parameters)]
+
+
+async def of_call(connection: Driver, workspace: str, call: bytes) -> bytes | None:
+    """Return the decision that a call made or took back, if it did; no other with its id does so meanwhile."""
+    await execute(connection, _TAKE_CALL, (workspace, Key(call)))
+    rows = await fetch(connection, _OF_CALL, (workspace, Key(call), Key(call)))
+    return bytes(rows[0][0]) if rows else None
+
+
 async def insert(
     connection: Driver, workspace: str, decision: bytes, proposal: Proposal, by: Deciding
 ) -> datetime | None:
@@ -92,13 +113,13 @@ async def insert(
     return decided_at
 
 
-async def withdraw(connection: Driver, workspace: str, decision: bytes, by: Deciding) -> datetime | None:
-    """Note that a decision, whose identifiers are locked, holds no longer.
+async def withdraw(connection: Driver, workspace: str, decision: bytes, by: Deciding, call: bytes) -> datetime | None:
+    """Note that a decision, whose identifiers are locked, holds no longer, by which call.
 
     Returns:
         Since when; None if somebody else has taken it back.
     """
-    given = (by.actor, by.reason, Key(decision), workspace)
+    given = (by.actor, by.reason, Key(call), Key(decision), workspace)
     if not (withdrawn := await fetch(connection, _WITHDRAW, given)):
         return None
     withdrawn_at: datetime = withdrawn[0][0]
