@@ -8,7 +8,7 @@ from sima_runtime.database import Database, Driver
 
 from sima_identity.grouping import OvertakenError, begun_anew
 from sima_identity.store import graph
-from sima_identity.store.turns import Turn
+from sima_identity.store.turns import Turn, take_turn
 
 # A workspace whose work failed rests a second, and each time it fails again twice as long, up to this; longer than the
 # longest pause behind a crash, so that it does not hold up the others by its crashes either.
@@ -59,7 +59,7 @@ class Rounds:
                     return False
                 workspace = self._last = task[0]
                 if workspace in self._overtaken:
-                    await graph.take_turn(connection, workspace)
+                    await take_turn(connection, workspace)
                 await self._work(connection, *task)
         except OvertakenError:
             begun_anew.add(1)

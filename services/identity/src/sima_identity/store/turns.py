@@ -1,7 +1,11 @@
-"""Which workspace comes next, where something is to be done beside the calls."""
+"""Who has the turn in a workspace, and which workspace comes next where something is done beside the calls."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from sima_runtime.database import Driver, execute
+
+_TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('sima turn ' || %s, 0))"
 
 
 class Turn(NamedTuple):
@@ -38,3 +42,12 @@ def next_workspace(table: str, lock: str, *, waits: str = "true", also: str = ""
         WHERE pg_try_advisory_xact_lock(hashtextextended('{lock} ' || workspace, 0)) LIMIT 1
     )
     SELECT {columns} FROM chosen"""
+
+
+async def take_turn(connection: Driver, workspace: str) -> None:
+    """Wait until no other transaction of the workspace has the turn, and have it until this one ends.
+
+    For a transaction that has no number yet: while it waits, those of others are not held back, and who gets through
+    meanwhile has not overtaken it.
+    """
+    await execute(connection, _TAKE_TURN, (workspace,))
