@@ -5,7 +5,8 @@ a time in a workspace, from the edges themselves. So once nothing is left to cou
 whatever calls and replicas did at the same time. Nobody who records waits for it, and no feed: it writes at the end.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 
 import structlog
 from sima_runtime.database import Database, Driver
@@ -14,6 +15,7 @@ from sima_runtime.telemetry import meter
 from sima_identity.hubs import Grown, GrowthLimits, Neighbours, degree
 from sima_identity.policies import Policies
 from sima_identity.records import Subject
+from sima_identity.rounds import Rounds
 from sima_identity.store import graph, hubs
 
 _log = structlog.get_logger()
@@ -36,21 +38,22 @@ class Counting:
         """
         self._database, self._policies, self._limits = database, policies, limits
         self._again_seconds = again_seconds
+        self._rounds = Rounds(database, hubs.next_asked, self._count_asked)
 
     async def count_some(self) -> bool:
         """Count some of what is to be counted; False if there is nothing."""
-        async with self._database.transaction() as connection:
-            await graph.look_up(connection)
-            await graph.take_time(connection)
-            workspace = await hubs.next_workspace(connection)
-            if workspace is None:
-                await hubs.ask_again(connection, self._again_seconds)
-                return False
-            asked = await hubs.asked(connection, workspace)
-            noticed = await self._count(connection, workspace, asked.keys())
-            await hubs.strike_out(connection, workspace, [number for numbers in asked.values() for number in numbers])
-        _tell(workspace, noticed)
-        return True
+        if await self._rounds.go_on():
+            return True
+        async with self._database.statement() as connection:
+            await hubs.ask_again(connection, self._again_seconds)
+        return False
+
+    async def _count_asked(self, connection: Driver, workspace: str) -> Callable[[], None]:
+        await graph.look_up(connection)
+        asked = await hubs.asked(connection, workspace)
+        noticed = await self._count(connection, workspace, asked.keys())
+        await hubs.strike_out(connection, workspace, [number for numbers in asked.values() for number in numbers])
+        return partial(_tell, workspace, noticed)
 
     async def _count(self, connection: Driver, workspace: str, subjects: Collection[Subject]) -> list[Grown]:
         """Count subjects, and return what is noticed for the first time today."""

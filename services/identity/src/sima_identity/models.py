@@ -326,6 +326,7 @@ class Recount(Base, table=True):
     """Something that is to be counted anew: an identifier by its key, or a profile by its id."""
 
     __tablename__ = "recounts"
+    __table_args__: ClassVar[tuple[Any, ...]] = (Index("recounts_by_workspace", "workspace", "id"),)
 
     id: int = Field(primary_key=True, sa_type=BigInteger)
     workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)

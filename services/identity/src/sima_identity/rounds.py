@@ -31,17 +31,21 @@ _NONE = _Failures(0, 0.0)
 # Chooses a workspace with something to do, and what else says what that is.
 Choose = Callable[[Driver, Turn], Awaitable[tuple[Any, ...] | None]]
 
+# Does so, and may return what is to be called once the transaction is through.
+Work = Callable[..., Awaitable[Callable[[], None] | None]]
+
 
 class Rounds:
     """Goes round the workspaces, from the one behind the last. Every process goes round by itself."""
 
-    def __init__(self, database: Database, choose: Choose, work: Callable[..., Awaitable[None]]) -> None:
+    def __init__(self, database: Database, choose: Choose, work: Work) -> None:
         """Set up.
 
         Args:
             database: The schema `identity`.
             choose: Chooses a workspace, which nobody else works at meanwhile, and says what to do: `(workspace, ...)`.
-            work: Does so, in the same transaction: `work(connection, workspace, ...)`.
+            work: Does so, in the same transaction: `work(connection, workspace, ...)`; what it returns, if anything, is
+                called once that is through.
         """
         self._database, self._choose, self._work = database, choose, work
         self._last = ""
@@ -60,7 +64,7 @@ class Rounds:
                 workspace = self._last = task[0]
                 if workspace in self._overtaken:
                     await take_turn(connection, workspace)
-                await self._work(connection, *task)
+                after = await self._work(connection, *task)
         except OvertakenError:
             begun_anew.add(1)
             self._overtaken.add(workspace)
@@ -71,6 +75,8 @@ class Rounds:
         else:
             self._overtaken.discard(workspace)
             self._failures.pop(workspace, None)
+            if after is not None:
+                after()
         return True
 
     def _resting(self) -> list[str]:

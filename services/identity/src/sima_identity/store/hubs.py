@@ -12,6 +12,7 @@ from sima_runtime.keys import Key, Keys
 from sima_identity.hubs import Degree, Gained, Grown, Neighbours
 from sima_identity.records import Subject
 from sima_identity.store.arrays import flags, numbers
+from sima_identity.store.turns import Turn, next_workspace
 
 #: Days for which it is remembered that something grew suspiciously.
 KEPT_DAYS = 90
@@ -25,8 +26,7 @@ _ASK_AGAIN = """INSERT INTO recounts (workspace, subject, is_profile)
     SELECT workspace, key, false FROM degrees
     WHERE counted_at < now() - %s * interval '1 second' AND NOT EXISTS (SELECT FROM recounts)
     ORDER BY counted_at LIMIT %s"""
-_NEXT = """SELECT workspace FROM recounts
-    WHERE pg_try_advisory_xact_lock(hashtextextended('sima count ' || workspace, 0)) ORDER BY id LIMIT 1"""
+_NEXT_ASKED = next_workspace("recounts", "sima count")
 # What is to be counted must be there by then.
 _ASKED = f"SELECT subject, is_profile, id FROM recounts WHERE workspace = %s AND {HAS_ENDED} ORDER BY id LIMIT %s"
 _STRIKE_OUT = "DELETE FROM recounts WHERE id = ANY(%s::bigint[]) AND workspace = %s"
@@ -181,10 +181,10 @@ async def ask_again(connection: Driver, seconds: float) -> None:
     await execute(connection, _FORGET_GROWTH)
 
 
-async def next_workspace(connection: Driver) -> str | None:
-    """Give a workspace with something to count in which nobody else counts, until the transaction ends."""
-    rows = await fetch(connection, _NEXT)
-    return rows[0][0] if rows else None
+async def next_asked(connection: Driver, turn: Turn) -> tuple[str] | None:
+    """Return the next workspace of which something is to be counted, and in which nobody else counts."""
+    rows = await fetch(connection, _NEXT_ASKED, turn.parameters())
+    return rows[0] if rows else None
 
 
 async def asked(connection: Driver, workspace: str) -> dict[Subject, list[int]]:
