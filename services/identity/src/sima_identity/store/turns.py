@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sima_runtime.database import Driver, execute
+from sima_runtime.database import Driver, execute, fetch
 
 _TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('sima turn ' || %s, 0))"
+_TRY_TURN = "SELECT pg_try_advisory_xact_lock(hashtextextended('sima turn ' || %s, 0))"
 
 
 class Turn(NamedTuple):
@@ -51,3 +52,9 @@ async def take_turn(connection: Driver, workspace: str) -> None:
     meanwhile has not overtaken it.
     """
     await execute(connection, _TAKE_TURN, (workspace,))
+
+
+async def try_turn(connection: Driver, workspace: str) -> bool:
+    """Take the turn as `take_turn` does, unless another transaction has it; return whether this one has it."""
+    [(taken,)] = await fetch(connection, _TRY_TURN, (workspace,))
+    return bool(taken)
