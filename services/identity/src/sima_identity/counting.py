@@ -38,20 +38,26 @@ class Counting:
         """
         self._database, self._policies, self._limits = database, policies, limits
         self._again_seconds = again_seconds
-        self._rounds = Rounds(database, hubs.next_asked, self._count_asked)
+        self._asked = Rounds(database, hubs.next_asked, self._count_some)
+        self._old = Rounds(database, partial(hubs.next_old, seconds=again_seconds), self._count_some)
 
     async def count_some(self) -> bool:
         """Count some of what is to be counted; False if there is nothing."""
-        if await self._rounds.go_on():
-            return True
-        async with self._database.statement() as connection:
-            await hubs.ask_again(connection, self._again_seconds)
-        return False
+        return await self._asked.go_on()
 
-    async def _count_asked(self, connection: Driver, workspace: str) -> Callable[[], None]:
+    async def count_again(self) -> bool:
+        """Count again some of what was counted long ago, and forget what grew long ago; False if nothing was."""
+        async with self._database.statement() as connection:
+            await hubs.forget_growth(connection)
+        return await self._old.go_on()
+
+    async def _count_some(self, connection: Driver, workspace: str) -> Callable[[], None]:
+        """Count both what is to be counted and what was counted long ago, so that neither keeps the other waiting."""
         await graph.look_up(connection)
         asked = await hubs.asked(connection, workspace)
-        noticed = await self._count(connection, workspace, asked.keys())
+        old = await hubs.counted_long_ago(connection, workspace, self._again_seconds)
+        subjects = asked.keys() | {Subject(key, is_profile=False) for key in old}
+        noticed = await self._count(connection, workspace, subjects)
         await hubs.strike_out(connection, workspace, [number for numbers in asked.values() for number in numbers])
         return partial(_tell, workspace, noticed)
 
@@ -64,7 +70,7 @@ class Counting:
         degrees = {each.key: counted for each in seen if (counted := degree(each, policy))}
         await hubs.write(connection, workspace, degrees, set(keys) - degrees.keys())
         if gone := set(keys) - {each.key for each in seen}:
-            await hubs.forget_growth(connection, workspace, gone)
+            await hubs.forget_growth_of(connection, workspace, gone)
         return await hubs.notice(connection, workspace, [*self._grown(seen), *self._grown_profiles(gained)])
 
     def _grown(self, seen: Iterable[Neighbours]) -> Iterable[Grown]:

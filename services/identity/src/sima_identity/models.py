@@ -356,7 +356,7 @@ class Degree(Base, table=True):
     __tablename__ = "degrees"
     __table_args__: ClassVar[tuple[Any, ...]] = (
         Index("degrees_by_size", "workspace", "identifiers", "key", postgresql_where=text("crowded")),
-        Index("degrees_by_age", "counted_at"),
+        Index("degrees_by_age", "workspace", "counted_at"),
     )
 
     key: UUID = Field(primary_key=True)

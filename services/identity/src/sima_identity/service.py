@@ -113,7 +113,10 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
             (
                 wakeups.run,
                 *(partial(keep_at, work, settings.settle_seconds) for work in beside),
-                partial(keep_at, counting.count_some, settings.count_seconds),
+                *(
+                    partial(keep_at, work, settings.count_seconds)
+                    for work in (counting.count_some, counting.count_again)
+                ),
             ),
             wakeups,
         )

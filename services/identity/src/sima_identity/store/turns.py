@@ -20,13 +20,14 @@ class Turn(NamedTuple):
         return {"after": self.after, "resting": list(self.resting)}
 
 
-def next_workspace(table: str, lock: str, *, waits: str = "true", also: str = "") -> str:
+def next_workspace(table: str, lock: str, *, waits: str = "true", where: str = "true", also: str = "") -> str:
     """Return a query of the next workspace of which a row waits, and which nobody else has locked.
 
     Args:
         table: The rows, with an index on their workspaces.
         lock: What is locked, together with the workspace, until the transaction ends; only if it is to be had at once.
         waits: Which rows wait.
+        where: In which workspaces, `listed.workspace`; for what is told of each rather than of each row.
         also: What else to ask of the workspace, `chosen.workspace`.
     """
     columns = f"workspace, {also}" if also else "workspace"
@@ -36,7 +37,8 @@ def next_workspace(table: str, lock: str, *, waits: str = "true", also: str = ""
         SELECT (SELECT min(workspace) FROM {table} WHERE workspace > listed.workspace AND {waits})
         FROM listed WHERE listed.workspace IS NOT NULL
     ), in_order AS MATERIALIZED (
-        SELECT workspace FROM listed WHERE workspace IS NOT NULL AND workspace <> ALL(%(resting)s::text[])
+        SELECT workspace FROM listed
+        WHERE workspace IS NOT NULL AND workspace <> ALL(%(resting)s::text[]) AND {where}
         ORDER BY workspace <= %(after)s, workspace
     ), chosen AS MATERIALIZED (
         SELECT workspace FROM in_order

@@ -1,4 +1,4 @@
-"""Which workspaces have something to be counted, one after the other."""
+"""Which workspaces have something to be counted, and what of each was counted longest ago."""
 
 from alembic import op
 
@@ -8,3 +8,5 @@ down_revision = "0011"
 
 def upgrade():
     op.execute("CREATE INDEX recounts_by_workspace ON recounts (workspace, id)")
+    op.execute("DROP INDEX degrees_by_age")
+    op.execute("CREATE INDEX degrees_by_age ON degrees (workspace, counted_at)")
