@@ -1,6 +1,7 @@
 """Who is seen with many is counted and listed, and what grows suspiciously is noticed once a day."""
 
 import asyncio
+import re
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,9 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima_identity.policy import Policy
+from sima_identity.records import Subject
+from sima_identity.store import hubs
+from sima_identity.store.turns import Turn
 from sima_runtime.database import Database, execute, fetch
 from sima_runtime.errors import PageTokenError
 
@@ -307,6 +311,53 @@ async def test_neighbours_that_become_one_are_counted_as_one_after_a_while(
     await eventually(identity, workspace, 2)
 
 
+AGE = "UPDATE degrees SET counted_at = now() - interval '2 hours' WHERE workspace = ANY(%s)"
+OLD = "SELECT FROM degrees WHERE workspace = ANY(%s) AND counted_at < now() - interval '1 hour'"
+
+
+async def test_what_was_counted_long_ago_is_counted_again_however_much_is_new(
+    start_replica: StartReplica, open_database: OpenDatabase, workspace: str
+) -> None:
+    """Both where nothing is new and where there is something new to count all the time."""
+    names = [quiet, busy] = [f"{workspace}-quiet", f"{workspace}-busy"]
+    identity, database = await start_replica(count_seconds=0.01), open_database("identity")
+    for name in names:
+        for one in (TABLET, KIOSK.named):
+            await identity.resolve(name, [Sighted([one, user(who)]) for who in ("a", "b")])
+        await until_counted(database, name)
+    async with database.statement() as connection:
+        [(noted,), _] = await fetch(connection, "SELECT key FROM degrees WHERE workspace = %s", (busy,))
+        notes = [Subject(noted, is_profile=False)] * 1_000
+        await hubs.ask(connection, busy, notes)
+        await execute(connection, AGE, (names,))
+        async with asyncio.timeout(30):
+            while await fetch(connection, OLD, (names,)):
+                await hubs.ask(connection, busy, notes[:10])
+        assert not await fetch(connection, "SELECT FROM recounts WHERE workspace = %s", (quiet,))
+    await until_counted(database, busy)
+
+
+async def test_what_was_counted_just_now_costs_nothing(open_database: OpenDatabase, workspace: str) -> None:
+    """Of each workspace, only what was counted longest ago is looked at."""
+    async with open_database("identity").transaction() as connection:
+        await execute(
+            connection,
+            """INSERT INTO degrees SELECT gen_random_uuid(), %s, 0, 0, 0, 0, '{}', 0, 0, 0, 0, false,
+                now() - ago * interval '1 second' FROM generate_series(1, 1000) AS ago""",
+            (workspace,),
+        )
+        await execute(connection, "ANALYZE degrees")
+        before = Turn(workspace[:-1])
+        assert await hubs.next_old(connection, before, seconds=1_100) != (workspace,)
+        plan = await fetch(connection, f"EXPLAIN (ANALYZE) {hubs.NEXT_OLD}", {**before.parameters(), "seconds": 1_100})
+        scans = re.findall(r"on degrees.*?actual.*?rows=(\d+)", str(plan))
+        assert scans
+        assert {*scans} <= {"0", "1"}, plan
+        assert await hubs.next_old(connection, before, seconds=900) == (workspace,)
+        assert len(await hubs.counted_long_ago(connection, workspace, 900)) == 100
+        await connection.rollback()
+
+
 async def eventually(replica: Replica, workspace: str, profiles: int) -> None:
     """Wait until the only shared identifier leads to so many profiles."""
     async with asyncio.timeout(30):
@@ -366,7 +417,7 @@ async def test_a_page_token_of_another_list_is_refused(identity: Replica, worksp
 async def test_growth_is_forgotten_after_a_season(
     start_replica: StartReplica, open_database: OpenDatabase, workspace: str
 ) -> None:
-    """When the next is noticed."""
+    """Whether anything else grows or not."""
     identity, database = await start_replica(count_seconds=0.01, growth_per_identifier=2), open_database("identity")
     async with database.statement() as connection:
         await execute(
@@ -376,6 +427,9 @@ async def test_growth_is_forgotten_after_a_season(
                     now() - days * interval '1 day' FROM unnest(ARRAY[89, 91]) AS days""",
             (workspace,),
         )
+    async with asyncio.timeout(30), database.statement() as connection:
+        while len(await fetch(connection, "SELECT FROM growth WHERE workspace = %s", (workspace,))) > 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     await kiosk(identity, workspace, range(5))
     await until_counted(database, workspace)
     grown = await identity.growth(workspace)

@@ -13,18 +13,20 @@ from sima_identity.store.turns import Turn
 from sima_runtime.database import Database, Driver, execute, fetch
 from sima_runtime.keys import Key
 
-from .conftest import Named, Replica, StartReplica, mail, together
+from .conftest import Named, Replica, StartReplica, device, mail, together
 from .test_erasing import now
+from .test_hubs import until_counted
 from .test_laws import OpenDatabase, deadlocks, until_settled
 
 ONE, OTHER = b"1" * 16, b"2" * 16
 PHONE = Named("phone", "+966551000001")
+TABLET = device("tablet")
 
 
 @pytest.fixture
 async def idle(start_replica: StartReplica) -> Replica:
     """A replica that leaves everything to others."""
-    return await start_replica(settle_seconds=3_600)
+    return await start_replica(settle_seconds=3_600, count_seconds=3_600)
 
 
 @pytest.fixture
@@ -201,3 +203,23 @@ async def barrier(database: Database, workspace: str, key: bytes) -> int | None:
     async with database.statement() as connection:
         [(number,)] = await fetch(connection, query, (workspace, Key(key)))
     return None if number is None else int(number)
+
+
+async def test_a_workspace_that_cannot_be_counted_holds_up_nobody(
+    idle: Replica, start_replica: StartReplica, database: Database, workspace: str
+) -> None:
+    """Others are counted all the same, also if it has something to be counted for longer."""
+    broken, other = f"{workspace}-a", f"{workspace}-b"
+    async with database.statement() as connection:
+        check = f"ALTER TABLE degrees ADD CONSTRAINT of_nobody CHECK (workspace <> '{broken}') NOT VALID"
+        await execute(connection, check)
+    try:
+        for name in (broken, other):
+            await idle.resolve(name, [together(TABLET, mail("ada")), together(TABLET, mail("eve"))])
+        await start_replica(settle_seconds=3_600, count_seconds=0.01)
+        await until_counted(database, other)
+        async with database.statement() as connection:
+            assert await fetch(connection, "SELECT FROM recounts WHERE workspace = %s", (broken,))
+    finally:
+        async with database.statement() as connection:
+            await execute(connection, "ALTER TABLE degrees DROP CONSTRAINT of_nobody")

@@ -14,7 +14,6 @@ from sima_identity.batch import Batch
 from sima_identity.grouping import Grouping, Transaction
 from sima_identity.planning import Plan, Situation
 from sima_identity.records import Wanted
-from sima_identity.service import keep_at
 from sima_identity.store import graph, lookups
 from sima_runtime.database import Database, Driver, execute, fetch
 from sima_runtime.errors import InvalidFieldsError, PageTokenError
@@ -413,26 +412,6 @@ async def test_what_takes_long_to_group_is_grouped_all_the_same(
             await asyncio.sleep(0.05)
     states = await identity.states(workspace, [mail("a"), user("late")])
     assert len(set(states.values())) == 1
-
-
-async def test_calls_have_their_time_between_groupings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The background rests longer than it worked: new evidence waits while a large neighbourhood is grouped."""
-    worked, rested = [0.02, 0.2, 0.05], list[float]()
-
-    async def work() -> bool:
-        await sleep(worked.pop(0))
-        return True
-
-    async def rest(seconds: float) -> None:
-        rested.append(seconds)
-        if not worked:
-            raise asyncio.CancelledError
-
-    sleep = asyncio.sleep
-    monkeypatch.setattr("sima_identity.service.asyncio.sleep", rest)
-    with pytest.raises(asyncio.CancelledError):
-        await keep_at(work, 0.5)
-    assert [seconds >= 2 * least for seconds, least in zip(rested, (0.02, 0.2, 0.05), strict=True)] == [True] * 3
 
 
 async def test_many_large_sets_are_taken_in_one_call(identity: Replica, workspace: str) -> None:

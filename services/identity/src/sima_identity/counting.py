@@ -5,7 +5,8 @@ a time in a workspace, from the edges themselves. So once nothing is left to cou
 whatever calls and replicas did at the same time. Nobody who records waits for it, and no feed: it writes at the end.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 
 import structlog
 from sima_runtime.database import Database, Driver
@@ -14,6 +15,7 @@ from sima_runtime.telemetry import meter
 from sima_identity.hubs import Grown, GrowthLimits, Neighbours, degree
 from sima_identity.policies import Policies
 from sima_identity.records import Subject
+from sima_identity.rounds import Rounds
 from sima_identity.store import graph, hubs
 
 _log = structlog.get_logger()
@@ -36,21 +38,28 @@ class Counting:
         """
         self._database, self._policies, self._limits = database, policies, limits
         self._again_seconds = again_seconds
+        self._asked = Rounds(database, hubs.next_asked, self._count_some)
+        self._old = Rounds(database, partial(hubs.next_old, seconds=again_seconds), self._count_some)
 
     async def count_some(self) -> bool:
         """Count some of what is to be counted; False if there is nothing."""
-        async with self._database.transaction() as connection:
-            await graph.look_up(connection)
-            await graph.take_time(connection)
-            workspace = await hubs.next_workspace(connection)
-            if workspace is None:
-                await hubs.ask_again(connection, self._again_seconds)
-                return False
-            asked = await hubs.asked(connection, workspace)
-            noticed = await self._count(connection, workspace, asked.keys())
-            await hubs.strike_out(connection, workspace, [number for numbers in asked.values() for number in numbers])
-        _tell(workspace, noticed)
-        return True
+        return await self._asked.go_on()
+
+    async def count_again(self) -> bool:
+        """Count again some of what was counted long ago, and forget what grew long ago; False if nothing was."""
+        async with self._database.statement() as connection:
+            await hubs.forget_growth(connection)
+        return await self._old.go_on()
+
+    async def _count_some(self, connection: Driver, workspace: str) -> Callable[[], None]:
+        """Count both what is to be counted and what was counted long ago, so that neither keeps the other waiting."""
+        await graph.look_up(connection)
+        asked = await hubs.asked(connection, workspace)
+        old = await hubs.counted_long_ago(connection, workspace, self._again_seconds)
+        subjects = asked.keys() | {Subject(key, is_profile=False) for key in old}
+        noticed = await self._count(connection, workspace, subjects)
+        await hubs.strike_out(connection, workspace, [number for numbers in asked.values() for number in numbers])
+        return partial(_tell, workspace, noticed)
 
     async def _count(self, connection: Driver, workspace: str, subjects: Collection[Subject]) -> list[Grown]:
         """Count subjects, and return what is noticed for the first time today."""
@@ -61,7 +70,7 @@ class Counting:
         degrees = {each.key: counted for each in seen if (counted := degree(each, policy))}
         await hubs.write(connection, workspace, degrees, set(keys) - degrees.keys())
         if gone := set(keys) - {each.key for each in seen}:
-            await hubs.forget_growth(connection, workspace, gone)
+            await hubs.forget_growth_of(connection, workspace, gone)
         return await hubs.notice(connection, workspace, [*self._grown(seen), *self._grown_profiles(gained)])
 
     def _grown(self, seen: Iterable[Neighbours]) -> Iterable[Grown]:

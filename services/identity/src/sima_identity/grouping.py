@@ -20,6 +20,7 @@ from sima_identity.policies import InForce, Policies
 from sima_identity.records import FOR_EVIDENCE, Because, Stored, StoredEdge
 from sima_identity.store import graph, hubs
 from sima_identity.store.log import FEED, STANDINGS
+from sima_identity.store.turns import take_turn
 
 # Groupings of more identifiers than this are computed beside the event loop, so that other calls go on.
 _MANY = 2_000
@@ -108,9 +109,9 @@ class Grouping:
         for attempt in range(ATTEMPTS):
             try:
                 async with self._database.transaction() as connection:
-                    transaction = await self.begin(connection, workspace)
                     if attempt:  # one at a time, or they would go on overtaking each other
-                        await graph.take_turn(connection, workspace)
+                        await take_turn(connection, workspace)
+                    transaction = await self.begin(connection, workspace)
                     return await work(transaction._replace(anew=attempt > 0))
             except OvertakenError:
                 begun_anew.add(1)

@@ -331,6 +331,7 @@ class Recount(Base, table=True):
     """Something that is to be counted anew: an identifier by its key, or a profile by its id."""
 
     __tablename__ = "recounts"
+    __table_args__: ClassVar[tuple[Any, ...]] = (Index("recounts_by_workspace", "workspace", "id"),)
 
     id: int = Field(primary_key=True, sa_type=BigInteger)
     workspace: str = Field(primary_key=True, sa_type=_BYTEWISE)
@@ -360,7 +361,7 @@ class Degree(Base, table=True):
     __tablename__ = "degrees"
     __table_args__: ClassVar[tuple[Any, ...]] = (
         Index("degrees_by_size", "workspace", "identifiers", "key", postgresql_where=text("crowded")),
-        Index("degrees_by_age", "counted_at"),
+        Index("degrees_by_age", "workspace", "counted_at"),
     )
 
     key: UUID = Field(primary_key=True)

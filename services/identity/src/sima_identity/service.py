@@ -1,7 +1,6 @@
 """Puts the parts of the identity service together; `__main__` serves them, tests start them beside each other."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,10 +34,6 @@ from sima_identity.resolving import Resolver
 from sima_identity.servicer import IdentityServicer
 from sima_identity.settings import IdentitySettings
 from sima_identity.store.log import FEEDS
-
-# New evidence about a neighbourhood waits while it is grouped, and with it all that is new in the workspace. So between
-# two groupings calls have this many times as long as the one before took. And counting is only a part of all work.
-_REST = 3
 
 _log = structlog.get_logger()
 
@@ -118,7 +113,10 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
             (
                 wakeups.run,
                 *(partial(keep_at, work, settings.settle_seconds) for work in beside),
-                partial(keep_at, counting.count_some, settings.count_seconds),
+                *(
+                    partial(keep_at, work, settings.count_seconds)
+                    for work in (counting.count_some, counting.count_again)
+                ),
             ),
             wakeups,
         )
@@ -127,9 +125,7 @@ async def assembled(settings: IdentitySettings, policy: Policy | None = None) ->
 
 
 async def keep_at(work: Callable[[], Awaitable[bool]], pause_seconds: float) -> None:
-    """Do what is too large for a call, a portion at a time, for ever, with a rest behind each."""
+    """Do what is too large for a call, a portion at a time, for ever, with a pause whenever there is nothing to do."""
     while True:
-        began = time.monotonic()
-        found = await work()
-        rest = _REST * (time.monotonic() - began)
-        await asyncio.sleep(rest if found else max(rest, pause_seconds))
+        if not await work():
+            await asyncio.sleep(pause_seconds)

@@ -30,13 +30,20 @@ async def supervise(work: Background) -> None:
         except Exception:  # noqa: BLE001  # whatever it was, the task must not end
             if time.monotonic() - started > LONGEST_PAUSE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            _report(work, pause)
+            report_crash(work, pause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-def _report(work: Background, pause: float) -> None:
+def report_crash(work: Callable[..., object], again_in_seconds: float, **about: str) -> None:
+    """Log and count the exception that is being handled.
+
+    Args:
+        work: What raised it.
+        again_in_seconds: When that is done again.
+        about: What else to log, of which nothing is personal.
+    """
     called = work.func if isinstance(work, partial) else work
     name = getattr(called, "__qualname__", type(called).__qualname__)
     task_crashes.add(1, {"task": name})
-    _log.error("task_crashed", task=name, again_in_seconds=pause, exc_info=True)
+    _log.error("task_crashed", task=name, again_in_seconds=again_in_seconds, exc_info=True, **about)

@@ -69,7 +69,7 @@ def _observe_lag(_: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
 
 _meter = meter("sima.runtime")
 call_seconds = _meter.create_histogram("sima_call_duration", "s", "Duration of served calls, by method and code.")
-task_crashes = _meter.create_counter("sima_task_crashes", "1", "Background tasks that crashed and were started again.")
+task_crashes = _meter.create_counter("sima_task_crashes", "1", "Background work that crashed and is done again.")
 _meter.create_observable_gauge("sima_feed_lag", [_observe_lag], "s", "How far the slowest reader of a feed is behind.")
 
 

@@ -43,7 +43,6 @@ _BEGIN = f"{_LOOK_UP}, pg_current_xact_id(), {IS_SPREAD}"
 # Not for ever: a process that is gone without a word must not hold up the feed for good.
 _TAKE_TIME = """SELECT set_config('statement_timeout', '1h', true),
     set_config('idle_in_transaction_session_timeout', '1h', true)"""
-_TAKE_TURN = "SELECT pg_advisory_xact_lock(hashtextextended('sima turn ' || %s, 0))"
 
 _LOCK = f"""SELECT {STORED}, (changed_epoch, changed_xid) > ({CURRENT_EPOCH}, pg_current_xact_id())
     FROM identifiers WHERE workspace = %s AND key = ANY(%s) ORDER BY key FOR NO KEY UPDATE"""
@@ -192,11 +191,6 @@ async def begin(connection: Driver) -> bool:
 async def take_time(connection: Driver) -> None:
     """Let the transaction last as long as it takes to load, group and write the largest neighbourhoods."""
     await execute(connection, _TAKE_TIME)
-
-
-async def take_turn(connection: Driver, workspace: str) -> None:
-    """Wait until no other transaction of the workspace has the turn, and have it until this one ends."""
-    await execute(connection, _TAKE_TURN, (workspace,))
 
 
 async def read_identifiers(connection: Driver, workspace: str, keys: Iterable[bytes]) -> list[Stored]:

@@ -12,21 +12,25 @@ from sima_runtime.keys import Key, Keys
 from sima_identity.hubs import Degree, Gained, Grown, Neighbours
 from sima_identity.records import Subject
 from sima_identity.store.arrays import flags, numbers
+from sima_identity.store.turns import Turn, next_workspace
 
 #: Days for which it is remembered that something grew suspiciously.
 KEPT_DAYS = 90
 _MOST_NOTES = 10_000  # that are struck out at once
 _MOST_SUBJECTS = 100  # that are counted at once
-_MOST_AGAIN = 1_000
 
 _ASK = """INSERT INTO recounts (workspace, subject, is_profile)
     SELECT %s, subject, is_profile FROM unnest(%s::uuid[], %s::boolean[]) AS given(subject, is_profile)"""
-_ASK_AGAIN = """INSERT INTO recounts (workspace, subject, is_profile)
-    SELECT workspace, key, false FROM degrees
-    WHERE counted_at < now() - %s * interval '1 second' AND NOT EXISTS (SELECT FROM recounts)
-    ORDER BY counted_at LIMIT %s"""
-_NEXT = """SELECT workspace FROM recounts
-    WHERE pg_try_advisory_xact_lock(hashtextextended('sima count ' || workspace, 0)) ORDER BY id LIMIT 1"""
+_NEXT_ASKED = next_workspace("recounts", "sima count")
+_OLD = "counted_at < now() - %(seconds)s * interval '1 second'"
+#: The oldest of each workspace tells; so nothing is read of those that were counted just now.
+NEXT_OLD = next_workspace(
+    "degrees",
+    "sima count",
+    where=f"""(SELECT {_OLD} FROM degrees WHERE degrees.workspace = listed.workspace ORDER BY counted_at LIMIT 1)""",
+)
+_COUNTED_LONG_AGO = f"""SELECT key FROM degrees WHERE workspace = %(workspace)s AND {_OLD}
+    ORDER BY counted_at LIMIT %(limit)s"""
 # What is to be counted must be there by then.
 _ASKED = f"SELECT subject, is_profile, id FROM recounts WHERE workspace = %s AND {HAS_ENDED} ORDER BY id LIMIT %s"
 _STRIKE_OUT = "DELETE FROM recounts WHERE id = ANY(%s::bigint[]) AND workspace = %s"
@@ -175,16 +179,22 @@ async def ask(connection: Driver, workspace: str, subjects: Collection[Subject])
     await execute(connection, _ASK, (workspace, *given))
 
 
-async def ask_again(connection: Driver, seconds: float) -> None:
-    """Note what was counted longest ago, and longer than so many seconds; forget what grew long ago."""
-    await execute(connection, _ASK_AGAIN, (seconds, _MOST_AGAIN))
-    await execute(connection, _FORGET_GROWTH)
+async def next_asked(connection: Driver, turn: Turn) -> tuple[str] | None:
+    """Return the next workspace of which something is to be counted, and in which nobody else counts."""
+    rows = await fetch(connection, _NEXT_ASKED, turn.parameters())
+    return rows[0] if rows else None
 
 
-async def next_workspace(connection: Driver) -> str | None:
-    """Give a workspace with something to count in which nobody else counts, until the transaction ends."""
-    rows = await fetch(connection, _NEXT)
-    return rows[0][0] if rows else None
+async def next_old(connection: Driver, turn: Turn, *, seconds: float) -> tuple[str] | None:
+    """Return the next workspace of which something was counted longer ago than that, and in which nobody counts."""
+    rows = await fetch(connection, NEXT_OLD, {**turn.parameters(), "seconds": seconds})
+    return rows[0] if rows else None
+
+
+async def counted_long_ago(connection: Driver, workspace: str, seconds: float) -> list[bytes]:
+    """Return some of the identifiers that were counted longer ago than so many seconds, the oldest counts first."""
+    parameters = {"workspace": workspace, "seconds": seconds, "limit": _MOST_SUBJECTS}
+    return [key for (key,) in await fetch(connection, _COUNTED_LONG_AGO, parameters)]
 
 
 async def asked(connection: Driver, workspace: str) -> dict[Subject, list[int]]:
@@ -239,7 +249,12 @@ async def write(
         await execute(connection, _FORGET, (workspace, Keys(forgotten)))
 
 
-async def forget_growth(connection: Driver, workspace: str, gone: Collection[bytes]) -> None:
+async def forget_growth(connection: Driver) -> None:
+    """Remove what grew long ago, of all workspaces."""
+    await execute(connection, _FORGET_GROWTH)
+
+
+async def forget_growth_of(connection: Driver, workspace: str, gone: Collection[bytes]) -> None:
     """Remove that identifiers grew which are erased."""
     await execute(connection, _FORGET_GROWTH_OF, (workspace, Keys(gone)))
 
