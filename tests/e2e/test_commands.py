@@ -301,7 +301,7 @@ def test_plugins_are_listed_with_what_they_bring() -> None:
     [[], ["up"], ["demo"], ["import"], ["plugins"], ["profile", "get"], ["profile", "events"], ["profile", "segments"]]
     + [["segment", verb] for verb in ("create", "update", "preview", "list", "show", "members", "delete", "watch")]
     + [["identity", verb] for verb in ("explain", "graph", "decisions", "split", "never", "always", "withdraw")]
-    + [["identity", verb] for verb in ("history", "shared", "hubs", "growth", "affiliations", "erase")]
+    + [["identity", verb] for verb in ("history", "shared", "hubs", "growth", "affiliations", "erase", "erasures")]
     + [["identity", "policy", verb] for verb in ("show", "preview", "set")],
 )
 def test_every_command_has_help_with_an_example(command: list[str]) -> None:
@@ -426,6 +426,22 @@ def test_who_is_erased_is_unknown_and_what_comes_late_is_refused(stack: Stack, t
     assert "identifiers would go" in asked.stderr
     again = stack.sima("cli", *erase, "--yes", "--request-id", "r1")
     assert "refused" in again.stdout
+
+
+def test_who_had_whom_erased_is_listed(stack: Stack) -> None:
+    """Newest first, as a table and as JSON; whose the identifiers were stands nowhere."""
+    by = ("--actor", "dpo", "--reason", "case 17")
+    for number in (1, 2):
+        erase = ("identity", "erase", f"email:v{number}@erased.example", *by, "--request-id", f"case-17-{number}")
+        assert stack.sima("cli", *erase, "--yes").exit_code == 0
+    newest, older = stack.json("cli", "identity", "erasures", "--limit", "2")
+    assert (newest["request_id"], older["request_id"]) == ("case-17-2", "case-17-1")
+    assert (newest["actor"], newest["reason"], newest["identifiers_erased"]) == ("dpo", "case 17", 0)
+    shown = stack.sima("cli", "identity", "erasures", "--limit", "1")
+    assert all(word in shown.stdout for word in ("dpo", "case 17", "case-17-2"))
+    assert "case-17-1" not in shown.stdout
+    assert "There are more" in shown.stderr
+    assert "erased.example" not in shown.output
 
 
 def test_colleagues_and_their_company_are_listed(stack: Stack, tmp_path: Path) -> None:
