@@ -689,14 +689,14 @@ class Deciding(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PREVIEW_FIELD_NUMBER: _builtins.int
     actor: _builtins.str
-    """Who decides, as the caller knows them: a name or an id of a person or program. Required, at most 200 characters, none
-    of them a control character.
+    """Who decides, as the caller knows them: a name or an id of a person or program. Required, not blank, at most 200
+    characters, none of them a control character.
     """
     reason: _builtins.str
-    """Why. Required, at most 2,000 characters. It should name no customer: nothing erases it."""
+    """Why. Required, not blank, at most 2,000 characters, none of them NUL. It should name no customer: nothing erases it."""
     request_id: _builtins.str
-    """A call with the id of an earlier one decides nothing new and answers what that one decided. Required, at most 200
-    characters, none of them a control character.
+    """A call with the id of an earlier one decides nothing new and answers what that one decided. Required, not blank,
+    at most 200 characters, none of them a control character.
     """
     preview: _builtins.bool
     """Answer what would change, and decide nothing."""
