@@ -417,10 +417,16 @@ def listed(stack: Stack, identifier: str, *command: str) -> dict[str, Any] | Non
 
 
 def test_who_is_erased_is_unknown_and_what_comes_late_is_refused(stack: Stack, tmp_path: Path) -> None:
-    """By the command, for good; the same file again brings nothing of them back."""
+    """By the command, for good; the same file again brings nothing of them back, and of it only the size is kept."""
+    file = tmp_path / "vera.csv"
+    file.write_text("Email,City\nvera@erased.example,Kyiv\n")
+    assert stack.sima("cli", "import", "cli", str(file)).exit_code == 0
     erase = ("identity", "erase", "email:vera@erased.example", "--reason", "she asked for it")
     done = stack.json("cli", *erase, "--yes")
-    assert (done["identifiers_erased"], done["changes"]) == (0, [])
+    assert (done["identifiers_erased"], done["changes"]) == (1, [])
+    late = stack.sima("cli", "import", "cli", str(file))
+    assert late.exit_code == 3
+    assert "Of facts about the erased only the size is kept." in late.stderr
     asked = stack.sima("cli", *erase)
     assert asked.exit_code == 1  # nobody said yes
     assert "identifiers would go" in asked.stderr
