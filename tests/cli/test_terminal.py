@@ -31,7 +31,7 @@ def segment_address() -> Iterator[str]:
     method = grpc.unary_unary_rpc_method_handler(
         get_segment, GetSegmentRequest.FromString, GetSegmentResponse.SerializeToString
     )
-    with serving(service, "GetSegment", method) as address:
+    with serving(service, {"GetSegment": method}) as address:
         yield address
 
 
