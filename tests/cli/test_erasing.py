@@ -26,4 +26,5 @@ def test_a_hub_may_take_longer_than_any_other_call(tmp_path: Path) -> None:
         erase = ["identity", "erase", "phone:+966551000001", "--reason", "a hub", "--yes"]
         done = CliRunner().invoke(app, [*where, *erase])
     assert "Erased 1 known" in done.stdout
+    assert "brings them back: remove them there first" in done.stdout
     assert given[0] > PATIENCE_SECONDS / 2

@@ -59,6 +59,7 @@ async def erase(  # noqa: PLR0917 - its options
         print_json(shapes.erasure(answer))
         return
     out.print(f"Erased [bold]{answer.identifiers_erased}[/] known identifiers; what was observed before is refused.")
+    out.print("[dim]A row without a time that is edited at the source brings them back: remove them there first.[/]")
     if answer.pending:
         out.print("[dim]A neighbourhood is large; who is left is grouped in a moment.[/]")
     elif answer.changes:
