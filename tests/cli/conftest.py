@@ -88,10 +88,10 @@ def sample(make_sample: Callable[..., Sample]) -> Sample:
 
 
 @contextmanager
-def serving(service: str, method: str, handler: "grpc.RpcMethodHandler[Any, Any]") -> Iterator[str]:
-    """Serve one method of a service, and give the address."""
+def serving(service: str, methods: "dict[str, grpc.RpcMethodHandler[Any, Any]]") -> Iterator[str]:
+    """Serve some methods of a service, and give the address."""
     server = grpc.server(ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {method: handler})])
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, methods)])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"

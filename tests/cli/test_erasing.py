@@ -21,9 +21,10 @@ def test_a_hub_may_take_longer_than_any_other_call(tmp_path: Path) -> None:
         return pb.EraseIdentifiersResponse(identifiers_erased=1).SerializeToString()
 
     handler: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(answer)
-    with serving("sima.identity.v1.IdentityService", "EraseIdentifiers", handler) as address:
+    with serving("sima.identity.v1.IdentityService", {"EraseIdentifiers": handler}) as address:
         where = ["--data-dir", str(tmp_path), "--workspace", "w", "--identity", address]
         erase = ["identity", "erase", "phone:+966551000001", "--reason", "a hub", "--yes"]
         done = CliRunner().invoke(app, [*where, *erase])
     assert "Erased 1 known" in done.stdout
+    assert "brings them back: remove them there first" in done.stdout
     assert given[0] > PATIENCE_SECONDS / 2

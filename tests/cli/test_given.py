@@ -108,7 +108,7 @@ def closed_address() -> Iterator[str]:
         context.abort(grpc.StatusCode.UNAUTHENTICATED, "")
 
     service = DESCRIPTOR.services_by_name["ProfileService"].full_name
-    with serving(service, "GetProfile", grpc.unary_unary_rpc_method_handler(refuse)) as address:
+    with serving(service, {"GetProfile": grpc.unary_unary_rpc_method_handler(refuse)}) as address:
         yield address
 
 

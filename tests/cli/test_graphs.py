@@ -13,11 +13,13 @@ from rich.cells import cell_len
 from rich.console import Console
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.type.v1.identifier_pb2 import Identifier
+from sima_cli import shapes
 from sima_cli.graphs.folding import Folded, fold, thin_out
 from sima_cli.graphs.layout import CELL, TITLE, Box, layout, shortened
 from sima_cli.graphs.model import Graph, Line, Node, Standing, read
 from sima_cli.graphs.svg import draw
 from sima_cli.graphs.terminal import terminal
+from sima_cli.words import refused
 
 KINDS = ("user_id", "passport", "email", "phone", "device_id", "anonymous_id")
 REFUSALS = [number for number in pb.LinkRefusal.values() if number]
@@ -191,7 +193,7 @@ def test_the_terminal_says_everything_or_how_much_it_does_not(answer: pb.GetProf
     for count in (*missing, folded.bind, folded.refused, folded.decisions):
         assert count == 0 or count in numbers(said)
     for line in graph.lines:
-        assert line.refusal is None or f"({line.refusal})" in said or "for other reasons" in said
+        assert line.refusal is None or f"({refused(line.refusal)})" in said or "for other reasons" in said
     assert not set("\x1b\u202e") & set(said)
 
 
@@ -217,7 +219,7 @@ def test_what_is_told_of_in_a_link_comes_before_what_is_merely_there() -> None:
     answer.links.append(link(last, Identifier(kind="email", value="eve@example.com"), pb.LINK_REFUSAL_NEVER_LINK))
     said = printed(*fold(read(answer), 4))
     assert f"{last.kind}:{last.value}" in said
-    assert "does not bind (never_link): mend crm" in " ".join(said.split())
+    assert "does not bind (decided to be apart): mend crm" in " ".join(said.split())
 
 
 def test_protected_values_are_shown_by_the_beginning_of_their_key() -> None:
@@ -271,3 +273,39 @@ def test_in_a_tangle_each_identifier_keeps_its_strongest_link(size: int) -> None
     assert lines[-1] in thinned.lines
     assert len(thinned.lines) <= max(60, size) + 1
     assert len(thinned.lines) + folded.bind == len(lines)
+
+
+@pytest.mark.parametrize("sorts", range(1, 9))
+def test_no_row_says_that_there_is_one_more(sorts: int) -> None:
+    """It would take as much room as what it hides: four sorts are shown, and of more than that three."""
+    names = [identifier(0), *(Identifier(kind="email", value=f"{number}@example.com") for number in range(sorts))]
+    links = [link(names[0], other, pb.LINK_REFUSAL_HUB, f"s{number}") for number, other in enumerate(names[1:])]
+    known = [pb.KnownIdentifier(identifier=names[0])]
+    said = printed(*fold(read(pb.GetProfileGraphResponse(profile_id="0f" * 16, identifiers=known, links=links)), 25))
+    assert said.count("does not bind (seen with too many)") == (sorts if sorts <= 4 else 3)
+    assert ("more for other reasons" in said) is (sorts > 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared", "heading"),
+    [
+        ("email", False, "One person"),
+        ("phone", True, "Shared, so nobody's alone"),
+        ("domain", False, "One company"),
+        ("domain", True, "Shared, so nobody's alone"),
+    ],
+)
+def test_a_picture_says_what_stands_in_its_box(kind: str, shared: bool, heading: str) -> None:
+    """What is shared has a profile of its own, and is no person."""
+    known = [pb.KnownIdentifier(identifier=Identifier(kind=kind, value="x"), shared=shared)]
+    drawing = layout(*fold(read(pb.GetProfileGraphResponse(profile_id="0f" * 16, identifiers=known)), 25))
+    assert heading in [note.text for note in drawing.notes if note.sort == "heading"]
+
+
+@pytest.mark.parametrize("number", REFUSALS)
+def test_every_refusal_is_said_in_words(number: "pb.LinkRefusal.ValueType") -> None:
+    """None of them is a code."""
+    code = shapes.refusal(pb.Link(refusal=number))
+    assert code is not None
+    assert refused(code) != code
+    assert "_" not in refused(code)

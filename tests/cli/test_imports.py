@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sima_cli.commands import imports
 from sima_cli.errors import CommandError
-from sima_cli.imports import COUNTS, Imported, import_file, refusal_reasons
+from sima_cli.imports import COUNTS, Imported, Reason, import_file, refusal_reasons
 from sima_cli.main import app
 from sima_runtime.errors import OverloadedError
 from typer.testing import CliRunner
@@ -91,10 +91,10 @@ def test_an_import_that_went_on_says_so(file: Path, monkeypatch: pytest.MonkeyPa
     assert json.loads(result.stdout)[0]["resumed"] is resumed
 
 
-def reasons(answer: httpx.Response) -> list[str]:
+def reasons(answer: httpx.Response) -> list[Reason]:
     """What is told of refusals since noon, of a collector that answers so."""
 
-    async def ask() -> list[str]:
+    async def ask() -> list[Reason]:
         transport = httpx.MockTransport(lambda _: answer)
         async with httpx.AsyncClient(transport=transport, base_url="http://collector") as client:
             return await refusal_reasons(client, "crm", "token", datetime(2026, 11, 22, 12, tzinfo=UTC))
@@ -110,11 +110,26 @@ def test_reasons_are_those_of_this_import_in_its_order() -> None:
         {"reason": "phone: c", "message_id": "contact-3", "last_at": "2026-11-22T12:00:00+00:00"},
         {"reason": "record 9: z", "last_at": "2026-11-21T12:00:00+00:00"},
     ]
-    assert reasons(httpx.Response(200, json={"refusals": listed})) == [
+    assert [reason.text for reason in reasons(httpx.Response(200, json={"refusals": listed}))] == [
         "message contact-3: phone: c",
         "record 1: a",
         "record 2: b",
     ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "not_kept"),
+    [
+        ('{"source":"crm"}', ""),
+        (None, ""),
+        ('{"not_kept": {"bytes": 12}}', "facts about the erased"),
+        ('{"not_kept": {"bytes": 12, "hash": "0f"}}', "what may hold protected values"),
+    ],
+)
+def test_it_is_told_of_what_only_the_size_is_kept(raw: str | None, not_kept: str) -> None:
+    """As the collector writes it in place of what was refused."""
+    refusal = {"reason": "r", "last_at": "2026-11-22T12:00:02+00:00"} | ({"raw": raw} if raw else {})
+    assert reasons(httpx.Response(200, json={"refusals": [refusal]})) == [Reason("r", not_kept)]
 
 
 @pytest.mark.parametrize("answer", [httpx.Response(404), httpx.Response(401), httpx.Response(200, text="<html>")])

@@ -8,7 +8,7 @@ import pytest
 from sima.segment.v1.segment_service_pb2 import DESCRIPTOR, GetSegmentRequest, GetSegmentResponse, RuleProblem, Segment
 from sima_cli.commands import imports
 from sima_cli.errors import RefusedError
-from sima_cli.imports import COUNTS, Imported
+from sima_cli.imports import COUNTS, Imported, Reason
 from sima_cli.main import app
 from sima_cli.output import rule_problems
 from typer.testing import CliRunner, Result
@@ -31,7 +31,7 @@ def segment_address() -> Iterator[str]:
     method = grpc.unary_unary_rpc_method_handler(
         get_segment, GetSegmentRequest.FromString, GetSegmentResponse.SerializeToString
     )
-    with serving(service, "GetSegment", method) as address:
+    with serving(service, {"GetSegment": method}) as address:
         yield address
 
 
@@ -48,8 +48,8 @@ def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int) -> R
     async def import_file(*_: object) -> Imported:
         return Imported(dict.fromkeys(COUNTS, 0) | {"accepted": 2 - refused, "refused": refused}, resumed=True)
 
-    async def refusal_reasons(*_: object) -> list[str]:
-        return [f"message {EVIL}: unreadable"]
+    async def refusal_reasons(*_: object) -> list[Reason]:
+        return [Reason(f"message {EVIL}: unreadable")]
 
     monkeypatch.setattr(imports, "import_file", import_file)
     monkeypatch.setattr(imports, "refusal_reasons", refusal_reasons)

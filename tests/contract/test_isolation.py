@@ -131,6 +131,10 @@ ASKING: dict[str, Callable[[Known], list[Message]]] = {
         identity_pb.EraseIdentifiersRequest(identifiers=[PHONE], deciding=deciding("e1")),
         identity_pb.EraseIdentifiersRequest(profile_id=known.profile_id, deciding=deciding("e2")),
     ],
+    "Identity.ListErasures": lambda _: [
+        identity_pb.ListErasuresRequest(),
+        identity_pb.ListErasuresRequest(page_size=1),
+    ],
     "Identity.GetIdentityPolicy": lambda _: [identity_pb.GetIdentityPolicyRequest()],
     "Identity.SetIdentityPolicy": lambda _: [
         identity_pb.SetIdentityPolicyRequest(policy=RULES, deciding=deciding("p1"))
@@ -343,6 +347,10 @@ async def filled(own: Caller) -> Known:
     ruling = identity_pb.SetIdentityPolicyRequest(policy=identity_pb.IdentityPolicy(), deciding=deciding("p0"))
     ruling.deciding.reason = "crown-jewels"
     await own.call("Identity.SetIdentityPolicy", ruling)
+    nobody = Identifier(kind="user_id", value="nobody")
+    erasing = identity_pb.EraseIdentifiersRequest(identifiers=[nobody], deciding=deciding("e0"))
+    erasing.deciding.reason = "crown-jewels"
+    await own.call("Identity.EraseIdentifiers", erasing)
     async with asyncio.timeout(30):  # until it is applied, its answer changes
         while not (await own.call("Identity.GetIdentityPolicy", asking))[0].policy.HasField("applied_at"):  # noqa: ASYNC110  # no bell
             await asyncio.sleep(0.05)

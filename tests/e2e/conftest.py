@@ -45,6 +45,8 @@ SOURCES: Mapping[str, tuple[str, Mapping[str, str], Mapping[str, str]]] = {
     "rules": ("contacts", {"import_token": TOKEN}, {}),
     "page": ("contacts", {"import_token": TOKEN}, crm.OPTIONS),
     "crm": ("contacts", {"import_token": TOKEN}, crm.OPTIONS),
+    "narrow": ("contacts", {"import_token": TOKEN}, crm.OPTIONS),
+    "companies": ("contacts", {"import_token": TOKEN}, crm.OPTIONS),
 }
 
 HERE = Path(__file__).parent

@@ -301,7 +301,7 @@ def test_plugins_are_listed_with_what_they_bring() -> None:
     [[], ["up"], ["demo"], ["import"], ["plugins"], ["profile", "get"], ["profile", "events"], ["profile", "segments"]]
     + [["segment", verb] for verb in ("create", "update", "preview", "list", "show", "members", "delete", "watch")]
     + [["identity", verb] for verb in ("explain", "graph", "decisions", "split", "never", "always", "withdraw")]
-    + [["identity", verb] for verb in ("history", "shared", "hubs", "growth", "affiliations", "erase")]
+    + [["identity", verb] for verb in ("history", "shared", "hubs", "growth", "affiliations", "erase", "erasures")]
     + [["identity", "policy", verb] for verb in ("show", "preview", "set")],
 )
 def test_every_command_has_help_with_an_example(command: list[str]) -> None:
@@ -339,7 +339,7 @@ def test_a_wrong_merge_is_explained_taken_back_and_decided_otherwise(stack: Stac
     assert stack.json("cli", "profile", "get", ines)["traits"]["first_name"]["values"][0]["value"] == "Ines"
     apart = stack.json("cli", "identity", "explain", ines, omar)
     assert (apart["linked"], {link["refusal"] for link in apart["chain"]}) == (False, {None, "never_link"})
-    assert "never_link" in stack.sima("cli", "identity", "graph", omar).stdout
+    assert "decided to be apart" in stack.sima("cli", "identity", "graph", omar).stdout
     [listed] = stack.json("cli", "identity", "decisions", omar)
     assert (listed["actor"], listed["reason"]) == ("support", "one telephone, two people")
     contrary = stack.sima("cli", "identity", "always", ines, omar, "--reason", "or are they")
@@ -417,15 +417,37 @@ def listed(stack: Stack, identifier: str, *command: str) -> dict[str, Any] | Non
 
 
 def test_who_is_erased_is_unknown_and_what_comes_late_is_refused(stack: Stack, tmp_path: Path) -> None:
-    """By the command, for good; the same file again brings nothing of them back."""
+    """By the command, for good; the same file again brings nothing of them back, and of it only the size is kept."""
+    file = tmp_path / "vera.csv"
+    file.write_text("Email,City\nvera@erased.example,Kyiv\n")
+    assert stack.sima("cli", "import", "cli", str(file)).exit_code == 0
     erase = ("identity", "erase", "email:vera@erased.example", "--reason", "she asked for it")
     done = stack.json("cli", *erase, "--yes")
-    assert (done["identifiers_erased"], done["changes"]) == (0, [])
+    assert (done["identifiers_erased"], done["changes"]) == (1, [])
+    late = stack.sima("cli", "import", "cli", str(file))
+    assert late.exit_code == 3
+    assert "Of facts about the erased only the size is kept." in late.stderr
     asked = stack.sima("cli", *erase)
     assert asked.exit_code == 1  # nobody said yes
     assert "identifiers would go" in asked.stderr
     again = stack.sima("cli", *erase, "--yes", "--request-id", "r1")
     assert "refused" in again.stdout
+
+
+def test_who_had_whom_erased_is_listed(stack: Stack) -> None:
+    """Newest first, as a table and as JSON; whose the identifiers were stands nowhere."""
+    by = ("--actor", "dpo", "--reason", "case 17")
+    for number in (1, 2):
+        erase = ("identity", "erase", f"email:v{number}@erased.example", *by, "--request-id", f"case-17-{number}")
+        assert stack.sima("cli", *erase, "--yes").exit_code == 0
+    newest, older = stack.json("cli", "identity", "erasures", "--limit", "2")
+    assert (newest["request_id"], older["request_id"]) == ("case-17-2", "case-17-1")
+    assert (newest["actor"], newest["reason"], newest["identifiers_erased"]) == ("dpo", "case 17", 0)
+    shown = stack.sima("cli", "identity", "erasures", "--limit", "1")
+    assert all(word in shown.stdout for word in ("dpo", "case 17", "case-17-2"))
+    assert "case-17-1" not in shown.stdout
+    assert "There are more" in shown.stderr
+    assert "erased.example" not in shown.output
 
 
 def test_colleagues_and_their_company_are_listed(stack: Stack, tmp_path: Path) -> None:

@@ -137,16 +137,23 @@ def test_a_start_puts_the_rules_of_its_folder_in_force(own_folder: Path) -> None
 def test_every_command_of_the_page_prints_what_it_says(stack: Stack, tmp_path: Path) -> None:
     """With the files of the page; which identifiers stand for the others in an example is up to the keys."""
     page = (ROOT / "docs" / "identity.md").read_text()
-    known = {"crm": "page"}
-    for name, language in (("contacts.csv", "csv"), ("sima.yaml", "yaml")):
-        (text,) = blocks(language, page)
-        (tmp_path / name).write_text(text)
-        known[name] = str(tmp_path / name)
+    companies, rules = page.split("## The rules", 1)
+    files = {"contacts.csv": blocks("csv", rules), "sima.yaml": blocks("yaml", page)}
+    assert printed(stack, "page", rules, files, tmp_path) >= 3
+    assert printed(stack, "companies", companies, {"colleagues.csv": blocks("csv", companies)}, tmp_path) == 2
+
+
+def printed(stack: Stack, source: str, page: str, files: dict[str, list[str]], folder: Path) -> int:
+    """Run the commands of a page with its files in a workspace; return how many there are."""
+    known = {"crm": source}
+    for name, (text,) in files.items():
+        (folder / name).write_text(text)
+        known[name] = str(folder / name)
     listed = list(steps(page))
-    assert len(listed) >= 3
     for command, said in listed:
-        result = stack.sima("page", *(known.get(word, word) for word in command))
-        assert told(result.output) == told(said), command
+        result = stack.sima(source, *(known.get(word, word) for word in command))
+        assert told(result.output) == told(said.replace(" crm ", f" {source} ")), command
+    return len(listed)
 
 
 def told(said: str) -> set[str]:

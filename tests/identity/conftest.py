@@ -166,6 +166,11 @@ class Replica:
         )
         return await self.client.call(self.stub.EraseIdentifiers, request, workspace=workspace, deadline=60)
 
+    async def erasures(self, workspace: str, size: int = 0) -> list[pb.Erasure]:
+        """Who had identifiers erased, listed so many at a time."""
+        pages = await self._pages(workspace, "ListErasures", pb.ListErasuresRequest(page_size=size))
+        return [one for page in pages for one in page.erasures]
+
     async def as_known(
         self, workspace: str, wanted: Iterable[Named | str], moment: datetime
     ) -> list[pb.LookupAsKnownResult]:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima_identity.store import decisions, erasures, graph, hubs
-from sima_runtime.database import Database, fetch
+from sima_runtime.database import Database, execute, fetch
 from sima_runtime.errors import AlreadyExistsError, ContradictionError, InvalidFieldsError, NotFoundError
 from sima_sdk.identifiers import identifier_key
 
@@ -220,6 +220,35 @@ async def test_a_call_that_comes_again_erases_nothing_more(identity: Replica, wo
     again = await identity.erase(workspace, [mail("ada")], request_id="r1")
     assert (again.erased_at, again.identifiers_erased) == (first.erased_at, 1)
     assert (await identity.lookup(workspace, [mail("ada")]))[0].identifiers
+
+
+async def test_who_had_whom_erased_is_told_without_whom(identity: Replica, workspace: str) -> None:
+    """When, by whom, why, in which call, and how many were known; a call that comes again is no second erasure."""
+    await identity.resolve(workspace, [together(mail("ada"), CARD)])
+    by = {"actor": "dpo", "reason": "case 17", "request_id": "r1"}
+    done = [await identity.erase(workspace, [mail("ada"), CARD, cookie("c")], **by) for _ in range(2)]
+    [told] = await identity.erasures(workspace)
+    assert told == pb.Erasure(erased_at=done[0].erased_at, identifiers_erased=2, **by)
+    assert await identity.erasures(f"{workspace}-2") == []
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_pages_give_each_erasure_once_and_the_newest_first(
+    identity: Replica, open_database: OpenDatabase, workspace: str, at_once: bool
+) -> None:
+    """However long a page is, and also of those that have the same time."""
+    made = [f"r{number}" for number in range(7)]
+    for request_id in made:
+        await identity.erase(workspace, [cookie("c")], request_id=request_id)
+    if at_once:
+        async with open_database("identity").statement() as connection:
+            await execute(connection, "UPDATE erasures SET erased_at = now() WHERE workspace = %s", (workspace,))
+    whole = await identity.erasures(workspace)
+    found = [one.request_id for one in whole]
+    assert sorted(found) == made
+    assert at_once or found == made[::-1]
+    for size in range(1, 9):
+        assert await identity.erasures(workspace, size) == whole
 
 
 ADA, EVE = mail("ada"), mail("eve")

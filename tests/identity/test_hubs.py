@@ -408,6 +408,7 @@ async def test_a_page_token_of_another_list_is_refused(identity: Replica, worksp
         (identity.stub.ListShared, pb.ListSharedRequest(page_token=token)),
         (identity.stub.ListHubs, pb.ListHubsRequest(page_token=token)),
         (identity.stub.ListGrowth, pb.ListGrowthRequest(page_token=token)),
+        (identity.stub.ListErasures, pb.ListErasuresRequest(page_token=token)),
     ]
     for rpc, request in requests:
         with pytest.raises(PageTokenError):

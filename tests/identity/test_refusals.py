@@ -76,7 +76,7 @@ BY_WHOM = {
 )
 @pytest.mark.parametrize("field", BY_WHOM)
 async def test_who_decides_and_why_is_said_shortly(identity: Replica, workspace: str, rpc: str, field: str) -> None:
-    """A megabyte, control characters in a name, or nothing at all are refused."""
+    """A megabyte, control characters in a name, nothing but blanks, or nothing at all are refused."""
     requests: dict[str, Any] = {
         "NeverLink": pb.NeverLinkRequest(identifier=ADA, other=EVE),
         "AlwaysLink": pb.AlwaysLinkRequest(identifier=ADA, other=EVE),
@@ -86,11 +86,12 @@ async def test_who_decides_and_why_is_said_shortly(identity: Replica, workspace:
         "EraseIdentifiers": pb.EraseIdentifiersRequest(identifiers=[ADA]),
     }
     rpc = "WithdrawDecision" if rpc == "Withdraw" else rpc
-    for by in (BY_WHOM[field], pb.Deciding(actor="a\n", reason="r\0", request_id="1\n"), pb.Deciding()):
+    blank = pb.Deciding(actor="   ", reason=" \u3000", request_id="\u00a0")
+    for by in (BY_WHOM[field], pb.Deciding(actor="a\n", reason="r\0", request_id="1\n"), blank, pb.Deciding()):
         requests[rpc].deciding.CopyFrom(by)
         said = await refused(identity, workspace, rpc, requests[rpc])
         assert f"deciding.{field}" in said
-        assert said[f"deciding.{field}"].startswith("expected 1 to")
+        assert said[f"deciding.{field}"].startswith("expected a text that is not blank, at most")
 
 
 MANY = [identifier(cookie(str(number))) for number in range(10_000)]

@@ -18,7 +18,7 @@ from sima_identity.store import graph, lookups
 from sima_runtime.database import Database, Driver, execute, fetch
 from sima_runtime.errors import InvalidFieldsError, PageTokenError
 from sima_runtime.paging import next_page_token
-from sima_sdk.identifiers import identifier_key
+from sima_sdk.identifiers import BUILT_IN_KINDS, identifier_key
 
 from .conftest import (
     START,
@@ -486,7 +486,7 @@ async def test_beside_a_wrong_region_only_what_does_not_hang_on_it_is_named(iden
         await identity.client.call(identity.stub.Resolve, pb.ResolveRequest(sets=[given]), workspace=workspace)
     assert [(violation.field, violation.description) for violation in refused.value.violations] == [
         ("sets[0].default_region", "expected a region of ISO 3166 that has phone numbers, such as GB or SA"),
-        ("sets[0].identifiers[2].kind", "expected a known kind of identifier"),
+        ("sets[0].identifiers[2].kind", f"expected a known kind of identifier: {', '.join(sorted(BUILT_IN_KINDS))}"),
     ]
 
 

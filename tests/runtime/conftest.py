@@ -80,7 +80,7 @@ class Told(IdentityServiceServicer):
         raise NotImplementedError
 
     NeverLink = AlwaysLink = WithdrawDecision = ListDecisions = ExplainLink = GetProfileGraph = Split
-    GetIdentityPolicy = SetIdentityPolicy = EraseIdentifiers = Split
+    GetIdentityPolicy = SetIdentityPolicy = EraseIdentifiers = ListErasures = Split
 
     async def PreviewIdentityPolicy(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """No test asks for this."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 from sima_runtime.errors import OverloadedError
@@ -36,6 +36,18 @@ class Imported:
 
     counts: Mapping[str, int]
     resumed: bool
+
+
+class Reason(NamedTuple):
+    """Why something was refused.
+
+    Attributes:
+        text: What to tell of it.
+        not_kept: What of it is not kept but for its size; empty if it is kept.
+    """
+
+    text: str
+    not_kept: str = ""
 
 
 #: Called with the counts up to now, after each page.
@@ -86,7 +98,7 @@ def shown_name(file: Path) -> str:
     return os.fsencode(file.name).decode(errors="replace")
 
 
-async def refusal_reasons(client: httpx.AsyncClient, source: str, token: str, since: datetime) -> list[str]:
+async def refusal_reasons(client: httpx.AsyncClient, source: str, token: str, since: datetime) -> list[Reason]:
     """Return why something of a source was refused since then, in order; nothing if the collector does not tell us."""
     params: dict[str, str | int] = {"source": source, "page_size": _REFUSALS}
     with suppress(httpx.TransportError, ValueError, LookupError):  # something else may stand at that address
@@ -96,10 +108,18 @@ async def refusal_reasons(client: httpx.AsyncClient, source: str, token: str, si
     return []
 
 
-def _told(refusal: Mapping[str, Any]) -> str:
+def _told(refusal: Mapping[str, Any]) -> Reason:
     """Return the reason of a refusal, with the message if it could be read; else the reason says where it stands."""
     reason, message_id = refusal["reason"], refusal.get("message_id")
-    return f"message {message_id}: {reason}" if message_id else str(reason)
+    text = f"message {message_id}: {reason}" if message_id else str(reason)
+    return Reason(text, _not_kept(str(refusal.get("raw"))))
+
+
+def _not_kept(raw: str) -> str:
+    """What of a refusal only the size stands for; of what may hold protected values there is a hash beside it."""
+    if not raw.startswith('{"not_kept": '):
+        return ""
+    return "what may hold protected values" if '"hash"' in raw else "facts about the erased"
 
 
 def _bearer(token: str) -> dict[str, str]:

@@ -37,12 +37,10 @@ app.add_typer(profile.app, name="profile")
 app.add_typer(segment.app, name="segment")
 app.add_typer(identity.app, name="identity")
 identity.app.add_typer(affiliations.app)
+identity.app.add_typer(erasing.app)
 identity.app.add_typer(history.app)
 identity.app.add_typer(hubs.app)
 identity.app.add_typer(policy.app, name="policy")
-identity.app.command(epilog="Example: [cyan]sima identity erase email:ada@example.com --reason 'she asked for it'[/]")(
-    erasing.erase
-)
 app.command("plugins", epilog=plugins.EXAMPLE)(plugins.plugins)
 
 _WHERE = "Where Sima is (default: a `sima up` of this machine)"

@@ -19,6 +19,7 @@ from sima.profile.v1.profile_service_pb2 import Profile, SourcedValue, Trait
 from sima.segment.v1.segment_service_pb2 import RuleProblem
 
 from sima_cli import shapes
+from sima_cli.tables import Fitting
 
 _Item = TypeVar("_Item")
 
@@ -69,14 +70,10 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Fitting:
     """Return a table; columns whose name begins with `#` hold numbers."""
-    made = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
-    for column in columns:
-        made.add_column(column.removeprefix("#"), justify="right" if column.startswith("#") else "left")
-    for row in rows:
-        made.add_row(*(escape(visible(cell)) if isinstance(cell, str) else cell for cell in row))
-    return made
+    cells = (tuple(Text(visible(cell)) if isinstance(cell, str) else cell for cell in row) for row in rows)
+    return Fitting(title, tuple(columns), tuple(cells))
 
 
 def first(found: list[_Item], limit: int) -> list[_Item]:

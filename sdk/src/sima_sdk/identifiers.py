@@ -6,7 +6,7 @@ Everything here is pure. A normal form that changes would change every stored ke
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -115,13 +115,18 @@ class IdentifierKinds(Mapping[str, IdentifierKind]):
 
     def _normalise(self, kind: str, value: str, default_region: str | None) -> str:
         if kind not in self._kinds:
-            raise InvalidIdentifierError("expected a known kind of identifier")
+            raise InvalidIdentifierError(kind_expected(self._kinds))
         if len(value) > MAX_LENGTH:
             raise InvalidIdentifierError(f"{kind}: expected at most {MAX_LENGTH} characters")
         normal = self._kinds[kind].normalise(value, default_region)
         if not 0 < len(normal) <= MAX_LENGTH:
             raise InvalidIdentifierError(f"{kind}: expected 1 to {MAX_LENGTH} characters")
         return normal
+
+
+def kind_expected(names: Iterable[str]) -> str:
+    """Return what to say where a kind is none of those that are known."""
+    return f"expected a known kind of identifier: {', '.join(sorted(names))}"
 
 
 def identifier_key(secret: bytes, kind: str, value: str) -> bytes:

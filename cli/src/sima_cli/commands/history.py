@@ -131,5 +131,6 @@ def _show_past(found: pb.LookupAsKnownResult | pb.LookupResult, since: str, as_j
         (shapes.identifier(one.identifier), _standing(one), f"{shapes.instant(getattr(one, since)):%Y-%m-%d %H:%M:%S}")
         for one in found.identifiers
     ]
-    title = f"Profile {found.profile_id}" if found.profile_id else "One person"
+    nobodys = any(one.blocked for one in found.identifiers)
+    title = f"Profile {found.profile_id}" if found.profile_id else "Nobody's" if nobodys else "One person"
     out.print(table(title, ("identifier", "", "since (UTC)"), rows))

@@ -11,6 +11,7 @@ from sima_cli import shapes
 from sima_cli.commands.options import Json, Limit, connection_of
 from sima_cli.failures import runs
 from sima_cli.output import age, first, out, print_json, table
+from sima_cli.words import refused
 
 app = typer.Typer()
 
@@ -39,7 +40,7 @@ async def shared(context: typer.Context, reason: WhyShared = None, limit: Limit 
         print_json([shapes.shared(one) for one in found])
         return
     rows = [
-        (_marked(one), shapes.shared_reason(one), *_seen_with(one), age(shapes.instant(one.shared_since)))
+        (_marked(one), refused(shapes.shared_reason(one)), *_seen_with(one), age(shapes.instant(one.shared_since)))
         for one in found
     ]
     out.print(table("Shared", ("identifier", "because of", *_SEEN_WITH, "shared since"), rows))

@@ -24,6 +24,7 @@ from sima_cli.graphs.svg import draw
 from sima_cli.graphs.terminal import terminal
 from sima_cli.keys import KEY_HELP, REGION_HELP, named_identifier, profile_key
 from sima_cli.output import age, first, harmless, out, print_json, table
+from sima_cli.words import decided, refused
 
 if TYPE_CHECKING:
     from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
@@ -299,10 +300,11 @@ def _show_links(links: Iterable[pb.Link]) -> None:
     rows = []
     for link in links:
         seen = [f"{one.source} {one.message_id}".strip() for one in link.evidence]
-        decided = [f"decision {one}" for one in link.decision_ids]
-        why = f"{shapes.refusal(link)}: {link.remedy}" if link.refusal else ""
+        deciding_it = [f"decision {one}" for one in link.decision_ids]
+        refusal = shapes.refusal(link)
+        why = f"{refused(refusal)}: {link.remedy}" if refusal else ""
         ends = (shapes.identifier(end) for end in (link.identifier, link.other))
-        rows.append((*ends, ", ".join([*seen, *decided]), why))
+        rows.append((*ends, ", ".join([*seen, *deciding_it]), why))
     if rows:
         out.print(table("", ("identifier", "and", "because of", "does not bind"), rows))
 
@@ -311,7 +313,7 @@ def _show_decisions(found: Iterable[pb.Decision]) -> None:
     rows = [
         (
             one.id,
-            shapes.decision_kind(one),
+            decided(shapes.decision_kind(one)),
             " ".join(map(shapes.identifier, one.identifiers)),
             " ".join(map(shapes.identifier, one.others)),
             f"{one.actor}, {age(shapes.instant(one.decided_at))}: {one.reason}",

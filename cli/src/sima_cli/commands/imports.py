@@ -13,7 +13,7 @@ import typer
 from sima_cli.commands.options import Json, connection_of
 from sima_cli.errors import RefusedError
 from sima_cli.failures import runs
-from sima_cli.imports import COUNTS, OUTCOMES, import_file, refusal_reasons, shown_name
+from sima_cli.imports import COUNTS, OUTCOMES, Reason, import_file, refusal_reasons, shown_name
 from sima_cli.output import counting, err, harmless, out, print_json, table
 
 EXAMPLE = "Example: [cyan]sima import crm contacts.csv[/]"
@@ -29,7 +29,7 @@ class _Found:
     """What became of the files: the counts of those that were read, why parts of them were refused, and the others."""
 
     results: list[dict[str, Any]] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
 
 
@@ -74,7 +74,9 @@ async def _import(client: httpx.AsyncClient, source: str, file: Path, token: str
     if imported.resumed:
         err.print(f"{harmless(name)} went on where it was interrupted.")
     if imported.counts["refused"] or imported.counts["trimmed"]:
-        found.reasons += [f"{name}, {why}" for why in await refusal_reasons(client, source, token, begun)]
+        found.reasons += [
+            one._replace(text=f"{name}, {one.text}") for one in await refusal_reasons(client, source, token, begun)
+        ]
 
 
 def _print(results: Sequence[Mapping[str, Any]], as_json: bool) -> None:
@@ -98,15 +100,21 @@ def _tell_of_refused(found: _Found, kept: str) -> None:
     if refused or trimmed:
         counted = [f"{refused:,} refused"] if refused else []
         counted += [f"{trimmed:,} taken without an identifier that cannot be read"] if trimmed else []
-        reasons = [f"  {reason}" for reason in found.reasons[:_REASONS]]
-        more = f'All of it is kept with its reason at {kept}; see "Refused payloads" in docs/operating.md.'
-        lines = [*lines, f"{', '.join(counted)}:", *reasons, more]
+        reasons = [f"  {reason.text}" for reason in found.reasons[:_REASONS]]
+        lines = [*lines, f"{', '.join(counted)}:", *reasons, _where_it_is(found.reasons, kept)]
     lines += [f"{result['file']}: no records were found in it." for result in found.results if _is_empty(result)]
     text = "\n".join(lines)
     if found.unread or any(_is_nothing(result) for result in found.results):
         raise RefusedError(text)
     if text:
         err.print(f"[bold yellow]![/] {harmless(text)}")
+
+
+def _where_it_is(reasons: Sequence[Reason], kept: str) -> str:
+    """Say where what was refused is kept, and of what only the size is."""
+    left_out = sorted({reason.not_kept for reason in reasons} - {""})
+    but = f" Of {' and '.join(left_out)} only the size is kept." if left_out else ""
+    return f'It is kept with its reasons at {kept}; see "Refused payloads" in docs/operating.md.{but}'
 
 
 def _is_empty(result: Mapping[str, Any]) -> bool:

@@ -23,6 +23,7 @@ async def plugins(as_json: Json = False) -> None:
     out.print(table("Plugins", ("plugin", "distribution", "version"), rows))
     entrances = [(one["name"], one["kind"], one["entrances"], _options(one["options"])) for one in found["connectors"]]
     out.print(table("Connectors", ("connector", "kind", "entrances", "options of a source"), entrances))
+    out.print("[dim]docs/sources.md says what the options of Sima's own connectors mean.[/]")
     functions = [(f"{one['name']}()", one["summary"]) for one in found["functions"]]
     out.print(table("Rule functions", ("function", "what it says"), functions))
 

@@ -169,6 +169,12 @@ async def _applied(service: "IdentityCalls", policy: pb.PolicyVersion) -> pb.Pol
                 while not policy.HasField("applied_at"):
                     await asyncio.sleep(_LOOK_SECONDS)
                     policy = await _in_force(service, policy.version)
+    except asyncio.CancelledError:
+        err.print(
+            f"Interrupted. Version {policy.version} is in force, and what is stored is grouped under it all the same. "
+            "`sima identity policy show` says when all of it is."
+        )
+        raise
     except TimeoutError:
         raise CommandError(
             f"Version {policy.version} is in force, but not yet all that is stored is grouped under it. "

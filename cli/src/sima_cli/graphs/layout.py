@@ -17,7 +17,8 @@ from rich.text import Text
 
 from sima_cli.graphs.folding import Folded
 from sima_cli.graphs.model import Decided, Graph, Line, Node, Standing
-from sima_cli.graphs.wording import few, headline, sides
+from sima_cli.graphs.wording import few, headline, sides, whose
+from sima_cli.words import decided, refused
 
 #: Of one sign of the text, as wide as any usual font of one width makes it.
 CELL = 8.0
@@ -145,7 +146,7 @@ def layout(graph: Graph, folded: Folded) -> Layout:
     top = notes[-1].y + 46.0
     members = _column(graph.members, left, top, is_left=True)
     others = _column(_near(graph), right, top, is_left=False)
-    notes.append(Note(_MARGIN, top - 24.0, "One person" if graph.profile_id else "Nobody's", "heading"))
+    notes.append(Note(_MARGIN, top - 24.0, whose(graph), "heading"))
     if others:
         notes.append(Note(right - _DOT, top - 24.0, "Somebody else, or nobody", "heading"))
     rows = max(len(members), len(others))
@@ -231,14 +232,14 @@ def _refusals(lines: Iterable[Line], nodes: dict[str, Node]) -> Iterator[tuple[S
     for line in lines:
         if line.refusal is not None:
             name = shortened(nodes[line.other].name, _CELLS)
-            apart[f"{line.refusal}: {line.remedy}"][shortened(nodes[line.one].name, _CELLS)].append(name)
+            apart[f"{refused(line.refusal)}: {line.remedy}"][shortened(nodes[line.one].name, _CELLS)].append(name)
     for reason, pairs in apart.items():
         yield "text", reason
         yield from (("text", f"    {one} and {few(others)}") for one, others in pairs.items())
 
 
 def _decision(one: Decided) -> Iterator[tuple[Sort, str]]:
-    yield "text", f"{one.kind} {one.own}: {sides(one)}"
+    yield "text", f"{decided(one.kind)} {one.own}: {sides(one)}"
     yield "text", f"    {one.why}"
     if one.taken_back:
         yield "text", f"    taken back by {one.taken_back}"

@@ -5,6 +5,7 @@ from xml.etree import ElementTree as ET
 from sima_cli.graphs.folding import Folded, thin_out
 from sima_cli.graphs.layout import Curve, Layout, Note, Place, layout
 from sima_cli.graphs.model import Graph, Standing
+from sima_cli.words import refused
 
 _STYLE = """
 svg { --paper: #ffffff; --ink: #1b1f24; --soft: #57606a; --binds: #0b5cad; --refused: #9a3412; --frame: #eef4fb;
@@ -88,7 +89,7 @@ def _description(drawing: Layout) -> str:
 def _curve(root: ET.Element, curve: Curve, names: dict[str, str]) -> None:
     line = curve.line
     group = _child(root, "g")
-    why = f"do not bind ({line.refusal})" if line.refusal else "bind"
+    why = f"do not bind ({refused(line.refusal)})" if line.refusal else "bind"
     because = ", ".join((*line.seen, *(f"decision {own}" for own in line.decisions)))
     _child(group, "title", f"{names[line.one]} and {names[line.other]} {why}{f': {because}' if because else ''}")
     begin, *rest = (f"{_number(x)},{_number(y)}" for x, y in curve.points)

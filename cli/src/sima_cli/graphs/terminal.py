@@ -10,6 +10,7 @@ from rich.tree import Tree
 from sima_cli.graphs.folding import Folded, counted
 from sima_cli.graphs.model import Decided, Graph, Line, Node, Standing
 from sima_cli.graphs.wording import few, headline, sides
+from sima_cli.words import decided, refused
 
 _BINDS, _REFUSED = "━━", "╌╌"
 _MEANINGS = {
@@ -51,11 +52,12 @@ def _rows(lines: Sequence[Line], nodes: dict[str, Node]) -> Iterator[Text]:
     groups: defaultdict[_Reason, list[Node]] = defaultdict(list)
     for line in lines:
         groups[line.refusal, line.remedy, _because(line)].append(nodes[line.other])
-    for refused in (False, True):
-        rows = [each for each in groups.items() if (each[0][0] is not None) is refused]
-        yield from (_row(reason, found) for reason, found in rows[:_ROWS])
-        if hidden := sum(len(found) for _, found in rows[_ROWS:]):
-            yield Text(f"{_REFUSED if refused else _BINDS} and {hidden:,} more for other reasons", style="dim")
+    for binds in (True, False):
+        rows = [each for each in groups.items() if (each[0][0] is None) is binds]
+        shown = len(rows) if len(rows) <= _ROWS + 1 else _ROWS  # to say that there is one more takes a row, too
+        yield from (_row(reason, found) for reason, found in rows[:shown])
+        if hidden := sum(len(found) for _, found in rows[shown:]):
+            yield Text(f"{_BINDS if binds else _REFUSED} and {hidden:,} more for other reasons", style="dim")
 
 
 def _row(reason: _Reason, found: Sequence[Node]) -> Text:
@@ -63,21 +65,21 @@ def _row(reason: _Reason, found: Sequence[Node]) -> Text:
     names = [f"{node.name} ({node.standing})" if node.standing else node.name for node in found]
     text = Text(f"{_BINDS if refusal is None else _REFUSED} ").append(few(names))
     if refusal is not None:
-        text.append(f"  does not bind ({refusal}): {remedy}", style="yellow")
+        text.append(f"  does not bind ({refused(refusal)}): {remedy}", style="yellow")
     return text.append(f"  [{because}]", style="dim") if because else text
 
 
 def _because(line: Line) -> str:
     seen = ", ".join(line.seen[:_SOURCES])
     more = f"{counted(len(line.seen) - _SOURCES, 'more source')}" if len(line.seen) > _SOURCES else ""
-    decided = ", ".join(f"decision {own[:_ID_SHOWN]}…" for own in line.decisions[:_SOURCES])
-    return ", ".join(filter(None, (seen, more, decided)))
+    decisions = ", ".join(f"decision {own[:_ID_SHOWN]}…" for own in line.decisions[:_SOURCES])
+    return ", ".join(filter(None, (seen, more, decisions)))
 
 
 def _decisions(decisions: Sequence[Decided]) -> Tree:
     tree = Tree(Text("Decisions", style="bold"), guide_style="dim")
     for one in decisions:
-        branch = tree.add(Text(f"{one.kind} {one.own}", style="dim" if one.taken_back else ""))
+        branch = tree.add(Text(f"{decided(one.kind)} {one.own}", style="dim" if one.taken_back else ""))
         branch.add(Text(sides(one)))
         branch.add(Text(one.why))
         branch.add(Text(f"taken back by {one.taken_back}" if one.taken_back else "holds"))

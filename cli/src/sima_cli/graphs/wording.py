@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from sima_sdk.identifiers import BUILT_IN_KINDS
+
 from sima_cli.graphs.folding import Folded, counted, counts
-from sima_cli.graphs.model import Decided, Graph
+from sima_cli.graphs.model import Decided, Graph, Node, Standing
 
 _NAMES = 4
 
@@ -17,6 +19,19 @@ def headline(graph: Graph, folded: Folded) -> str:
     return f"{whose}: {counted(members, 'identifier')}, {links}"
 
 
+def whose(graph: Graph) -> str:
+    """Say what the identifiers of the profile are together."""
+    if not graph.profile_id:
+        return "Nobody's"
+    if all(node.standing is Standing.SHARED for node in graph.members):
+        return "Shared, so nobody's alone"
+    return "One company" if any(_is_account(node) for node in graph.members) else "One person"
+
+
+def _is_account(node: Node) -> bool:
+    return node.kind in BUILT_IN_KINDS and BUILT_IN_KINDS[node.kind].account
+
+
 def sides(one: Decided) -> str:
     """Say whom a decision is about."""
     return f"{few(one.names)} | {few(one.others)}"
@@ -24,5 +39,6 @@ def sides(one: Decided) -> str:
 
 def few(names: Sequence[str]) -> str:
     """Return the first of some names, and how many more there are."""
-    more = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
-    return ", ".join(names[:_NAMES]) + more
+    shown = len(names) if len(names) <= _NAMES + 1 else _NAMES  # to say that there is one more takes as much room
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more

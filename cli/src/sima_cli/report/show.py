@@ -1,8 +1,8 @@
 """The report as people read it: what arrived, who they are, one of them, the segments, the truth, the last purchase."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
@@ -35,21 +35,17 @@ def _parts(findings: Findings) -> Iterator[tuple[str, RenderableType]]:
 
 
 def _facts(findings: Findings) -> RenderableType:
-    rows = [
+    rows: list[Sequence[str | Text]] = [
         (source, *(f"{counts.get(relation, 0):,}" for relation in RELATIONS))
         for source, counts in sorted(findings.facts.items())
     ]
-    made = table("", ("channel", *_HEADINGS.values()), rows)
-    made.add_section()
-    made.add_row(
-        Text("together", style="bold"), *(Text(f"{findings.stored(name):,}", style="bold") for name in RELATIONS)
-    )
-    made.caption = (
+    together = [Text(f"{findings.stored(name):,}", style="bold") for name in RELATIONS]
+    rows += [[""] * (1 + len(together)), (Text("together", style="bold"), *together)]
+    more = (
         f"{findings.outcomes.get('duplicates', 0):,} arrived once more and changed nothing; "
         f"{findings.outcomes.get('refused', 0):,} parts were refused and kept with their reason"
     )
-    made.caption_justify = "left"
-    return made
+    return Group(table("", ("channel", *_HEADINGS.values()), rows), Text(more, style="dim italic"))
 
 
 def _people(findings: Findings) -> RenderableType:

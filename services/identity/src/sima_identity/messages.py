@@ -17,6 +17,7 @@ from sima_identity.hubs import Degree
 from sima_identity.records import Cause, ChangedIdentifier
 from sima_identity.resolving import Answer
 from sima_identity.store import history, log, lookups
+from sima_identity.store.erasures import ListedErasure
 from sima_identity.store.hubs import Listed, ListedGrowth
 
 _KINDS = {
@@ -151,6 +152,17 @@ def moved_to_proto(
         previously_shared=row.previously_shared,
         previously_blocked=row.previously_blocked,
         account=row.kind in accounts,
+    )
+
+
+def erasure_to_proto(erasure: ListedErasure) -> pb.Erasure:
+    """Return that somebody had identifiers erased."""
+    return pb.Erasure(
+        erased_at=datetime_to_timestamp(erasure.erased_at),
+        actor=erasure.actor,
+        reason=erasure.reason,
+        request_id=erasure.request_id,
+        identifiers_erased=erasure.identifiers,
     )
 
 

@@ -1,4 +1,4 @@
-"""Where a page of a list begins: the place that its token names. Every function raises PageTokenError if it is none."""
+"""Where a page of a list begins: the place that its token names. Who reads one raises PageTokenError if it is none."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,8 @@ from google.protobuf.message import Message
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima_runtime.cursors import Cursor
 from sima_runtime.errors import PageTokenError
-from sima_runtime.paging import page_position
+from sima_runtime.paging import next_page_token, page_position
+from sima_runtime.wire import datetime_to_micros
 
 #: Numbers that a place may have.
 BIT, BIGINT = range(2), range(1 << 63)
@@ -28,12 +29,19 @@ def place_before(request: pb.ListProfileChangesRequest) -> Cursor | None:
     raise PageTokenError
 
 
-def time_and_id_before(request: pb.ListDecisionsRequest | pb.ListGrowthRequest) -> tuple[datetime, bytes] | None:
+def time_and_id_before(
+    request: pb.ListDecisionsRequest | pb.ListErasuresRequest | pb.ListGrowthRequest,
+) -> tuple[datetime, bytes] | None:
     """Return the time and the id behind which it begins."""
     if (before := number_and_id_before(request, range(YEAR_10000))) is None:
         return None
     micros, own = before
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros), own
+
+
+def token_behind(at: datetime, own: bytes, request: Message) -> str:
+    """Return the token of a page that begins behind a time and an id."""
+    return next_page_token((datetime_to_micros(at), own.hex()), request)
 
 
 def two_ids_before(request: pb.ListAffiliationsRequest) -> tuple[bytes, bytes] | None:

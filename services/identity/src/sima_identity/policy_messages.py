@@ -8,7 +8,7 @@ from sima.identity.v1 import identity_service_pb2 as pb
 from sima.type.v1.identifier_pb2 import Identifier
 from sima_runtime.errors import Violations
 from sima_runtime.wire import KeyedIdentifier, datetime_to_timestamp
-from sima_sdk.identifiers import IdentifierKind
+from sima_sdk.identifiers import IdentifierKind, kind_expected
 
 from sima_identity.messages import id_to_proto
 from sima_identity.policies import Policies
@@ -41,7 +41,7 @@ def rules_from_proto(policy: pb.IdentityPolicy, base: Policy, read: ReadIdentifi
     kinds = {said.kind: _kind_rules(said, f"policy.kinds[{place}]", bad) for place, said in enumerate(policy.kinds)}
     bad.require(len(kinds) == len(policy.kinds), "policy.kinds", "expected each kind at most once")
     for place, said in enumerate(policy.kinds):
-        bad.require(said.kind in base.kinds, f"policy.kinds[{place}].kind", "expected a known kind of identifier")
+        bad.require(said.kind in base.kinds, f"policy.kinds[{place}].kind", kind_expected(base.kinds))
     most = _number(policy, "most_identifiers", range(1, LARGEST_PROFILE + 1), "policy", bad)
     known_junk = policy.known_junk if policy.HasField("known_junk") else None
     return Rules(kinds, _patterns(policy, base, bad), _values(policy, base, read, bad), known_junk, most)
@@ -96,8 +96,8 @@ def _patterns(policy: pb.IdentityPolicy, base: Policy, bad: Violations) -> dict[
     bad.require(len(policy.blocked_patterns) <= MOST_PATTERNS, path, f"expected at most {MOST_PATTERNS}")
     patterns: defaultdict[str, list[str]] = defaultdict(list)
     for place, blocked in enumerate(policy.blocked_patterns[:MOST_PATTERNS]):
-        known = blocked.kind in base.open_kinds()
-        bad.require(known, f"{path}[{place}].kind", "expected a known kind of identifier that is not protected")
+        known = blocked.kind in (kinds := base.open_kinds())
+        bad.require(known, f"{path}[{place}].kind", f"{kind_expected(kinds)}; no protected one")
         if bad.require(0 < len(blocked.pattern) <= MOST_PATTERN, f"{path}[{place}].pattern", _PATTERN_EXPECTED):
             try:
                 compiled(blocked.pattern)

@@ -40,6 +40,7 @@ MAX_AHEAD = 2 * 86_400_000_000
 
 _YEAR_1, _NEVER = -62_135_596_800_000_000, 1 << 63
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
+_NOT_BLANK = "expected a text that is not blank"
 _PROFILE_EXPECTED = "expected a profile id: 32 hexadecimal digits"
 
 _Subject = (
@@ -308,11 +309,12 @@ def _deciding(given: pb.Deciding, bad: Violations) -> Deciding:
     """Who decides, and why; notes what is missing."""
     for field in ("actor", "request_id"):
         text = getattr(given, field)
+        named = _is_source(text) and not text.isspace()
         bad.require(
-            _is_source(text), f"deciding.{field}", f"expected 1 to {MOST_SOURCE} characters, no control characters"
+            named, f"deciding.{field}", f"{_NOT_BLANK}, at most {MOST_SOURCE} characters, no control characters"
         )
     enough = bool(given.reason.strip()) and len(given.reason) <= MOST_REASON and "\0" not in given.reason
-    bad.require(enough, "deciding.reason", f"expected 1 to {MOST_REASON} characters, none of them zero")
+    bad.require(enough, "deciding.reason", f"{_NOT_BLANK}, at most {MOST_REASON} characters, no NUL character")
     return Deciding(given.actor, given.reason, given.request_id, given.preview)
 
 

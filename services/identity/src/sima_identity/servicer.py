@@ -15,7 +15,7 @@ from sima_runtime.database import Database
 from sima_runtime.errors import InvalidFieldsError, NotFoundError, Violation
 from sima_runtime.feeds import Feed, Rows
 from sima_runtime.paging import next_page_token, page_size
-from sima_runtime.wire import datetime_to_micros, datetime_to_timestamp, optional_timestamp
+from sima_runtime.wire import datetime_to_timestamp, optional_timestamp
 from sima_sdk.identifiers import IdentifierKinds
 
 from sima_identity import places
@@ -29,6 +29,7 @@ from sima_identity.messages import (
     as_known_to_proto,
     change_to_proto,
     decision_to_proto,
+    erasure_to_proto,
     growth_to_proto,
     hub_to_proto,
     id_to_proto,
@@ -44,7 +45,7 @@ from sima_identity.policy_messages import policy_to_proto, progress_to_proto
 from sima_identity.previewer import Previewer
 from sima_identity.requests import RequestReader
 from sima_identity.resolving import Resolver
-from sima_identity.store import decisions, history, hubs, log, lookups
+from sima_identity.store import decisions, erasures, history, hubs, log, lookups
 
 _WORKSPACES = 1024
 _PAGE_ROWS = 2_000
@@ -186,8 +187,7 @@ class IdentityServicer(IdentityServiceServicer):
         names = await self._names(workspace, [key for each in found for key in (*each.keys, *each.others)])
         response = pb.ListDecisionsResponse(decisions=[decision_to_proto(each, names) for each in found[:size]])
         if len(found) > size and (at := found[size - 1].decided_at) is not None:
-            position = (datetime_to_micros(at), found[size - 1].id.hex())
-            response.next_page_token = next_page_token(position, request)
+            response.next_page_token = places.token_behind(at, found[size - 1].id, request)
         return response
 
     async def ExplainLink(self, request: pb.ExplainLinkRequest, _context: _Context) -> pb.ExplainLinkResponse:  # noqa: N802
@@ -266,6 +266,17 @@ class IdentityServicer(IdentityServiceServicer):
             pending=pending,
         )
 
+    async def ListErasures(self, request: pb.ListErasuresRequest, _: _Context) -> pb.ListErasuresResponse:  # noqa: N802
+        """List who had identifiers erased."""
+        workspace = context.current().workspace
+        size, after = page_size(request.page_size), places.time_and_id_before(request)
+        async with self._database.statement() as connection:
+            found = await erasures.listed(connection, workspace, after, size + 1)
+        response = pb.ListErasuresResponse(erasures=map(erasure_to_proto, found[:size]))
+        if len(found) > size:
+            response.next_page_token = places.token_behind(found[size - 1].erased_at, found[size - 1].id, request)
+        return response
+
     async def LookupAsKnown(self, request: pb.LookupAsKnownRequest, _: _Context) -> pb.LookupAsKnownResponse:  # noqa: N802
         """Find profiles as they were known at a moment."""
         workspace = context.current().workspace
@@ -323,8 +334,8 @@ class IdentityServicer(IdentityServiceServicer):
             found = await hubs.list_growth(connection, workspace, after, size + 1)
         response = pb.ListGrowthResponse(growth=map(growth_to_proto, found[:size]))
         if len(found) > size:
-            position = (datetime_to_micros(found[size - 1].noticed_at), found[size - 1].subject.hex())
-            response.next_page_token = next_page_token(position, request)
+            last = found[size - 1]
+            response.next_page_token = places.token_behind(last.noticed_at, last.subject, request)
         return response
 
     async def ListAffiliations(  # noqa: N802

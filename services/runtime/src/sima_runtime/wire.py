@@ -20,7 +20,7 @@ from sima.type.v1.fact_pb2 import Fact as FactMessage
 from sima.type.v1.identifier_pb2 import Identifier as IdentifierMessage
 from sima.type.v1.value_pb2 import Value
 from sima_sdk.facts import Consent, Fact, Identifier, Method, Trait, TraitValue
-from sima_sdk.identifiers import IdentifierKinds, identifier_key
+from sima_sdk.identifiers import IdentifierKinds, identifier_key, kind_expected
 
 from sima_runtime.errors import InvalidIdentifierError, Violations
 
@@ -62,7 +62,7 @@ def keyed_identifier(
     if not key:
         return _normalised(kind, value, default_region or None, kinds, secret)
     if kind not in kinds:
-        raise InvalidIdentifierError("expected a known kind of identifier")
+        raise InvalidIdentifierError(kind_expected(kinds))
     if not value and kinds[kind].protected and len(key) == 16:
         return KeyedIdentifier(kind, None, key)
     if identifier_key(secret, kind, value) != key:

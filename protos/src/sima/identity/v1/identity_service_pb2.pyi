@@ -689,15 +689,15 @@ class Deciding(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PREVIEW_FIELD_NUMBER: _builtins.int
     actor: _builtins.str
-    """Who decides, as the caller knows them: a name or an id of a person or program. Required, at most 200 characters, none
-    of them a control character.
+    """Who decides, as the caller knows them: a name or an id of a person or program. Required, not blank, at most 200
+    characters, none of them a control character.
     """
     reason: _builtins.str
-    """Why. Required, at most 2,000 characters. It should name no customer: nothing erases it."""
+    """Why. Required, not blank, at most 2,000 characters, none of them NUL. It should name no customer: nothing erases it."""
     request_id: _builtins.str
     """A call with the id of an earlier one decides nothing new and answers what that one decided; if it asks for something
     else, it is refused with ALREADY_EXISTS. Decisions and their withdrawals have their ids in common; so have policies,
-    and erasures, among themselves. Required, at most 200 characters, none of them a control character.
+    and erasures, among themselves. Required, not blank, at most 200 characters, none of them a control character.
     """
     preview: _builtins.bool
     """Answer what would change, and decide nothing."""
@@ -1504,6 +1504,100 @@ class EraseIdentifiersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EraseIdentifiersResponse: _TypeAlias = EraseIdentifiersResponse  # noqa: Y015
+
+@_typing.final
+class ListErasuresRequest(_message.Message):
+    """Which erasures to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; absent means 100, more than 1,000 is taken as 1,000."""
+    page_token: _builtins.str
+    """The `next_page_token` of the page before. Absent: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListErasuresRequest: _TypeAlias = ListErasuresRequest  # noqa: Y015
+
+@_typing.final
+class ListErasuresResponse(_message.Message):
+    """One page of erasures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERASURES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page. Absent: this was the last."""
+    @_builtins.property
+    def erasures(self) -> _containers.RepeatedCompositeFieldContainer[Global___Erasure]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        erasures: _abc.Iterable[Global___Erasure] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erasures", b"erasures", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListErasuresResponse: _TypeAlias = ListErasuresResponse  # noqa: Y015
+
+@_typing.final
+class Erasure(_message.Message):
+    """That somebody had identifiers erased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERASED_AT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IDENTIFIERS_ERASED_FIELD_NUMBER: _builtins.int
+    actor: _builtins.str
+    """Who asked for it."""
+    reason: _builtins.str
+    """Why."""
+    request_id: _builtins.str
+    """The call that asked for it."""
+    identifiers_erased: _builtins.int
+    """How many of the identifiers were known."""
+    @_builtins.property
+    def erased_at(self) -> _timestamp_pb2.Timestamp:
+        """When. What was observed up to then is refused."""
+
+    def __init__(
+        self,
+        *,
+        erased_at: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        identifiers_erased: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erased_at", b"erased_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "erased_at", b"erased_at", "identifiers_erased", b"identifiers_erased", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Erasure: _TypeAlias = Erasure  # noqa: Y015
 
 @_typing.final
 class KindRules(_message.Message):

@@ -110,6 +110,11 @@ class IdentityServiceStub:
                 request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersRequest.SerializeToString,
                 response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersResponse.FromString,
                 _registered_method=True)
+        self.ListErasures = channel.unary_unary(
+                '/sima.identity.v1.IdentityService/ListErasures',
+                request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListErasuresRequest.SerializeToString,
+                response_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListErasuresResponse.FromString,
+                _registered_method=True)
         self.LookupAsKnown = channel.unary_unary(
                 '/sima.identity.v1.IdentityService/LookupAsKnown',
                 request_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.LookupAsKnownRequest.SerializeToString,
@@ -259,6 +264,13 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListErasures(self, request, context):
+        """Lists who had identifiers erased, when and why, newest first; whose they were, nobody knows any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def LookupAsKnown(self, request, context):
         """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
         that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
@@ -386,6 +398,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.EraseIdentifiers,
                     request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersRequest.FromString,
                     response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersResponse.SerializeToString,
+            ),
+            'ListErasures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListErasures,
+                    request_deserializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListErasuresRequest.FromString,
+                    response_serializer=sima_dot_identity_dot_v1_dot_identity__service__pb2.ListErasuresResponse.SerializeToString,
             ),
             'LookupAsKnown': grpc.unary_unary_rpc_method_handler(
                     servicer.LookupAsKnown,
@@ -824,6 +841,33 @@ class IdentityService:
             '/sima.identity.v1.IdentityService/EraseIdentifiers',
             sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersRequest.SerializeToString,
             sima_dot_identity_dot_v1_dot_identity__service__pb2.EraseIdentifiersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListErasures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sima.identity.v1.IdentityService/ListErasures',
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ListErasuresRequest.SerializeToString,
+            sima_dot_identity_dot_v1_dot_identity__service__pb2.ListErasuresResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,6 +78,8 @@ class IdentityServiceStub:
     """Erases identifiers with everything that was seen of them and decided about them; who is left is grouped anew. Nothing
     but keyed tombstones stays: what was observed before is refused, as often as it comes. Idempotent by `request_id`.
     """
+    ListErasures: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListErasuresRequest, _identity_service_pb2.ListErasuresResponse]
+    """Lists who had identifiers erased, when and why, newest first; whose they were, nobody knows any more."""
     LookupAsKnown: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.LookupAsKnownRequest, _identity_service_pb2.LookupAsKnownResponse]
     """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
     that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
@@ -154,6 +156,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Erases identifiers with everything that was seen of them and decided about them; who is left is grouped anew. Nothing
     but keyed tombstones stays: what was observed before is refused, as often as it comes. Idempotent by `request_id`.
     """
+    ListErasures: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListErasuresRequest, _identity_service_pb2.ListErasuresResponse]  # type: ignore[assignment]
+    """Lists who had identifiers erased, when and why, newest first; whose they were, nobody knows any more."""
     LookupAsKnown: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.LookupAsKnownRequest, _identity_service_pb2.LookupAsKnownResponse]  # type: ignore[assignment]
     """Answers what Lookup would have answered at a moment of the past, as Sima knew it then, not as it would be known of
     that moment now. Refused like Lookup where profiles had too many identifiers, those that came and went counted.
@@ -317,6 +321,14 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         """Erases identifiers with everything that was seen of them and decided about them; who is left is grouped anew. Nothing
         but keyed tombstones stays: what was observed before is refused, as often as it comes. Idempotent by `request_id`.
         """
+
+    @_abc_1.abstractmethod
+    def ListErasures(
+        self,
+        request: _identity_service_pb2.ListErasuresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.ListErasuresResponse, _abc.Awaitable[_identity_service_pb2.ListErasuresResponse]]:
+        """Lists who had identifiers erased, when and why, newest first; whose they were, nobody knows any more."""
 
     @_abc_1.abstractmethod
     def LookupAsKnown(

@@ -14,6 +14,10 @@ from sima_identity.store.arrays import NOBODY, OR_NULL, flags, microseconds
 from sima_identity.store.turns import Turn, next_workspace
 
 _FIND = "SELECT erased_at, identifiers, asked FROM erasures WHERE id = %s AND workspace = %s"
+_LIST = """SELECT id, erased_at, actor, reason, request_id, identifiers FROM erasures
+    WHERE workspace = %(workspace)s
+        AND (%(at)s::timestamptz IS NULL OR (erased_at, id) < (%(at)s::timestamptz, %(after)s::uuid))
+    ORDER BY erased_at DESC, id DESC LIMIT %(limit)s"""
 _INSERT = """INSERT INTO erasures (workspace, id, actor, reason, request_id, identifiers, asked)
     VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING erased_at"""
 _TOMBSTONES = f"""SELECT key, {microseconds("until")} FROM tombstones WHERE workspace = %s AND key = ANY(%s)"""
@@ -149,10 +153,30 @@ class Erased(NamedTuple):
     asked: bytes | None
 
 
+class ListedErasure(NamedTuple):
+    """That somebody had identifiers erased: when, who, why, by which request, and how many were known."""
+
+    id: bytes
+    erased_at: datetime
+    actor: str
+    reason: str
+    request_id: str
+    identifiers: int
+
+
 async def find(connection: Driver, workspace: str, erasure: bytes) -> Erased | None:
     """Return what a call erased."""
     rows = await fetch(connection, _FIND, (Key(erasure), workspace))
     return Erased(*rows[0]) if rows else None
+
+
+async def listed(
+    connection: Driver, workspace: str, after: tuple[datetime, bytes] | None, limit: int
+) -> list[ListedErasure]:
+    """Read who had identifiers erased, newest first, behind one of them."""
+    at, last = after or (None, None)
+    parameters = {"workspace": workspace, "at": at, "after": last and Key(last), "limit": limit}
+    return [ListedErasure(*row) for row in await fetch(connection, _LIST, parameters)]
 
 
 async def insert(  # noqa: PLR0917  # a row
