@@ -17,6 +17,7 @@ from sima_identity.policies import Policies
 from sima_identity.previewer import Previewer, Progress
 from sima_identity.rules import Rules
 from sima_identity.store import snapshot
+from sima_runtime.database import fetch
 from sima_runtime.errors import AlreadyExistsError, InvalidFieldsError, NotFoundError, StaleVersionError
 from sima_sdk.identifiers import BUILT_IN_KINDS, identifier_key
 
@@ -311,6 +312,18 @@ async def test_a_preview_that_fails_says_so(
             [step async for step in previewer.preview(workspace, Rules(), 1, 10)]
     [*_, last] = [step async for step in previewer.preview(workspace, Rules(), 1, 10)]
     assert last.effect is not None
+
+
+async def test_a_preview_may_think_longer_than_others_may_idle(open_database: OpenDatabase) -> None:
+    """Between two reads many values are held against many patterns; the database must not end it meanwhile."""
+    asked = "SELECT current_setting('idle_in_transaction_session_timeout')::interval"
+    database = open_database("identity")
+    async with database.transaction() as connection:
+        await snapshot.begin(connection)
+        [(during,)] = await fetch(connection, asked)
+    async with database.transaction() as connection:
+        [(otherwise,)] = await fetch(connection, asked)
+    assert during > otherwise
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
