@@ -1,9 +1,12 @@
 """A workspace says by which rules its people are told apart: it reads them, tries them out, sets them, and sees why."""
 
 import asyncio
+import threading
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from random import Random
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from psycopg.errors import UndefinedTable
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima_identity import applying, previewing
+from sima_identity import previewer as previewer_module
 from sima_identity.policies import Policies
 from sima_identity.previewer import Previewer, Progress
 from sima_identity.rules import Rules
@@ -300,6 +304,38 @@ async def test_who_stops_reading_a_preview_holds_up_no_other(
     [*_, last] = [step async for step in begun()]
     assert last.effect is not None
     assert last.grouped == 60
+
+
+async def test_of_previews_that_are_given_up_one_graph_is_in_memory(
+    identity: Replica, previewer: Previewer, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread cannot be stopped: the next preview waits until what it works at is gone."""
+    await identity.resolve(workspace, [together(mail("ada"), mail("eve"))])
+    begun, goes_on, at_once = threading.Semaphore(0), threading.Event(), Counter[str]()
+
+    class Counted(previewing.Preview):
+        def __init__(self, *given: Any) -> None:
+            at_once["now"] += 1
+            at_once["most"] = max(at_once["most"], at_once["now"])
+            begun.release()
+            goes_on.wait(30)
+            super().__init__(*given)
+            at_once["now"] -= 1
+
+    monkeypatch.setattr(previewer_module, "Preview", Counted)
+
+    async def read() -> Progress:
+        return [step async for step in previewer.preview(workspace, Rules(), 1, 10)][-1]
+
+    given_up = asyncio.create_task(read())
+    await asyncio.to_thread(begun.acquire)
+    given_up.cancel()
+    next_one = asyncio.create_task(read())
+    await asyncio.wait([next_one], timeout=0.3)
+    goes_on.set()
+    assert (await next_one).effect is not None
+    assert given_up.cancelled()
+    assert at_once["most"] == 1
 
 
 async def test_a_preview_that_fails_says_so(
