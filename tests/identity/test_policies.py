@@ -21,7 +21,7 @@ from sima_identity.policies import Policies
 from sima_identity.previewer import Previewer, Progress
 from sima_identity.rules import Rules
 from sima_identity.store import snapshot
-from sima_runtime.database import fetch
+from sima_runtime.database import execute, fetch
 from sima_runtime.errors import AlreadyExistsError, InvalidFieldsError, NotFoundError, StaleVersionError
 from sima_sdk.identifiers import BUILT_IN_KINDS, identifier_key
 
@@ -154,6 +154,22 @@ async def test_a_pattern_takes_no_longer_than_its_value_is_long(quick: Replica, 
     rules = pb.IdentityPolicy(blocked_patterns=[pb.BlockedPattern(kind="user_id", pattern="(a+)+$")])
     await quick.set_policy(workspace, rules)
     await quick.resolve(workspace, [together(user("a" * 400 + "b"), mail("m"))])
+
+
+async def test_a_policy_of_before_a_restore_is_not_in_force(
+    identity: Replica, open_database: OpenDatabase, workspace: str
+) -> None:
+    """The database went back to before the first version, and got another first version, while the process went on."""
+    await identity.set_policy(workspace, pb.IdentityPolicy(blocked_values=[identifier(mail("ada"))]))
+    [before] = await identity.resolve(workspace, [together(mail("ada"))])
+    assert not before.profile_id
+    async with open_database("identity").statement() as connection:
+        await execute(connection, "DELETE FROM policies WHERE workspace = %s", (workspace,))
+        await execute(connection, "DELETE FROM identifiers WHERE workspace = %s", (workspace,))
+    again = await identity.set_policy(workspace, MANY)
+    assert again.version == 1
+    [behind] = await identity.resolve(workspace, [together(mail("ada"))])
+    assert behind.profile_id
 
 
 async def test_people_whom_a_rule_joined_wrongly_are_taken_apart(quick: Replica, workspace: str) -> None:
