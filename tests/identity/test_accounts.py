@@ -1,12 +1,16 @@
 """Companies are found as people are, and people belong to them without ever becoming one by them."""
 
+from collections import Counter
 from random import Random
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sima.identity.v1 import identity_service_pb2 as pb
+from sima_identity import affiliating
+from sima_identity.store import affiliations
 from sima_runtime.errors import InvalidFieldsError, PageTokenError
 from sima_runtime.paging import next_page_token
 
@@ -193,3 +197,46 @@ async def test_affiliations_are_paged(identity: Replica, workspace: str) -> None
     with pytest.raises(PageTokenError):
         await identity.client.call(identity.stub.ListAffiliations, request, workspace=workspace)
     assert await identity.affiliations(workspace, mail("nobody")) == []
+
+
+async def test_what_leads_nowhere_is_passed_over_in_a_few_queries(
+    identity: Replica, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of tablets that are nobody's were seen with a company, and one person."""
+    tablets = [device(f"tablet{number}") for number in range(300)]
+    families = [together(each, mail(f"{who}{number}")) for number, each in enumerate(tablets) for who in "ab"]
+    await identity.resolve(workspace, families)
+    await identity.resolve(workspace, [together(each, ACME) for each in (*tablets, mail("ada"))])
+    asked, pairs = Counter[int](), affiliations.pairs
+
+    async def counted(*given: Any, **more: Any) -> Any:
+        asked[given[-1]] += 1
+        return await pairs(*given, **more)
+
+    monkeypatch.setattr(affiliations, "pairs", counted)
+    [one] = await identity.affiliations(workspace, ACME, 1)
+    assert one.person.value == mail("ada").value
+    assert asked.total() <= 4
+
+
+async def test_a_page_of_affiliations_ends_where_too_much_leads_nowhere(
+    identity: Replica, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds few or none then, and those behind it hold the rest."""
+    monkeypatch.setattr(affiliating, "_AT_ONCE", 2)
+    monkeypatch.setattr(affiliating, "_ROUNDS", 1)
+    tablets, people = [device(f"t{number}") for number in range(12)], [mail(f"p{number}") for number in range(3)]
+    families = [together(each, mail(f"{who}{number}")) for number, each in enumerate(tablets) for who in "ab"]
+    await identity.resolve(workspace, families)
+    await identity.resolve(workspace, [together(each, ACME) for each in (*tablets, *people)])
+    request = pb.ListAffiliationsRequest(identifier=identifier(ACME), page_size=1)
+    sizes: list[int] = []
+    while not sizes or request.page_token:
+        page = await identity.client.call(identity.stub.ListAffiliations, request, workspace=workspace)
+        sizes.append(len(page.affiliations))
+        request.page_token = page.next_page_token
+    assert sum(sizes) == len(people)
+    assert 0 in sizes[:-1]
+    for size in (1, 2, 3, 100):
+        told = await identity.affiliations(workspace, ACME, size)
+        assert sorted(each.person.value for each in told) == [person.value for person in people]

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sima.identity.v1 import identity_service_pb2 as pb
-from sima_identity import applying
+from sima_identity import applying, closing
 from sima_identity.clustering import cluster_identifiers
 from sima_identity.evidence import Clustering, Decisions, Edge, Node, Pair, Refusal, Verdict, pair
 from sima_identity.policy import Policy
@@ -374,6 +374,8 @@ async def tight(
 ) -> Fixture:
     """Two replicas that apply policies to two identifiers at a time."""
     monkeypatch.setattr(applying, "_PORTION", 2)
+    for name in ("_AT_FIRST", "_AT_ONCE"):  # neighbours of hubs are read one after the other
+        monkeypatch.setattr(closing, name, 1)
     replicas = [await start_replica(TIGHT, settle_seconds=0.01) for _ in range(2)]
     return Fixture(replicas, open_database("identity"), secret)
 

@@ -1,9 +1,12 @@
 """A workspace says by which rules its people are told apart: it reads them, tries them out, sets them, and sees why."""
 
 import asyncio
+import threading
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from random import Random
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,10 +16,12 @@ from hypothesis import strategies as st
 from psycopg.errors import UndefinedTable
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima_identity import applying, previewing
+from sima_identity import previewer as previewer_module
 from sima_identity.policies import Policies
 from sima_identity.previewer import Previewer, Progress
 from sima_identity.rules import Rules
 from sima_identity.store import snapshot
+from sima_runtime.database import execute, fetch
 from sima_runtime.errors import AlreadyExistsError, InvalidFieldsError, NotFoundError, StaleVersionError
 from sima_sdk.identifiers import BUILT_IN_KINDS, identifier_key
 
@@ -149,6 +154,22 @@ async def test_a_pattern_takes_no_longer_than_its_value_is_long(quick: Replica, 
     rules = pb.IdentityPolicy(blocked_patterns=[pb.BlockedPattern(kind="user_id", pattern="(a+)+$")])
     await quick.set_policy(workspace, rules)
     await quick.resolve(workspace, [together(user("a" * 400 + "b"), mail("m"))])
+
+
+async def test_a_policy_of_before_a_restore_is_not_in_force(
+    identity: Replica, open_database: OpenDatabase, workspace: str
+) -> None:
+    """The database went back to before the first version, and got another first version, while the process went on."""
+    await identity.set_policy(workspace, pb.IdentityPolicy(blocked_values=[identifier(mail("ada"))]))
+    [before] = await identity.resolve(workspace, [together(mail("ada"))])
+    assert not before.profile_id
+    async with open_database("identity").statement() as connection:
+        await execute(connection, "DELETE FROM policies WHERE workspace = %s", (workspace,))
+        await execute(connection, "DELETE FROM identifiers WHERE workspace = %s", (workspace,))
+    again = await identity.set_policy(workspace, MANY)
+    assert again.version == 1
+    [behind] = await identity.resolve(workspace, [together(mail("ada"))])
+    assert behind.profile_id
 
 
 async def test_people_whom_a_rule_joined_wrongly_are_taken_apart(quick: Replica, workspace: str) -> None:
@@ -301,6 +322,38 @@ async def test_who_stops_reading_a_preview_holds_up_no_other(
     assert last.grouped == 60
 
 
+async def test_of_previews_that_are_given_up_one_graph_is_in_memory(
+    identity: Replica, previewer: Previewer, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread cannot be stopped: the next preview waits until what it works at is gone."""
+    await identity.resolve(workspace, [together(mail("ada"), mail("eve"))])
+    begun, goes_on, at_once = threading.Semaphore(0), threading.Event(), Counter[str]()
+
+    class Counted(previewing.Preview):
+        def __init__(self, *given: Any) -> None:
+            at_once["now"] += 1
+            at_once["most"] = max(at_once["most"], at_once["now"])
+            begun.release()
+            goes_on.wait(30)
+            super().__init__(*given)
+            at_once["now"] -= 1
+
+    monkeypatch.setattr(previewer_module, "Preview", Counted)
+
+    async def read() -> Progress:
+        return [step async for step in previewer.preview(workspace, Rules(), 1, 10)][-1]
+
+    given_up = asyncio.create_task(read())
+    await asyncio.to_thread(begun.acquire)
+    given_up.cancel()
+    next_one = asyncio.create_task(read())
+    await asyncio.wait([next_one], timeout=0.3)
+    goes_on.set()
+    assert (await next_one).effect is not None
+    assert given_up.cancelled()
+    assert at_once["most"] == 1
+
+
 async def test_a_preview_that_fails_says_so(
     previewer: Previewer, workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,6 +364,18 @@ async def test_a_preview_that_fails_says_so(
             [step async for step in previewer.preview(workspace, Rules(), 1, 10)]
     [*_, last] = [step async for step in previewer.preview(workspace, Rules(), 1, 10)]
     assert last.effect is not None
+
+
+async def test_a_preview_may_think_longer_than_others_may_idle(open_database: OpenDatabase) -> None:
+    """Between two reads many values are held against many patterns; the database must not end it meanwhile."""
+    asked = "SELECT current_setting('idle_in_transaction_session_timeout')::interval"
+    database = open_database("identity")
+    async with database.transaction() as connection:
+        await snapshot.begin(connection)
+        [(during,)] = await fetch(connection, asked)
+    async with database.transaction() as connection:
+        [(otherwise,)] = await fetch(connection, asked)
+    assert during > otherwise
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

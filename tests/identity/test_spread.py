@@ -10,12 +10,13 @@ from uuid import uuid4
 import psycopg
 import pytest
 from psycopg import sql
-from sima_identity.store import graph, past
+from sima_identity.store import graph, neighbours, past
+from sima_identity.store.arrays import NOBODY
 from sima_runtime.database import Database, Driver, execute, fetch
 from sima_runtime.epochs import ENDED_BEFORE, HAS_ENDED
 from sima_runtime.migrations import migrate
 
-from tests.identity.conftest import Replica, StartReplica, at, cookie, mail, together, user
+from tests.identity.conftest import Replica, Sighted, StartReplica, at, cookie, mail, together, user
 
 ONE, OTHER = b"1" * 16, b"2" * 16
 
@@ -74,6 +75,27 @@ async def test_neighbours_of_the_past_are_the_same_where_they_are_read_one_by_on
             assert whole
             assert sorted(whole, key=repr) == sorted(await past.read_spread_neighbours(*asked, 1_000), key=repr)
             assert len(await past.read_spread_neighbours(*asked, 2)) == len(await past.read_neighbours(*asked, 2)) == 2
+
+
+async def test_neighbours_are_the_same_where_they_are_read_one_by_one(
+    start_replica: StartReplica, open_database: Callable[[str], Database], workspace: str
+) -> None:
+    """Each once, whatever sources showed it, so many at a time, and behind the last of before."""
+    identity = await start_replica()
+    named = [user("u"), *(mail(f"m{number}") for number in range(6))]
+    for source in ("shop", "till"):
+        await identity.resolve(workspace, [Sighted([named[0], one], source=source) for one in named[1:]])
+    async with open_database("identity").statement() as connection:
+        all_ = await fetch(connection, "SELECT key FROM identifiers WHERE workspace = %s", (workspace,))
+        for most in (1, 2, 6, 250):
+            after, seen = {key: NOBODY for (key,) in all_}, list[tuple[bytes, bytes]]()
+            while after:
+                found, more = await neighbours.read(connection, workspace, after, most, spread=False)
+                one_by_one = await neighbours.read(connection, workspace, after, most, spread=True)
+                assert (sorted(found), more) == (sorted(one_by_one[0]), one_by_one[1])
+                seen += [(one.of, one.key) for one in found]
+                after = more
+            assert len(seen) == len(set(seen)) == 2 * 6
 
 
 async def test_the_past_is_told_where_tables_lie_on_several_machines(

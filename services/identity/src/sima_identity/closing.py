@@ -9,16 +9,22 @@ lock. So until all of them have ended it stays closed, for everybody; those who 
 goes for a hub of which something was erased, which may be none any more.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from sima_runtime.database import Driver
 
 from sima_identity.evidence import Refusal, Verdict
 from sima_identity.neighbourhood import ENDS
 from sima_identity.policies import InForce
+from sima_identity.policy import Policy
 from sima_identity.records import Neighbour, Stored, StoredEdge
-from sima_identity.store import graph
+from sima_identity.store import graph, neighbours
+
+# Of each identifier so many neighbours are read, which show that most hubs are hubs; of the others so many times more.
+_AT_FIRST, _MORE = 50, 8
+# Of all of them together so many at once, so that neither memory nor other calls suffer.
+_AT_ONCE = 2_000
+_FIRST = bytes(16)
 
 
 class Closing:
@@ -102,22 +108,52 @@ class Closing:
         return row.closed and self._is_old(row) and not self._in_force.alone
 
     async def _hubs(self, rows: Collection[Stored]) -> set[bytes]:
-        """Those that were seen with too many others."""
-        if not rows:
-            return set()
-        strong: defaultdict[bytes, int] = defaultdict(int)
-        all_: defaultdict[bytes, int] = defaultdict(int)
-        for neighbour in await graph.read_neighbours(self._connection, self._workspace, [row.key for row in rows]):
-            if not self._blocks(neighbour):
-                all_[neighbour.of] += 1
-                strong[neighbour.of] += self._in_force.policy.kind(neighbour.kind).strong
-        policy = self._in_force.policy
-        return {row.key for row in rows if policy.makes_hub(policy.kind(row.kind), strong[row.key], all_[row.key])}
+        """Those that were seen with too many others, of whom no more are read than show it."""
+        counts = {row.key: _Count(self._in_force.policy, row.kind) for row in rows}
+        after, most = dict.fromkeys(counts, _FIRST), _AT_FIRST
+        while after:
+            more = await self._count(counts, after, most)
+            after = {key: behind for key, behind in more.items() if not counts[key].makes_hub()}
+            most = min(_MORE * most, _AT_ONCE)
+        return {key for key, count in counts.items() if count.makes_hub()}
+
+    async def _count(
+        self, counts: Mapping[bytes, "_Count"], after: Mapping[bytes, bytes], most: int
+    ) -> dict[bytes, bytes]:
+        """Count so many more of each, and return behind which to go on where there may be more still."""
+        spread = await neighbours.is_spread(self._connection)
+        more: dict[bytes, bytes] = {}
+        keys, step = sorted(after), max(_AT_ONCE // most, 1)
+        for some in (keys[start : start + step] for start in range(0, len(keys), step)):
+            behind = {key: after[key] for key in some}
+            seen, further = await neighbours.read(self._connection, self._workspace, behind, most, spread=spread)
+            for neighbour in seen:
+                if not self._blocks(neighbour):
+                    counts[neighbour.of].add(neighbour.kind)
+            more |= further
+        return more
 
     def _blocks(self, neighbour: Neighbour) -> bool:
         if neighbour.policy_version == self._in_force.version:
             return neighbour.blocked
         return self._in_force.blocking.blocks(neighbour.key, neighbour.kind, neighbour.value)
+
+
+class _Count:
+    """How many others an identifier was seen with, as far as they were read."""
+
+    def __init__(self, policy: Policy, kind: str) -> None:
+        self._policy, self._kind = policy, policy.kind(kind)
+        self._strong = self._all = 0
+
+    def add(self, kind: str) -> None:
+        """Count one."""
+        self._strong += self._policy.kind(kind).strong
+        self._all += 1
+
+    def makes_hub(self) -> bool:
+        """Whether these are too many."""
+        return self._policy.makes_hub(self._kind, self._strong, self._all)
 
 
 def _stored_reason(row: Stored) -> Refusal:

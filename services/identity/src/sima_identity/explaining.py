@@ -18,7 +18,10 @@ _REASONS = {
     Refusal.BLOCKED: ("one of the two is a value that names nobody", "only another policy could let it bind"),
     Refusal.HUB: ("one of the two was seen with too many others", "only a higher limit of its kind could let it bind"),
     Refusal.NEVER_LINK: ("a decision about two whom it would join", "withdraw that one"),
-    Refusal.SEVERAL_PEOPLE: ("one of the two is weak, and was seen with several people", "decide whose it is (`always`)"),
+    Refusal.SEVERAL_PEOPLE: (
+        "one of the two is weak, and was seen with several people",
+        "decide whose it is (`always`)",
+    ),
     Refusal.KIND_LIMIT: (
         "the profile would have too many identifiers of one kind",
         "split those that are not theirs",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import NamedTuple
 
 from sima_runtime.database import Database, Driver
@@ -47,17 +48,17 @@ class Policies:
         """
         self._database = database
         self.base, self._secrets = base, secrets
-        self._known: dict[str, InForce] = {}
+        self._known: dict[str, tuple[InForce, datetime | None]] = {}
 
     async def in_force(self, connection: Driver, workspace: str) -> InForce:
         """Return the policy that is in force."""
-        known = self._known.get(workspace)
-        head = await policies.head(connection, workspace, known.version if known else None)
-        if known is None or head.version != known.version:
+        known, set_at = self._known.get(workspace, (None, None))
+        head = await policies.head(connection, workspace, known and known.version, set_at)
+        if known is None or (head.version, head.set_at) != (known.version, set_at):
             known = self.under(workspace, head.version, _said(head))
             if len(self._known) >= _WORKSPACES:
                 self._known.clear()
-            self._known[workspace] = known
+            self._known[workspace] = known, head.set_at
         return known._replace(settled=head.settled, alone=head.alone)
 
     async def stated(self, workspace: str, version: int | None) -> Stated | None:
@@ -83,7 +84,7 @@ class Policies:
                 if not _same(rules_from_json(said.rules), rules):
                     raise AlreadyExistsError("policy", str(said.version))
                 return said
-            head = await policies.head(connection, workspace, None)
+            head = await policies.head(connection, workspace, None, None)
             if expected not in (None, head.version):
                 raise StaleVersionError("policy", str(head.version))
             if unless_in_force and _same(_said(head), rules):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from sima_runtime.database import Database
@@ -16,6 +16,9 @@ from sima_identity.store import snapshot
 # Identifiers that are read at once, roughly.
 _PORTION = 20_000
 _MOST_PARTS = 4_096
+
+P = ParamSpec("P")
+Done = TypeVar("Done")
 
 
 class Progress(NamedTuple):
@@ -45,7 +48,7 @@ class Previewer:
         """Yield how far it has got, and last what the rules would change about every `one_in`-th neighbourhood.
 
         It goes on however slowly that is read, so that whoever stops reading holds up nobody; what was not read when
-        more is known is left out. It ends when the generator is closed.
+        more is known is left out. It ends when the generator is closed, at the latest with the portion it is at.
         """
         latest = _Latest()
         work = asyncio.create_task(self._in_turn(workspace, rules, one_in, examples, latest))
@@ -59,7 +62,7 @@ class Previewer:
             yield await work
         finally:
             work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            await asyncio.shield(asyncio.gather(work, return_exceptions=True))
 
     async def _in_turn(self, workspace: str, rules: Rules, one_in: int, examples: int, latest: "_Latest") -> Progress:
         """Try rules out when all who came before have ended, and return the last progress."""
@@ -67,11 +70,11 @@ class Previewer:
         kinds = list(tried.policy.kinds)
         async with self._turn:
             graph = await self._read(workspace, tried, kinds, latest)
-            preview = await asyncio.to_thread(Preview, graph, tried.policy, kinds, one_in)
+            preview = await _in_thread(Preview, graph, tried.policy, kinds, one_in)
             count, portions = len(graph.identifiers), preview.portions()
-            while (grouped := await asyncio.to_thread(next, portions, None)) is not None:
+            while (grouped := await _in_thread(next, portions, None)) is not None:
                 latest.put(Progress(count, grouped, count))
-            effect = await asyncio.to_thread(preview.effect, self._secrets(workspace), examples)
+            effect = await _in_thread(preview.effect, self._secrets(workspace), examples)
             return Progress(count, int(preview.looked_at.sum()), count, effect)
 
     async def _read(self, workspace: str, tried: InForce, kinds: list[str], latest: "_Latest") -> Graph:
@@ -84,13 +87,13 @@ class Previewer:
             rows, blocked, read = [], [], 0
             async for part in snapshot.identifiers(connection, workspace, kinds, parts, values=values):
                 rows.append(part.identifiers)
-                blocked.append(await asyncio.to_thread(_blocked, part, kinds, tried))
+                blocked.append(await _in_thread(_blocked, part, kinds, tried))
                 read += len(part.identifiers)
                 latest.put(Progress(read, 0, read * parts // len(rows)))
             edges = [each async for each in snapshot.edges(connection, workspace, parts)]
             decided = await snapshot.decided(connection, workspace)
         arrays = np.concatenate(rows), np.concatenate(blocked), np.concatenate(edges)
-        return await asyncio.to_thread(numbered, *arrays, decided)
+        return await _in_thread(numbered, *arrays, decided)
 
 
 class _Latest:
@@ -104,6 +107,15 @@ class _Latest:
         """Have this be the latest."""
         self.progress = progress
         self.come.set()
+
+
+async def _in_thread(work: Callable[P, Done], *given: P.args, **more: P.kwargs) -> Done:
+    """Work in a thread, and go only when that has ended: a thread cannot be stopped, and holds the graph as long."""
+    working = asyncio.ensure_future(asyncio.to_thread(work, *given, **more))
+    try:
+        return await asyncio.shield(working)
+    finally:
+        await asyncio.wait([working])
 
 
 def _blocking(policy: Policy) -> tuple[object, ...]:

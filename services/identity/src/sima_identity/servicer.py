@@ -363,8 +363,10 @@ class IdentityServicer(IdentityServiceServicer):
         )
 
     async def _names(self, workspace: str, keys: Collection[bytes]) -> Mapping[bytes, Identifier]:
+        if not keys:
+            return {}
         async with self._database.statement() as connection:
-            found = await decisions.values(connection, workspace, keys) if keys else {}
+            found = await decisions.values(connection, workspace, keys)
         return {key: Identifier(kind=kind, value=value or "", key=key) for key, (kind, value) in found.items()}
 
     async def _read_page(self, feed: str, workspace: str, after: Cursor, horizon: Horizon) -> Rows[list[log.Change]]:

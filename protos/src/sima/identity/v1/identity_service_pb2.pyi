@@ -2779,7 +2779,9 @@ class ListAffiliationsResponse(_message.Message):
     """Token of the next page. Absent: this was the last."""
     @_builtins.property
     def affiliations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Affiliation]:
-        """In the order of the keys of what was asked for, then of the others. Empty also for what is shared, blocked or unknown."""
+        """In the order of the keys of what was asked for, then of the others. Empty also for what is shared, blocked or unknown.
+        Where much of what was seen is shared or blocked a page may hold fewer than asked for, or none, and not be the last.
+        """
 
     def __init__(
         self,

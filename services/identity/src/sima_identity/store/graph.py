@@ -18,7 +18,6 @@ from sima_identity.records import (
     Because,
     Cause,
     ChangedIdentifier,
-    Neighbour,
     NewIdentifier,
     RefusedPair,
     Stored,
@@ -150,13 +149,6 @@ _WRITE_REFUSALS = """WITH given AS (
     WHERE (edges.workspace, edges.low, edges.high) = (%(workspace)s, given.low, given.high)"""
 
 _GROUP_UNDER = "UPDATE identifiers SET policy_version = %s WHERE workspace = %s AND key = ANY(%s)"
-# Of each identifier, all that it was seen with: the edges of several sources between two count once.
-_READ_NEIGHBOURS = """WITH seen AS MATERIALIZED (
-        SELECT low AS of, high AS other FROM edges WHERE workspace = %(workspace)s AND low = ANY(%(keys)s)
-        UNION SELECT high, low FROM edges WHERE workspace = %(workspace)s AND high = ANY(%(keys)s)
-    )
-    SELECT seen.of, key, kind, value, blocked, policy_version FROM seen JOIN identifiers ON key = other
-    WHERE workspace = %(workspace)s"""
 
 _NEXT_PENDING = next_workspace(
     "pending", "sima turn", also="(SELECT key FROM pending WHERE pending.workspace = chosen.workspace LIMIT 1)"
@@ -240,12 +232,6 @@ async def read_values(connection: Driver, workspace: str, keys: Collection[bytes
     """Return the values of identifiers by their keys; None for protected ones."""
     query = "SELECT key, value FROM identifiers WHERE workspace = %s AND key = ANY(%s)"
     return dict(await fetch(connection, query, (workspace, Keys(keys))))
-
-
-async def read_neighbours(connection: Driver, workspace: str, keys: Collection[bytes]) -> list[Neighbour]:
-    """Return all that some identifiers were seen with, each once for each of them."""
-    parameters = {"workspace": workspace, "keys": Keys(keys)}
-    return [Neighbour(*row) for row in await fetch(connection, _READ_NEIGHBOURS, parameters)]
 
 
 async def insert_identifiers(

@@ -14,7 +14,9 @@ from sima_identity.rules import Rules, rules_from_json
 from sima_identity.store.turns import Turn, next_workspace
 
 _ALONE = f"coalesce({ENDED_BEFORE} >= barrier, false)"
-_HEAD = f"""SELECT version, applied_at IS NOT NULL, {_ALONE}, CASE WHEN version IS DISTINCT FROM %s THEN rules END
+# By its time, too: after a restore another version may have the same number.
+_HEAD = f"""SELECT version, applied_at IS NOT NULL, {_ALONE}, set_at,
+    CASE WHEN (version, set_at) IS DISTINCT FROM (%s::integer, %s::timestamptz) THEN rules END
     FROM policies WHERE workspace = %s ORDER BY version DESC LIMIT 1"""
 _STATED = "version, rules, actor, reason, request_id, set_at, applied_at"
 # One at a time in a workspace, for each has the next number.
@@ -67,6 +69,7 @@ class Head(NamedTuple):
     version: int
     settled: bool
     alone: bool
+    set_at: datetime | None
     rules: str | None
 
 
@@ -96,10 +99,10 @@ class Stated(NamedTuple):
     applied_at: datetime | None
 
 
-async def head(connection: Driver, workspace: str, known: int | None) -> Head:
-    """Return the policy in force; without its rules if that is the version that is known."""
-    rows = await fetch(connection, _HEAD, (known, workspace))
-    return Head(*rows[0]) if rows else Head(0, settled=True, alone=True, rules=None)
+async def head(connection: Driver, workspace: str, version: int | None, set_at: datetime | None) -> Head:
+    """Return the policy in force; without its rules if that is the version that is known, which was set then."""
+    rows = await fetch(connection, _HEAD, (version, set_at, workspace))
+    return Head(*rows[0]) if rows else Head(0, settled=True, alone=True, set_at=None, rules=None)
 
 
 async def take_turn(connection: Driver, workspace: str) -> None:

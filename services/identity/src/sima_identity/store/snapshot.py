@@ -16,7 +16,9 @@ from sima_identity.records import EDGE, IDENTIFIER, Records
 from sima_identity.store.arrays import microseconds
 from sima_identity.store.graph import see_one_moment
 
-_TAKE_TIME = "SELECT set_config('statement_timeout', '10min', true), set_config('work_mem', '64MB', true)"
+# Between two parts the values of one are held against the rules, which may take longer than others may idle.
+_TAKE_TIME = """SELECT set_config('statement_timeout', '10min', true), set_config('work_mem', '64MB', true),
+    set_config('idle_in_transaction_session_timeout', '10min', true)"""
 _ESTIMATE = "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint FROM pg_class WHERE oid = 'identifiers'::regclass"
 _IN_RANGE = (
     "workspace = %(workspace)s AND {column} >= %(first)s AND (%(behind)s::uuid IS NULL OR {column} < %(behind)s)"
