@@ -225,7 +225,7 @@ async def test_a_page_of_affiliations_ends_where_too_much_leads_nowhere(
     """It holds few or none then, and those behind it hold the rest."""
     monkeypatch.setattr(affiliating, "_AT_ONCE", 2)
     monkeypatch.setattr(affiliating, "_ROUNDS", 1)
-    tablets, people = [device(f"t{number}") for number in range(12)], [mail(f"p{number}") for number in range(3)]
+    tablets, people = [device(f"t{number}") for number in range(40)], [mail(f"p{number}") for number in range(3)]
     families = [together(each, mail(f"{who}{number}")) for number, each in enumerate(tablets) for who in "ab"]
     await identity.resolve(workspace, families)
     await identity.resolve(workspace, [together(each, ACME) for each in (*tablets, *people)])
