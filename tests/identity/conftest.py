@@ -17,19 +17,26 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sima.identity.v1 import identity_service_pb2 as pb
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from sima.type.v1.identifier_pb2 import Identifier
+from sima_identity import applying, closing
 from sima_identity.policy import Policy
 from sima_identity.service import assembled
 from sima_identity.settings import IdentitySettings
 from sima_runtime.clients import ServiceClient
 from sima_runtime.context import workspace_secret
+from sima_runtime.database import Database
 from sima_runtime.server import served
 from sima_sdk.identifiers import BUILT_IN_KINDS
 
 if TYPE_CHECKING:
     from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceAsyncStub
 
+    from .laws import Fixture
+
+pytest.register_assert_rewrite("tests.identity.laws")
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ANY = pb.SHARED_REASON_UNSPECIFIED
+OpenDatabase = Callable[[str], Database]
 Reason: TypeAlias = "pb.SharedReason.ValueType"
 
 
@@ -309,6 +316,30 @@ async def start_replica(start_server: StartServer, open_client: OpenClient) -> S
         return Replica(open_client("identity", await start_server(policy, **settings)))
 
     return start
+
+
+@pytest.fixture
+async def tight(
+    start_replica: StartReplica, open_database: OpenDatabase, secret: Secret, monkeypatch: pytest.MonkeyPatch
+) -> "Fixture":
+    """Two replicas that apply policies to two identifiers at a time."""
+    from .laws import TIGHT, Fixture
+
+    monkeypatch.setattr(applying, "_PORTION", 2)
+    for name in ("_AT_FIRST", "_AT_ONCE"):  # neighbours of hubs are read one after the other
+        monkeypatch.setattr(closing, name, 1)
+    replicas = [await start_replica(TIGHT, settle_seconds=0.01) for _ in range(2)]
+    return Fixture(replicas, open_database("identity"), secret)
+
+
+@pytest.fixture
+async def tiny(start_replica: StartReplica, open_database: OpenDatabase, secret: Secret) -> "Fixture":
+    """Two replicas that leave all but the smallest neighbourhoods to the background."""
+    from .laws import TIGHT, Fixture
+
+    limits = {"neighbourhood_limit": 2, "settle_seconds": 0.01}
+    replicas = [await start_replica(TIGHT, **limits), await start_replica(TIGHT, **limits)]
+    return Fixture(replicas, open_database("identity"), secret)
 
 
 @pytest.fixture

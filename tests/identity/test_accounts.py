@@ -15,7 +15,7 @@ from sima_runtime.errors import InvalidFieldsError, PageTokenError
 from sima_runtime.paging import next_page_token
 
 from .conftest import Named, Replica, Sighted, at, cookie, device, identifier, mail, together, user
-from .test_laws import LAW, RANDOM, Fixture, tight  # noqa: F401  # tight is a fixture
+from .laws import LAW, RANDOM, Fixture
 from .test_policies import applied
 
 ACME, GLOBEX = (Named("domain", f"{name}.example.com") for name in ("acme", "globex"))
@@ -47,7 +47,7 @@ async def accounts(identity: Replica, workspace: str, subject: Named | str) -> s
 @LAW
 @given(sightings=SIGHTINGS, random=RANDOM)
 async def test_who_belongs_to_whom_does_not_depend_on_the_order(
-    tight: Fixture,  # noqa: F811
+    tight: Fixture,
     sightings: list[Sighted],
     random: Random,
 ) -> None:

@@ -18,7 +18,6 @@ from sima_runtime.database import Database, fetch
 from sima_runtime.errors import InvalidFieldsError
 from sima_sdk.identifiers import BUILT_IN_KINDS
 
-from . import test_laws
 from .conftest import (
     Named,
     Replica,
@@ -34,9 +33,9 @@ from .conftest import (
     user,
 )
 from .graphs import connected
-from .policies import in_force, policies
-from .test_laws import (  # noqa: F401  # tight and tiny are fixtures
+from .laws import (
     DECISIONS,
+    LAW,
     RANDOM,
     SIGHTINGS,
     TIGHT,
@@ -49,13 +48,11 @@ from .test_laws import (  # noqa: F401  # tight and tiny are fixtures
     decide,
     rule,
     seen,
-    tight,
-    tiny,
     until_settled,
 )
+from .policies import in_force, policies
 
-LAW = settings(test_laws.LAW, max_examples=40)
-SHORT_LAW = settings(test_laws.LAW, max_examples=20)
+SHORT_LAW = settings(LAW, max_examples=20)
 #: In minutes: before everything, at each time of the messages and between two of them, and long after.
 MOMENTS = (-1, 0, 0.5, 1, 1.5, 2, 2.5, 3, 1_000_000)
 RULES = st.lists(policies(UNIVERSE), max_size=1)
@@ -163,7 +160,7 @@ async def tell(
 @LAW
 @given(sightings=SIGHTINGS, decisions=DECISIONS, rules=RULES, random=RANDOM)
 async def test_as_of_a_moment_people_are_as_if_nothing_had_been_observed_later(
-    tight: Fixture,  # noqa: F811
+    tight: Fixture,
     sightings: list[Sighted],
     decisions: list[Decided],
     rules: list[pb.IdentityPolicy],
@@ -186,7 +183,7 @@ async def test_as_of_a_moment_people_are_as_if_nothing_had_been_observed_later(
 @SHORT_LAW
 @given(sightings=SIGHTINGS, decisions=DECISIONS, random=RANDOM)
 async def test_people_of_a_moment_have_the_oldest_id_that_one_of_them_founded(
-    tight: Fixture,  # noqa: F811
+    tight: Fixture,
     sightings: list[Sighted],
     decisions: list[Decided],
     random: Random,
@@ -216,7 +213,7 @@ async def founders(database: Database, workspace: str) -> dict[bytes, tuple[int,
 @SHORT_LAW
 @given(sightings=SIGHTINGS, decisions=DECISIONS, random=RANDOM)
 async def test_a_neighbourhood_is_refused_only_where_it_was_too_large_at_the_moment(
-    tiny: Fixture,  # noqa: F811
+    tiny: Fixture,
     sightings: list[Sighted],
     decisions: list[Decided],
     random: Random,

@@ -8,8 +8,8 @@ from sima_identity import closing
 from sima_identity.store import neighbours
 from sima_runtime.database import execute
 
-from .conftest import Named, StartReplica, device, mail, together
-from .test_laws import OpenDatabase, until_settled
+from .conftest import Named, OpenDatabase, StartReplica, device, mail, together
+from .laws import until_settled
 
 PHONE = Named("phone", "+966551000001")
 

@@ -20,6 +20,7 @@ from sima_sdk.identifiers import identifier_key
 
 from .conftest import (
     Named,
+    OpenDatabase,
     Replica,
     Secret,
     StartReplica,
@@ -32,14 +33,8 @@ from .conftest import (
     together,
     user,
 )
+from .laws import LAW, Fixture, until_settled
 from .test_hubs import until_counted
-from .test_laws import (  # noqa: F401  # tight is a fixture
-    LAW,
-    Fixture,
-    OpenDatabase,
-    tight,
-    until_settled,
-)
 
 CARD = Named("loyalty_card", "4711")
 
@@ -374,7 +369,7 @@ async def do(identity: Replica, workspace: str, deed: tuple[str, list[Named]], r
 @LAW
 @given(steps=st.lists(st.lists(DEEDS, min_size=1, max_size=3), min_size=3, max_size=10))
 async def test_a_reader_ends_with_what_is_stored_wherever_it_was(
-    tight: Fixture,  # noqa: F811  # the fixture
+    tight: Fixture,  # the fixture
     steps: list[list[tuple[str, list[Named]]]],
 ) -> None:
     """Across erasures, of all changes or of standings alone: the same as who reads from the beginning, and `Lookup`."""

@@ -11,9 +11,21 @@ from sima_identity.store import erasures, graph, policies
 from sima_identity.store.turns import Turn
 from sima_runtime.database import fetch
 
-from .conftest import Named, Replica, Sighted, StartReplica, cookie, identifier, mail, policy, together, user
+from .conftest import (
+    Named,
+    OpenDatabase,
+    Replica,
+    Sighted,
+    StartReplica,
+    cookie,
+    identifier,
+    mail,
+    policy,
+    together,
+    user,
+)
+from .laws import until_settled
 from .test_erasing import now
-from .test_laws import OpenDatabase, until_settled
 
 PHONE, FAMILY = Named("phone", "+966551000001"), mail("family.brandt")
 Recording = Callable[[Replica, str, Sighted], Awaitable[Callable[[], Awaitable[Any]]]]

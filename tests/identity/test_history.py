@@ -34,8 +34,7 @@ from .conftest import (
     together,
     user,
 )
-from .policies import policies
-from .test_laws import (  # noqa: F401  # tight is a fixture
+from .laws import (
     DECISIONS,
     RANDOM,
     SIGHTINGS,
@@ -47,9 +46,9 @@ from .test_laws import (  # noqa: F401  # tight is a fixture
     replayed,
     rule,
     seen,
-    tight,
     until_settled,
 )
+from .policies import policies
 from .test_policies import applied
 
 LAW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -92,7 +91,7 @@ async def ruled(fixture: Fixture, workspace: str, rules: pb.IdentityPolicy) -> N
 @LAW
 @given(sightings=SIGHTINGS, decisions=DECISIONS, rules=st.lists(policies(UNIVERSE), max_size=2), random=RANDOM)
 async def test_what_was_answered_at_a_moment_is_known_as_of_it(
-    tight: Fixture,  # noqa: F811
+    tight: Fixture,
     sightings: list[Sighted],
     decisions: list[Decided],
     rules: list[pb.IdentityPolicy],
@@ -147,7 +146,7 @@ def at_the_beginning() -> datetime:
 @LAW
 @given(sightings=SIGHTINGS, decisions=DECISIONS, random=RANDOM)
 async def test_every_change_says_what_was_before(
-    tight: Fixture,  # noqa: F811
+    tight: Fixture,
     sightings: list[Sighted],
     decisions: list[Decided],
     random: Random,

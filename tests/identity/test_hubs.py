@@ -22,11 +22,23 @@ from sima_identity.store.turns import Turn
 from sima_runtime.database import Database, execute, fetch
 from sima_runtime.errors import PageTokenError
 
-from .conftest import START, Named, Reason, Replica, Secret, Sighted, StartReplica, cookie, device, mail, policy, user
+from .conftest import (
+    START,
+    Named,
+    OpenDatabase,
+    Reason,
+    Replica,
+    Secret,
+    Sighted,
+    StartReplica,
+    cookie,
+    device,
+    mail,
+    policy,
+    user,
+)
+from .laws import DECISIONS, RANDOM, SIGHTINGS, TIGHT, Decided, Fixture, batches, decide, seen, until_settled
 from .test_history import migration
-from .test_laws import DECISIONS, RANDOM, SIGHTINGS, TIGHT, Decided, Fixture, batches, decide, seen, until_settled
-
-OpenDatabase = Callable[[str], Database]
 
 LAW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 HUB, SEVERAL = pb.SHARED_REASON_HUB, pb.SHARED_REASON_SEVERAL_PEOPLE

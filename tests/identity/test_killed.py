@@ -25,21 +25,10 @@ from sima_identity.policy import Policy
 from sima_runtime.database import Database, fetch
 from sima_runtime.errors import ContradictionError, InvalidFieldsError, NotFoundError, RetryLaterError
 
-from .conftest import Deploy, Deployed, Named, Replica, Secret, Sighted, StartReplica
+from .conftest import Deploy, Deployed, Named, OpenDatabase, Replica, Secret, Sighted, StartReplica
+from .laws import DECISIONS, ERASED, SIGHTINGS, UNIVERSE, Decided, Said, Truth, assert_settled, batches
 from .policies import in_force, policies
 from .test_hubs import until_counted
-from .test_laws import (
-    DECISIONS,
-    ERASED,
-    SIGHTINGS,
-    UNIVERSE,
-    Decided,
-    OpenDatabase,
-    Said,
-    Truth,
-    assert_settled,
-    batches,
-)
 
 T = TypeVar("T")
 

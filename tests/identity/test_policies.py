@@ -25,9 +25,22 @@ from sima_runtime.database import execute, fetch
 from sima_runtime.errors import AlreadyExistsError, InvalidFieldsError, NotFoundError, StaleVersionError
 from sima_sdk.identifiers import BUILT_IN_KINDS, identifier_key
 
-from .conftest import Named, Replica, Secret, Sighted, StartReplica, cookie, device, identifier, mail, together, user
+from .conftest import (
+    Named,
+    OpenDatabase,
+    Replica,
+    Secret,
+    Sighted,
+    StartReplica,
+    cookie,
+    device,
+    identifier,
+    mail,
+    together,
+    user,
+)
+from .laws import DECISIONS, RANDOM, SIGHTINGS, TIGHT, UNIVERSE, Decided, decide
 from .policies import minutes, policies
-from .test_laws import DECISIONS, RANDOM, SIGHTINGS, TIGHT, UNIVERSE, Decided, OpenDatabase, decide
 
 MANY = pb.IdentityPolicy(kinds=[pb.KindRules(kind="phone", shared_above=2)])
 PHONE = Named("phone", "+966551000001")

@@ -10,7 +10,7 @@ from sima_identity.rounds import Rounds
 from sima_identity.store.turns import Turn, take_turn
 from sima_runtime.database import Database
 
-from .test_laws import OpenDatabase
+from .conftest import OpenDatabase
 
 PORTION_SECONDS = 0.01
 REST_SECONDS = 0.031  # behind a portion

@@ -13,10 +13,10 @@ from sima_identity.store.turns import Turn
 from sima_runtime.database import Database, Driver, execute, fetch
 from sima_runtime.keys import Key
 
-from .conftest import Named, Replica, StartReplica, device, mail, together
+from .conftest import Named, OpenDatabase, Replica, StartReplica, device, mail, together
+from .laws import deadlocks, until_settled
 from .test_erasing import now
 from .test_hubs import until_counted
-from .test_laws import OpenDatabase, deadlocks, until_settled
 
 ONE, OTHER = b"1" * 16, b"2" * 16
 PHONE = Named("phone", "+966551000001")

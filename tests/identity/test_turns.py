@@ -12,8 +12,7 @@ from sima_identity.store import graph
 from sima_identity.store.turns import take_turn
 from sima_runtime.database import Database, fetch
 
-from .conftest import Replica, Secret, mail, together
-from .test_laws import OpenDatabase
+from .conftest import OpenDatabase, Replica, Secret, mail, together
 
 Meanwhile = Callable[[], Awaitable[object]]
 
