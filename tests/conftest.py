@@ -11,19 +11,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
-from psycopg import sql
 from sima_cli.postgres import start_postgres
 from sima_runtime.clients import ServiceClient
 from sima_runtime.database import Database
 from sima_runtime.logs import configure_logs
-from sima_runtime.migrations import migrate
 from sima_runtime.settings import ClientSettings, DatabaseSettings
+
+from tests.databases import fresh_database, migrating
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -100,26 +99,25 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """Address of an empty database of this worker."""
-    name = f"sima_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    yield urlunsplit(urlsplit(postgres_server)._replace(path=f"/{name}"))
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with fresh_database(postgres_server) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
 def migrated(postgres_url: str) -> Callable[[str], str]:
-    """Apply the migrations of a package (`sima_identity`), once a session; gives the address of the database."""
-    done: set[str] = set()
+    """Apply the migrations of a package to the database of this worker; gives its address."""
+    return migrating(postgres_url)
 
-    def apply(package: str) -> str:
-        if package not in done:
-            migrate(postgres_url, package)
-            done.add(package)
-        return postgres_url
 
-    return apply
+@pytest.fixture(scope="session")
+def lasting_migrated(postgres_server: str) -> Iterator[Callable[[str], str]]:
+    """The same for the database of services that run as long as the session does.
+
+    They stand still while others are tested. What those told them, if they had the database in common, nobody would
+    read; and once a connection is full of it PostgreSQL can drop no database.
+    """
+    with fresh_database(postgres_server) as url:
+        yield migrating(url)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise, product
-from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import psycopg
@@ -16,6 +15,7 @@ from sima_runtime.database import Database, Driver, execute, fetch
 from sima_runtime.epochs import ENDED_BEFORE, HAS_ENDED
 from sima_runtime.migrations import migrate
 
+from tests.databases import fresh_database
 from tests.identity.conftest import Replica, Sighted, StartReplica, at, cookie, mail, together, user
 
 ONE, OTHER = b"1" * 16, b"2" * 16
@@ -24,15 +24,12 @@ ONE, OTHER = b"1" * 16, b"2" * 16
 @pytest.fixture(scope="module")
 def spread_url(postgres_server: str) -> Iterator[str]:
     """Address of a migrated database that says that Citus is loaded."""
-    own = f"sima_{uuid4().hex}"
-    name, url = sql.Identifier(own), urlunsplit(urlsplit(postgres_server)._replace(path=f"/{own}"))
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
-        connection.execute(sql.SQL("ALTER DATABASE {} SET citus.version = 'none'").format(name))
-    migrate(url, "sima_identity")
-    yield url
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    with fresh_database(postgres_server) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            name = sql.Identifier(connection.info.dbname)
+            connection.execute(sql.SQL("ALTER DATABASE {} SET citus.version = 'none'").format(name))
+        migrate(url, "sima_identity")
+        yield url
 
 
 async def test_replicas_that_hold_identifiers_group_what_they_record_at_the_same_time(

@@ -6,14 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-import psycopg
 import pyarrow as pa
 import pytest
 import pytest_asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
-from psycopg import sql
 from sima.identity.v1 import identity_service_pb2 as identity_pb
 from sima.identity.v1.identity_service_pb2_grpc import IdentityServiceStub
 from sima.profile.v1 import profile_service_pb2 as pb
@@ -35,6 +32,8 @@ from sima_runtime.server import served
 from sima_runtime.settings import DatabaseSettings
 
 #: Readers are woken; what they look for by themselves is a safety net, and each test leaves readers behind.
+from tests.databases import fresh_database
+
 SELDOM = 30.0
 RELATIONS = ("events", "observations", "consents")
 POLICIES = {
@@ -224,10 +223,10 @@ async def stack_started(url: str, key_file: Path, workspace: str) -> AsyncIterat
 
 
 @pytest.fixture(scope="session")
-def database_url(migrated: Callable[[str], str]) -> str:
+def database_url(lasting_migrated: Callable[[str], str]) -> str:
     """Address of a database with the schemas of both services."""
-    migrated("sima_identity")
-    return migrated("sima_profile")
+    lasting_migrated("sima_identity")
+    return lasting_migrated("sima_profile")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -253,15 +252,10 @@ def stack(installation: Stack, workspace: str) -> Stack:
 @pytest.fixture(scope="session")
 def twin_url(postgres_server: str) -> Iterator[str]:
     """Address of a second database, for the same facts in another order."""
-    name = f"twin_{uuid.uuid4().hex}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    url = urlunsplit(urlsplit(postgres_server)._replace(path=f"/{name}"))
-    for service in ("identity", "profile"):
-        migrate(url, f"sima_{service}")
-    yield url
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with fresh_database(postgres_server) as url:
+        for service in ("identity", "profile"):
+            migrate(url, f"sima_{service}")
+        yield url
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

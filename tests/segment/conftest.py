@@ -28,11 +28,11 @@ def clock() -> Clock:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def upstream(migrated: Callable[[str], str], workspace_key_file: Path) -> AsyncIterator[Upstream]:
+async def upstream(lasting_migrated: Callable[[str], str], workspace_key_file: Path) -> AsyncIterator[Upstream]:
     """The services that the segment service reads from."""
     async with AsyncExitStack() as stack:
         identity = IdentitySettings(
-            database_url=migrated("sima_identity"),
+            database_url=lasting_migrated("sima_identity"),
             workspace_key_file=workspace_key_file,
             settle_seconds=0.1,
             feed_poll_seconds=SELDOM,
@@ -46,7 +46,7 @@ async def upstream(migrated: Callable[[str], str], workspace_key_file: Path) -> 
         )
         identity_address = await serve(stack, identity, identity_assembled(identity))
         profile = ProfileSettings(
-            database_url=migrated("sima_profile"),
+            database_url=lasting_migrated("sima_profile"),
             workspace_key_file=workspace_key_file,
             identity_address=identity_address,
             feed_poll_seconds=SELDOM,

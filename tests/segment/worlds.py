@@ -7,12 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
-from uuid import uuid4
 
-import psycopg
 from google.protobuf.field_mask_pb2 import FieldMask
-from psycopg import sql
 from sima.profile.v1 import profile_service_pb2 as profile_pb
 from sima.profile.v1.profile_service_pb2_grpc import ProfileServiceStub
 from sima.segment.v1 import segment_service_pb2 as pb
@@ -25,6 +21,8 @@ from sima_runtime.server import served
 from sima_runtime.settings import ClientSettings
 from sima_segment.service import assembled
 from sima_segment.settings import SegmentSettings
+
+from tests.databases import fresh_database
 
 from .builders import START
 
@@ -198,13 +196,9 @@ async def serve(stack: AsyncExitStack, settings: Any, assembling: Any) -> str:
 @contextmanager
 def segment_database(server: str) -> Iterator[str]:
     """A database of its own: a segment service follows every workspace that it finds in one."""
-    name = f"sima_{uuid4().hex}"
-    address = urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    with fresh_database(server) as address:
         migrate(address, "sima_segment")
         yield address
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
