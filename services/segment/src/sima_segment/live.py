@@ -5,6 +5,7 @@ arrived, and what calls ask for.
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -37,6 +38,9 @@ T = TypeVar("T")
 #: A broken projection fails so often, without so long a time of good work between, before it is built again.
 _MOST_FAILURES = 3
 _GOOD_WORK_SECONDS = 600.0
+
+# Seconds, behind another process that was faster.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 
 _log = structlog.get_logger()
 
@@ -81,7 +85,7 @@ class Live:
         self._complete_until: datetime | None = None
         self._began_at = around.clock()
         metrics.workspaces.watch(self)
-        self._failures = 0
+        self._failures = self._outpaced = 0
 
     def behind(self) -> timedelta:
         """How long ago everything was last worked off; before the first time, when this process began with it."""
@@ -126,13 +130,18 @@ class Live:
             discard(self._path)
         except OutpacedError:
             _log.warning("another_process_was_faster", workspace=self.workspace)
-            await asyncio.sleep(self._settings.step_seconds)
+            await asyncio.sleep(self._settings.step_seconds + self._pause())
         except ProjectionError as error:
             if is_broken(error):
                 self._count_failure()
             raise
         finally:
             self._ready_since = None
+
+    def _pause(self) -> float:
+        """How long to let the other process go on, longer each time: or the two would overtake each other for ever."""
+        self._outpaced += 1
+        return min(_FIRST_PAUSE * 2.0 ** min(self._outpaced, 8), _LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311 - spreads load
 
     def _count_failure(self) -> None:
         """Note that the projection is broken; throw it away if that is no single case."""
@@ -161,6 +170,7 @@ class Live:
             try:
                 while True:
                     await self._turn(state)
+                    self._outpaced = 0
             finally:
                 await self._reading.stop()
 
