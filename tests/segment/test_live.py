@@ -403,7 +403,12 @@ async def test_only_a_broken_projection_is_built_again(
 
 async def test_a_second_writer_does_no_harm(start_segment: StartSegment, tmp_path: Path) -> None:
     """Whoever comes second finds the state moved on and begins again; the feed stays true."""
-    async with start_segment() as world, start_segment(data_dir=tmp_path / "other") as other:
+    # The first one moves it on with every tick; between two of them the second must have time to begin.
+    calm = 5.0
+    async with (
+        start_segment(tick_seconds=calm) as world,
+        start_segment(data_dir=tmp_path / "other", tick_seconds=calm) as other,
+    ):
         await fill(world)
         await other.ingest(order(7, user("bob")))
         await other.settle()
