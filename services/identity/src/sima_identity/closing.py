@@ -30,15 +30,16 @@ _FIRST = bytes(16)
 class Closing:
     """Says so within one transaction, and knows which edges lead on."""
 
-    def __init__(self, connection: Driver, workspace: str, in_force: InForce) -> None:
+    def __init__(self, connection: Driver, workspace: str, in_force: InForce, *, spread: bool) -> None:
         """Set up.
 
         Args:
             connection: The transaction.
             workspace: Whose identifiers they are.
             in_force: The policy.
+            spread: Whether rows lie on several machines.
         """
-        self._connection, self._workspace, self._in_force = connection, workspace, in_force
+        self._connection, self._workspace, self._in_force, self._spread = connection, workspace, in_force, spread
         self._leads: dict[bytes, bool] = {}
         self._stale: set[bytes] = set()
         self._kept: set[bytes] = set()
@@ -121,12 +122,11 @@ class Closing:
         self, counts: Mapping[bytes, "_Count"], after: Mapping[bytes, bytes], most: int
     ) -> dict[bytes, bytes]:
         """Count so many more of each, and return behind which to go on where there may be more still."""
-        spread = await neighbours.is_spread(self._connection)
         more: dict[bytes, bytes] = {}
         keys, step = sorted(after), max(_AT_ONCE // most, 1)
         for some in (keys[start : start + step] for start in range(0, len(keys), step)):
             behind = {key: after[key] for key in some}
-            seen, further = await neighbours.read(self._connection, self._workspace, behind, most, spread=spread)
+            seen, further = await neighbours.read(self._connection, self._workspace, behind, most, spread=self._spread)
             for neighbour in seen:
                 if not self._blocks(neighbour):
                     counts[neighbour.of].add(neighbour.kind)

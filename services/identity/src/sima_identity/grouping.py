@@ -146,7 +146,7 @@ class Grouping:
             OvertakenError: Another transaction got in between.
         """
         connection, workspace, in_force, spread, _ = transaction
-        closing = Closing(connection, workspace, in_force)
+        closing = Closing(connection, workspace, in_force, spread=spread)
         seeds = await closing.open_among(around)
         neighbourhoods = Neighbourhoods(seeds, limit, closing)
         await neighbourhoods.load(partial(graph.read_edges, connection, workspace))

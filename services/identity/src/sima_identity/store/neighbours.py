@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sima_runtime.database import Driver, fetch
-from sima_runtime.epochs import IS_SPREAD
 from sima_runtime.keys import Key, Keys
 
 from sima_identity.records import Neighbour
@@ -31,12 +30,6 @@ _NEIGHBOURS = f"""SELECT own, other, found.*
 # Where rows lie on several machines, LIMIT is refused for each of many identifiers: they are asked for one by one.
 _OF_ONE = f"SELECT other FROM ({_others('%(own)s', '%(after)s')}) AS both_ends"
 _SOME = f"SELECT {_COLUMNS} FROM identifiers WHERE workspace = %s AND key = ANY(%s)"
-
-
-async def is_spread(connection: Driver) -> bool:
-    """Say whether rows lie on several machines."""
-    spread: bool = (await fetch(connection, f"SELECT {IS_SPREAD}"))[0][0]
-    return spread
 
 
 async def read(
