@@ -148,8 +148,10 @@ async def test_who_decides_the_same_again_is_told_so(identity: Replica, workspac
     """And who takes one of the two back, that the other holds."""
     await merged(identity, workspace)
     first = await identity.never(workspace, ADA, EVE)
-    again = await identity.split(workspace, [EVE, user("eve")], [ADA])
+    again = await identity.split(workspace, [EVE, user("eve")], [ADA], request_id="r2")
+    retried = await identity.split(workspace, [EVE, user("eve")], [ADA], request_id="r2")
     assert (list(first.also_decided), list(again.also_decided)) == ([], [first.decision.id])
+    assert retried.also_decided == again.also_decided
     back = await identity.withdraw(workspace, first.decision.id)
     assert (list(back.also_decided), list(back.changes)) == ([again.decision.id], [])
     assert list((await identity.withdraw(workspace, again.decision.id)).also_decided) == []

@@ -49,7 +49,8 @@ class Decider:
             AlreadyExistsError: The request decided something else before.
             OverloadedError: Too many others write about the same identifiers at the same time.
         """
-        return await self._done(workspace, by, partial(self._make, proposal, by))
+        own = call_id(self._secrets(workspace), by.request_id)
+        return await self._done(workspace, own, by, partial(self._make, own, proposal, by))
 
     async def withdraw(self, workspace: str, decision: bytes, by: Deciding) -> Outcome:
         """Take a decision back, or show what would come of it.
@@ -58,20 +59,22 @@ class Decider:
             NotFoundError: There is none with this id.
             OverloadedError: Too many others write about the same identifiers at the same time.
         """
-        return await self._done(workspace, by, partial(self._take_back, decision, by))
+        return await self._done(workspace, decision, by, partial(self._take_back, decision, by))
 
-    async def _done(self, workspace: str, by: Deciding, attempt: Attempt) -> Outcome:
+    async def _done(self, workspace: str, own: bytes, by: Deciding, attempt: Attempt) -> Outcome:
+        """Do something about a decision with an id; if that is a preview, as if nothing had been done."""
+
         async def work(transaction: Transaction) -> Outcome:
             outcome = await attempt(transaction)
+            also = await decisions.same(*transaction[:2], outcome.decision, own)
             if by.preview:
                 await transaction.connection.rollback()
-            return outcome
+            return outcome._replace(also=also)
 
         return await self._grouping.in_transaction(workspace, work)
 
-    async def _make(self, proposal: Proposal, by: Deciding, transaction: Transaction) -> Outcome:
+    async def _make(self, own: bytes, proposal: Proposal, by: Deciding, transaction: Transaction) -> Outcome:
         connection, workspace, *_ = transaction
-        own = call_id(self._secrets(workspace), by.request_id)
         if (done := await decisions.of_call(connection, workspace, own)) is not None:
             made = await decisions.find(connection, workspace, own)
             gone = await erasures.tombstones(connection, workspace, {*proposal.keys, *proposal.others})
@@ -92,8 +95,7 @@ class Decider:
             made = Decision(own, proposal.kind, *sides, by.actor, by.reason, by.request_id, decided_at)
             return made._replace(id=b"", decided_at=None) if by.preview else made
 
-        outcome = await self._regroup(transaction, known, own, insert)
-        return outcome._replace(also=await decisions.same(connection, workspace, proposal, own))
+        return await self._regroup(transaction, known, own, insert)
 
     async def _take_back(self, own: bytes, by: Deciding, transaction: Transaction) -> Outcome:
         connection, workspace, *_ = transaction
@@ -104,9 +106,8 @@ class Decider:
             raise NotFoundError("decision", own.hex())
         if done not in {None, own} or own == call:
             raise AlreadyExistsError("decision", (done or own).hex())
-        proposal = Proposal(decision.kind, decision.keys, decision.others, {})
         if decision.withdrawn_at is not None:
-            return Outcome(decision, also=await decisions.same(connection, workspace, proposal, own))
+            return Outcome(decision)
         known = await graph.read_identifiers(connection, workspace, {*decision.keys, *decision.others})
 
         async def lift() -> Decision:
@@ -118,8 +119,7 @@ class Decider:
             )
             return decision if by.preview else taken_back
 
-        outcome = await self._regroup(transaction, known, own, lift)
-        return outcome._replace(also=await decisions.same(connection, workspace, proposal, own))
+        return await self._regroup(transaction, known, own, lift)
 
     async def _regroup(
         self, transaction: Transaction, known: Sequence[Stored], own: bytes, change: Callable[[], Awaitable[Decision]]

@@ -46,7 +46,7 @@ class Proposal(NamedTuple):
 
     def pairs(self) -> Iterator[Pair]:
         """The pairs that it is about."""
-        return (pair(one, other) for one, other in product(self.keys, self.others))
+        return _pairs(self.keys, self.others)
 
 
 class Decision(NamedTuple):
@@ -64,6 +64,10 @@ class Decision(NamedTuple):
     withdrawn_by: str | None = None
     withdrawal_reason: str | None = None
 
+    def pairs(self) -> Iterator[Pair]:
+        """The pairs that it is about."""
+        return _pairs(self.keys, self.others)
+
 
 class Outcome(NamedTuple):
     """What came of a decision: the identifiers that it moved; `pending` if some neighbourhood is grouped later.
@@ -80,3 +84,7 @@ class Outcome(NamedTuple):
 def call_id(secret: bytes, request_id: str) -> bytes:
     """Return the id (16 bytes) of a call, which is that of the decision that it makes; `secret` is the workspace's."""
     return blake2b(request_id.encode(), digest_size=16, key=secret, person=b"decision").digest()
+
+
+def _pairs(keys: Sequence[bytes], others: Sequence[bytes]) -> Iterator[Pair]:
+    return (pair(one, other) for one, other in product(keys, others))

@@ -72,10 +72,10 @@ async def contrary(connection: Driver, workspace: str, proposal: Proposal) -> by
     return bytes(rows[0][0]) if rows else None
 
 
-async def same(connection: Driver, workspace: str, proposal: Proposal, own: bytes) -> list[bytes]:
-    """Return other decisions that hold and say the same about a pair."""
-    low, high = _columns(list(proposal.pairs()))
-    parameters = {"workspace": workspace, "low": low, "high": high, "verdict": proposal.kind.verdict, "own": Key(own)}
+async def same(connection: Driver, workspace: str, decision: Decision, own: bytes) -> list[bytes]:
+    """Return decisions that hold and say the same as another one, of which this is the id, about a pair of it."""
+    low, high = _columns(list(decision.pairs()))
+    parameters = {"workspace": workspace, "low": low, "high": high, "verdict": decision.kind.verdict, "own": Key(own)}
     return [bytes(decision) for (decision,) in await fetch(connection, _SAME, parameters)]
 
 
