@@ -98,7 +98,7 @@ def change_to_proto(change: log.Change, accounts: Container[str]) -> pb.ProfileC
         shared=change.shared,
         blocked=change.blocked,
         changed_at=datetime_to_timestamp(change.changed_at),
-        cause=_CAUSES[change.cause],
+        cause=_CAUSES[Cause(change.cause)],
         decision_id=id_to_proto(change.decision_id),
         policy_version=change.policy_version or 0,
         actor=change.actor or "",

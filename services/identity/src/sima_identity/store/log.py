@@ -8,7 +8,7 @@ from sima_runtime.database import Driver, fetch
 from sima_runtime.feeds import FEED_ORDER, FEED_RANGE, Rows, feed_parameters
 from sima_runtime.keys import Key, Keys
 
-from sima_identity.records import Cause, Wanted
+from sima_identity.records import Wanted
 
 #: NOTIFY channel and name of the feed.
 FEED = "identity_changes"
@@ -55,7 +55,7 @@ class Change(NamedTuple):
     shared: bool
     blocked: bool
     changed_at: datetime
-    cause: Cause
+    cause: str
     decision_id: bytes | None
     policy_version: int | None
     actor: str | None
@@ -101,6 +101,5 @@ async def _changes(connection: Driver, workspace: str, rows: list[tuple[Any, ...
     keys = Keys({key for _, _, _, key, *_ in rows})
     values = dict(await fetch(connection, _VALUES, (keys, workspace))) if rows else {}
     return [
-        Change(Cursor(epoch, xid, seq), key, kind, values.get(key), *rest)._replace(cause=Cause(rest[5]))
-        for epoch, xid, seq, key, kind, *rest in rows
+        Change(Cursor(epoch, xid, seq), key, kind, values.get(key), *rest) for epoch, xid, seq, key, kind, *rest in rows
     ]
