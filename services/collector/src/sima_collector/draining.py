@@ -5,13 +5,12 @@ by their message identity, so each is stored once.
 """
 
 import asyncio
-import random
 from collections.abc import Sequence
 from functools import partial
 
 import structlog
 from sima_runtime.errors import SimaError
-from sima_runtime.supervision import supervise
+from sima_runtime.supervision import growing_pause, supervise
 
 from sima_collector.facts import Chunk, Report
 from sima_collector.ingest import Ingest, may_be_a_facts_fault
@@ -117,7 +116,7 @@ class Drainer:
             return [await send_apart(self._ingest, workspace, chunks, since)]
 
     async def _pause(self, workspace: str, error: SimaError, failures: int) -> None:
-        seconds = min(_FIRST_PAUSE * 2 ** min(failures, 8), _LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311 - spreads load
+        seconds = growing_pause(_FIRST_PAUSE, _LONGEST_PAUSE, failures)
         drain_failures.add(1, {"workspace": workspace})
         _log.warning("drain_failed", workspace=workspace, error=str(error), again_in_seconds=round(seconds, 2))
         await asyncio.sleep(seconds)

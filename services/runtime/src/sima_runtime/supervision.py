@@ -1,6 +1,7 @@
 """Background tasks of a service: a crash is logged, counted and followed by a new start, never silent."""
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -33,6 +34,17 @@ async def supervise(work: Background) -> None:
             report_crash(work, pause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def growing_pause(first: float, longest: float, times: int) -> float:
+    """Return how long to wait when something has failed so many times: doubling, up to the longest, and spread.
+
+    Args:
+        first: Seconds, the half of which is the shortest pause.
+        longest: Seconds.
+        times: Failures before the one that has just been.
+    """
+    return min(first * 2.0 ** min(times, 8), longest) * random.uniform(0.5, 1)  # noqa: S311 - spreads load
 
 
 def report_crash(work: Callable[..., object], again_in_seconds: float, **about: str) -> None:

@@ -5,7 +5,6 @@ arrived, and what calls ask for.
 """
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -23,6 +22,7 @@ from sima_runtime.errors import (
     RetryLaterError,
     SimaError,
 )
+from sima_runtime.supervision import growing_pause
 
 from sima_segment import metrics
 from sima_segment.inputs import Facts, Grouping
@@ -40,7 +40,7 @@ _MOST_FAILURES = 3
 _GOOD_WORK_SECONDS = 600.0
 
 # Seconds, behind another process that was faster.
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 _log = structlog.get_logger()
 
@@ -130,18 +130,16 @@ class Live:
             discard(self._path)
         except OutpacedError:
             _log.warning("another_process_was_faster", workspace=self.workspace)
-            await asyncio.sleep(self._settings.step_seconds + self._pause())
+            # Longer each time, or the two would overtake each other for ever.
+            pause = growing_pause(_FIRST_PAUSE, _LONGEST_PAUSE, self._outpaced)
+            self._outpaced += 1
+            await asyncio.sleep(self._settings.step_seconds + pause)
         except ProjectionError as error:
             if is_broken(error):
                 self._count_failure()
             raise
         finally:
             self._ready_since = None
-
-    def _pause(self) -> float:
-        """How long to let the other process go on, longer each time: or the two would overtake each other for ever."""
-        self._outpaced += 1
-        return min(_FIRST_PAUSE * 2.0 ** min(self._outpaced, 8), _LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311 - spreads load
 
     def _count_failure(self) -> None:
         """Note that the projection is broken; throw it away if that is no single case."""
