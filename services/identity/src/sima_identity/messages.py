@@ -1,6 +1,6 @@
 """What the domain answers, as messages of the contract."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -67,8 +67,12 @@ def known_to_proto(member: lookups.Member) -> pb.KnownIdentifier:
     )
 
 
-def as_known_to_proto(member: history.Member) -> pb.IdentifierAsKnown:
-    """Return an identifier of a profile as it was."""
+def as_known_to_proto(profile_id: bytes | None, members: Iterable[history.Member]) -> pb.LookupAsKnownResult:
+    """Return a profile as it was, with its identifiers in their order."""
+    return pb.LookupAsKnownResult(profile_id=id_to_proto(profile_id), identifiers=map(_as_known, members))
+
+
+def _as_known(member: history.Member) -> pb.IdentifierAsKnown:
     return pb.IdentifierAsKnown(
         identifier=Identifier(kind=member.kind, value=member.value or "", key=member.key),
         shared=member.shared,

@@ -286,13 +286,7 @@ class IdentityServicer(IdentityServiceServicer):
         _check_size(fits)
         results = (found.get(number, history.Found(None, ())) for number in range(len(wanted)))
         return pb.LookupAsKnownResponse(
-            results=[
-                pb.LookupAsKnownResult(
-                    profile_id=id_to_proto(profile_id),
-                    identifiers=map(as_known_to_proto, self._by_strength(members)),
-                )
-                for profile_id, members in results
-            ]
+            results=[as_known_to_proto(profile_id, self._by_strength(members)) for profile_id, members in results]
         )
 
     async def LookupAsOf(self, request: pb.LookupAsOfRequest, _: _Context) -> pb.LookupAsOfResponse:  # noqa: N802
